@@ -1,0 +1,215 @@
+"""Turn rd.tsv into rate-distortion plots and a markdown table.
+
+python -m bench.report results/v0.1/rd.tsv                         (table to stdout)
+python -m bench.report results/v0.1/rd.tsv --into docs/results.md  (table between the two markers of the file)
+python -m bench.report results/v0.1/rd.tsv --means --into README.md     (only the means, no plots)
+python -m bench.report results/v0.1/effort.tsv --efforts --into docs/effort.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smartsplat.settings import EFFORT_STEPS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BEGIN, END = "<!-- rd:begin -->", "<!-- rd:end -->"
+METRICS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
+
+
+class Results:
+    """The rows of one table, by picture, codec and ratio; every order is that of first appearance."""
+
+    def __init__(self, rows: Iterable[dict[str, str]]) -> None:
+        self.rows = {(row["picture"], row["codec"], float(row["ratio_target"])): row for row in rows}
+        self.pictures = list(dict.fromkeys(picture for picture, _, _ in self.rows))
+        self.codecs = list(dict.fromkeys(codec for _, codec, _ in self.rows))
+        self.ratios = sorted({ratio for _, _, ratio in self.rows})
+
+    @staticmethod
+    def read(path: Path) -> Results:
+        with path.open(newline="", encoding="utf-8") as file:
+            return Results(csv.DictReader(file, delimiter="\t"))
+
+    def value(self, picture: str, codec: str, ratio: float, column: str) -> float:
+        """A number of the table; NaN when the row is missing or the codec could not make so small a file."""
+        text = self.rows.get((picture, codec, ratio), {}).get(column, "")
+        return float(text) if text else math.nan
+
+    def shared(self, ratio: float) -> list[str]:
+        """The pictures of which every codec has a file at this ratio: only their means are comparable."""
+
+        def complete(picture: str) -> bool:
+            return not any(math.isnan(self.value(picture, codec, ratio, "psnr")) for codec in self.codecs)
+
+        return [picture for picture in self.pictures if complete(picture)]
+
+    def mean(self, codec: str, ratio: float, column: str) -> float:
+        values = [self.value(picture, codec, ratio, column) for picture in self.shared(ratio)]
+        return sum(values) / len(values) if values else math.nan
+
+
+def means(results: Results) -> str:
+    """One row a ratio: mean PSNR and MS-SSIM of every codec."""
+    lines = ["Mean PSNR in dB / mean MS-SSIM over the pictures that every codec reaches at that ratio:", ""]
+    lines += header("ratio", "pictures", *results.codecs)
+    for ratio in results.ratios:
+        cells = []
+        for codec in results.codecs:
+            psnr, ms_ssim = (results.mean(codec, ratio, metric) for metric in METRICS)
+            cells.append(f"{cell(psnr, 2)} / {cell(ms_ssim, 4)}")
+        lines.append(row(f"{ratio:g}", str(len(results.shared(ratio))), *cells))
+    return "\n".join(lines)
+
+
+def efforts(results: Results) -> str:
+    """One row an effort level: steps, seconds and PSNR, each a mean over the pictures, at every ratio measured."""
+    lines = header("effort", "steps", *(f"{ratio:g} : 1, dB (s)" for ratio in results.ratios))
+    for codec in results.codecs:
+        effort = int(codec.partition(":e")[2])
+        cells = [
+            f"{cell(results.mean(codec, ratio, 'psnr'), 2)} ({cell(results.mean(codec, ratio, 'encode_seconds'), 0)})"
+            for ratio in results.ratios
+        ]
+        lines.append(row(str(effort), str(EFFORT_STEPS[effort]), *cells))
+    return "\n".join([*lines, "", *provenance(results)])
+
+
+def table(results: Results) -> str:
+    """Means of PSNR and MS-SSIM, then PSNR of each picture, then what was measured on what; markdown."""
+    lines = [means(results)]
+    lines += ["", "PSNR in dB of each picture (none: no setting makes a file so small; -: not measured):", ""]
+    lines += header("picture", "ratio", *results.codecs)
+    for picture in results.pictures:
+        for ratio in results.ratios:
+            lines.append(row(picture, f"{ratio:g}", *psnr_cells(results, picture, ratio)))
+    return "\n".join([*lines, "", *provenance(results)])
+
+
+def psnr_cells(results: Results, picture: str, ratio: float) -> list[str]:
+    cells = []
+    for codec in results.codecs:
+        found = results.rows.get((picture, codec, ratio))
+        unreached = found is not None and found["setting"] == "none"
+        cells.append("none" if unreached else cell(results.value(picture, codec, ratio, "psnr"), 2))
+    return cells
+
+
+def provenance(results: Results) -> list[str]:
+    """Pictures with their sizes and recipes, machines and versions, each once."""
+    rows = list(results.rows.values())
+    pictures = (f"{row['picture']} ({row['width']}x{row['height']}, {row['recipe']})" for row in rows)
+    return [
+        f"Pictures: {'; '.join(dict.fromkeys(pictures))}.",
+        f"Machine: {'; '.join(dict.fromkeys(row['machine'] for row in rows))}.",
+        f"Versions: {'; '.join(dict.fromkeys(row['versions'] for row in rows))}.",
+    ]
+
+
+def header(*titles: str) -> list[str]:
+    return [row(*titles), row(*("---" for _ in titles))]
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def cell(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def insert(markdown: str, path: Path) -> None:
+    """Replace what stands between the two markers of a file."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{path} must have {BEGIN} and then {END}, each once")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    path.write_text(f"{before}{BEGIN}\n{markdown}\n{END}{after}", encoding="utf-8")
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """rd-mean.svg, the means, and rd-pictures.svg, PSNR of each picture."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SystemExit("plots need matplotlib: pip install smartsplat[bench]") from error
+
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = min(4, len(results.pictures))
+    rows = math.ceil(len(results.pictures) / columns)
+    # Text stays text and ids stay the same, so that a change of a plot is a small change of its file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}):
+        mean = Figure(figsize=(8, 3.2), layout="constrained")
+        for axes, metric in zip(mean.subplots(1, 2), METRICS, strict=True):
+            for codec in results.codecs:
+                values = [results.mean(codec, ratio, metric) for ratio in results.ratios]
+                axes.plot([24 / ratio for ratio in results.ratios], values, marker=".", label=codec)
+            label(axes, "mean", METRICS[metric])
+        grid = Figure(figsize=(2.4 * columns, 2.2 * rows), layout="constrained")
+        for axes, picture in zip(grid.subplots(rows, columns, squeeze=False).flat, results.pictures, strict=False):
+            draw_picture(axes, results, picture)
+        for axes in grid.axes[len(results.pictures) :]:
+            axes.remove()
+        paths = [folder / "rd-mean.svg", folder / "rd-pictures.svg"]
+        for figure, path in zip((mean, grid), paths, strict=True):
+            save(figure, path)
+    return paths
+
+
+def draw_picture(axes: Axes, results: Results, picture: str) -> None:
+    for codec in results.codecs:
+        points = [
+            [results.value(picture, codec, ratio, column) for column in ("bpp", "psnr")] for ratio in results.ratios
+        ]
+        axes.plot(*zip(*points, strict=True), marker=".", label=codec)
+    label(axes, picture, METRICS["psnr"])
+
+
+def label(axes: Axes, title: str, vertical: str) -> None:
+    from matplotlib.ticker import LogLocator
+
+    axes.set(xscale="log", title=title, xlabel="bits per pixel", ylabel=vertical)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.grid(visible=True, linewidth=0.3)
+
+
+def save(figure: Figure, path: Path) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("table", type=Path, help="rd.tsv")
+    parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="folder of the plots")
+    parser.add_argument("--into", type=Path, help="markdown file with the two markers")
+    parser.add_argument("--means", action="store_true", help="only the first table, no plots")
+    parser.add_argument("--efforts", action="store_true", help="a table of effort levels, no plots")
+    options = parser.parse_args(arguments)
+    results = Results.read(options.table)
+    if not results.rows:
+        parser.error(f"{options.table} has no rows")
+    form = efforts if options.efforts else (means if options.means else table)
+    markdown = form(results)
+    if options.into:
+        insert(markdown, options.into)
+    else:
+        print(BEGIN, markdown, END, sep="\n")
+    if not (options.means or options.efforts):
+        draw(results, options.figures)
+
+
+if __name__ == "__main__":
+    main()

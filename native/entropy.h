@@ -1,0 +1,22 @@
+// Symbols <-> bytes: adaptive binary arithmetic coding, integers only. docs/format.md, "Entropy coding".
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "quantize.h"
+
+namespace smartsplat {
+
+// What the coded bits are spent on, for `smartsplat info`.
+enum Attribute { kPosition, kEnergy, kScale, kRatio, kAngle, kColor, kAttributes };
+
+// `symbols` are in the order of their cells along the Morton curve. Groups are independent.
+std::string encode_group(const QuantizerSettings& q, const Symbols* symbols, int64_t count);
+
+// Returns nullptr, or what is wrong with the bytes. If `bits` is not null, adds to bits[attribute].
+const char* decode_group(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,
+                         Symbols* symbols, double* bits);
+
+}  // namespace smartsplat

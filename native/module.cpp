@@ -1,0 +1,292 @@
+// The only file that knows Python: numpy arrays in, the plain functions of the other files, errors out.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "entropy.h"
+#include "raster.h"
+#include "seed.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace smartsplat {
+namespace {
+
+template <class T, class... Options>
+using Array = nb::ndarray<T, nb::device::cpu, nb::c_contig, Options...>;
+using Floats = Array<float>;
+using FloatPairs = Array<float, nb::shape<-1, 2>>;
+using FloatColumn = Array<float, nb::shape<-1>>;
+using FloatTable = Array<float, nb::shape<-1, -1>>;
+using IntColumn = Array<int32_t, nb::shape<-1>>;
+using IntTable = Array<int32_t, nb::shape<-1, kSymbolFields>>;
+using Bytes = Array<const uint8_t>;
+using BytePicture = Array<const uint8_t, nb::shape<-1, -1, -1>>;
+using Parameters = std::tuple<FloatPairs, FloatPairs, FloatColumn, FloatTable>;
+
+template <class T, size_t D>
+auto make_array(std::initializer_list<size_t> shape, T*& data) {
+  size_t size = 1;
+  for (size_t side : shape) size *= side;
+  data = new T[std::max<size_t>(size, 1)];
+  nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+  return nb::ndarray<nb::numpy, T, nb::ndim<D>>(data, shape, owner);
+}
+
+GaussianArrays arrays(const Parameters& p) {
+  const auto& [mean, scale, rotation, color] = p;
+  const size_t count = mean.shape(0);
+  if (scale.shape(0) != count || rotation.shape(0) != count || color.shape(0) != count)
+    throw std::invalid_argument("the arrays of the Gaussians differ in length");
+  if (color.shape(1) != 1 && color.shape(1) != 3) throw std::invalid_argument("colours must have 1 or 3 channels");
+  return {static_cast<int64_t>(count),
+          static_cast<int>(color.shape(1)),
+          mean.data(),
+          scale.data(),
+          rotation.data(),
+          color.data()};
+}
+
+using ViewTuple = std::tuple<double, double, double, double, int, int>;
+ViewArea area(const ViewTuple& v) {
+  const auto& [x, y, scale_x, scale_y, width, height] = v;
+  if (width < 1 || height < 1 || !(scale_x > 0) || !(scale_y > 0)) throw std::invalid_argument("an empty view");
+  return {x, y, scale_x, scale_y, width, height};
+}
+
+template <class Picture>
+void check_picture(const Picture& picture, const ViewArea& view, int channels) {
+  if (picture.shape(0) != static_cast<size_t>(view.height) || picture.shape(1) != static_cast<size_t>(view.width) ||
+      picture.shape(2) != static_cast<size_t>(channels))
+    throw std::invalid_argument("the picture does not have the shape of the view");
+}
+
+auto render(Rasterizer& self, const Parameters& p, const ViewTuple& v) {
+  const GaussianArrays g = arrays(p);
+  const ViewArea view = area(v);
+  float* image;
+  auto result = make_array<float, 3>({size_t(view.height), size_t(view.width), size_t(g.channels)}, image);
+  nb::gil_scoped_release release;
+  self.render(g, view, image);
+  return result;
+}
+
+auto render_bytes(Rasterizer& self, const Parameters& p, const ViewTuple& v) {
+  const GaussianArrays g = arrays(p);
+  const ViewArea view = area(v);
+  uint8_t* image;
+  auto result = make_array<uint8_t, 3>({size_t(view.height), size_t(view.width), size_t(g.channels)}, image);
+  nb::gil_scoped_release release;
+  self.render_bytes(g, view, image);
+  return result;
+}
+
+void render_gradient(Rasterizer& self, const Parameters& p, const ViewTuple& v,
+                     const Array<const float, nb::shape<-1, -1, -1>>& d_image, const Parameters& gradient) {
+  const GaussianArrays g = arrays(p), out = arrays(gradient);
+  const ViewArea view = area(v);
+  check_picture(d_image, view, g.channels);
+  if (out.count != g.count || out.channels != g.channels) throw std::invalid_argument("gradient has another shape");
+  nb::gil_scoped_release release;
+  self.render_gradient(g, view, d_image.data(), out);
+}
+
+std::tuple<double, double> step(Rasterizer& self, const Parameters& p, const Parameters& drawn, const FloatTable& first,
+                                const FloatTable& second, const IntColumn& age, const BytePicture& target,
+                                const ViewTuple& v, const std::tuple<double, double, double>& loss,
+                                const std::tuple<double, double, double, double, double>& rates,
+                                const std::tuple<double, double, double>& adam, bool relative,
+                                const std::tuple<double, double, double>& bounds,
+                                const std::tuple<double, double>& size) {
+  const GaussianArrays g = arrays(p), seen = arrays(drawn);
+  const ViewArea view = area(v);
+  check_picture(target, view, g.channels);
+  const size_t parameters = 5 + g.channels;
+  for (const FloatTable* table : {&first, &second})
+    if (table->shape(0) != size_t(g.count) || table->shape(1) != parameters)
+      throw std::invalid_argument("Adam's moments have another shape");
+  if (age.shape(0) != size_t(g.count) || seen.count != g.count || seen.channels != g.channels)
+    throw std::invalid_argument("the arrays of the step differ in length");
+  StepSettings s{};
+  const auto f = [](double value) { return static_cast<float>(value); };
+  s.l1 = f(std::get<0>(loss)), s.l2 = f(std::get<1>(loss)), s.ssim = f(std::get<2>(loss));
+  s.rate_mean_x = f(std::get<0>(rates)), s.rate_mean_y = f(std::get<1>(rates)), s.rate_scale = f(std::get<2>(rates));
+  s.rate_rotation = f(std::get<3>(rates)), s.rate_color = f(std::get<4>(rates));
+  s.beta1 = f(std::get<0>(adam)), s.beta2 = f(std::get<1>(adam)), s.epsilon = f(std::get<2>(adam));
+  s.relative = relative;
+  s.smallest_scale = f(std::get<0>(bounds)), s.largest_scale = f(std::get<1>(bounds));
+  s.largest_aspect = f(std::get<2>(bounds));
+  s.picture_width = f(std::get<0>(size)), s.picture_height = f(std::get<1>(size));
+  nb::gil_scoped_release release;
+  const StepResult result = self.step(g, seen, {first.data(), second.data(), age.data()}, target.data(), view, s);
+  return {result.loss, result.mean_square};
+}
+
+auto residual(Rasterizer& self, const Parameters& p, const BytePicture& target, const ViewTuple& v, int cell) {
+  const GaussianArrays g = arrays(p);
+  const ViewArea view = area(v);
+  check_picture(target, view, g.channels);
+  if (cell < 1 || kTile % cell != 0) throw std::invalid_argument("the cell must divide the tile");
+  float* out;
+  auto result = make_array<float, 3>(
+      {size_t((view.height + cell - 1) / cell), size_t((view.width + cell - 1) / cell), size_t(g.channels + 1)}, out);
+  nb::gil_scoped_release release;
+  self.residual(g, target.data(), view, cell, out);
+  return result;
+}
+
+using QuantizerTuple = std::tuple<int, int, int, int, int>;
+QuantizerSettings quantizer(const QuantizerTuple& t) {
+  const auto& [quality, cell_log2, width, height, channels] = t;
+  const QuantizerSettings q{quality, cell_log2, width, height, channels};
+  if (!q.valid()) throw std::invalid_argument("quantiser settings out of range");
+  return q;
+}
+
+void check_channels(const GaussianArrays& g, const QuantizerSettings& q) {
+  if (g.channels != q.channels) throw std::invalid_argument("the quantiser expects other channels");
+}
+
+// Symbols in the order of the file: along the Morton curve, Gaussians of one cell as they came.
+auto quantize_all(const Parameters& p, const QuantizerTuple& t) {
+  const GaussianArrays g = arrays(p);
+  const QuantizerSettings q = quantizer(t);
+  check_channels(g, q);
+  int32_t* out;
+  auto result = make_array<int32_t, 2>({size_t(g.count), size_t(kSymbolFields)}, out);
+  nb::gil_scoped_release release;
+  std::vector<Symbols> symbols(g.count);
+  std::vector<std::pair<uint64_t, int64_t>> order(g.count);
+  for (int64_t i = 0; i < g.count; ++i) {
+    symbols[i] = quantize(q, g, i);
+    order[i] = {morton(symbols[i].cell_x, symbols[i].cell_y), i};
+  }
+  std::sort(order.begin(), order.end());
+  for (int64_t i = 0; i < g.count; ++i) reinterpret_cast<Symbols*>(out)[i] = symbols[order[i].second];
+  return result;
+}
+
+void check_symbols(const Symbols* symbols, int64_t count, const QuantizerSettings& q) {
+  for (int64_t i = 0; i < count; ++i)
+    if (!in_range(q, symbols[i])) throw std::invalid_argument("a symbol is out of range");
+}
+
+void dequantize_all(const IntTable& table, const QuantizerTuple& t, const Parameters& out) {
+  const GaussianArrays g = arrays(out);
+  const QuantizerSettings q = quantizer(t);
+  check_channels(g, q);
+  if (table.shape(0) != size_t(g.count)) throw std::invalid_argument("symbols and Gaussians differ in length");
+  const Symbols* symbols = reinterpret_cast<const Symbols*>(table.data());
+  nb::gil_scoped_release release;
+  check_symbols(symbols, g.count, q);
+  for (int64_t i = 0; i < g.count; ++i) dequantize(q, symbols[i], g, i);
+}
+
+void snap_all(const Parameters& p, const QuantizerTuple& t, const Parameters& out, int threads) {
+  const GaussianArrays g = arrays(p), to = arrays(out);
+  const QuantizerSettings q = quantizer(t);
+  check_channels(g, q);
+  if (to.count != g.count || to.channels != g.channels) throw std::invalid_argument("the arrays differ in shape");
+  nb::gil_scoped_release release;
+  constexpr int64_t kPiece = 1024;
+  ThreadPool(std::max(threads, 1)).run((g.count + kPiece - 1) / kPiece, [&](int64_t piece, int) {
+    for (int64_t i = piece * kPiece; i < std::min(g.count, (piece + 1) * kPiece); ++i) snap(q, g, to, i);
+  });
+}
+
+void check_order(const Symbols* symbols, int64_t count) {
+  uint64_t before = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t cell = morton(symbols[i].cell_x, symbols[i].cell_y);
+    if (cell < before) throw std::invalid_argument("the symbols are not in the order of the Morton curve");
+    before = cell;
+  }
+}
+
+nb::bytes encode_symbols(const IntTable& table, const QuantizerTuple& t) {
+  const QuantizerSettings q = quantizer(t);
+  const Symbols* symbols = reinterpret_cast<const Symbols*>(table.data());
+  const int64_t count = table.shape(0);
+  std::string bytes;
+  {
+    nb::gil_scoped_release release;
+    check_symbols(symbols, count, q);
+    check_order(symbols, count);
+    bytes = encode_group(q, symbols, count);
+  }
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+// Raises ValueError for damaged bytes. Returns the symbols and, if asked, the bits of each attribute.
+auto decode_symbols(const Bytes& bytes, int64_t count, const QuantizerTuple& t, bool account) {
+  const QuantizerSettings q = quantizer(t);
+  if (count < 0) throw std::invalid_argument("a negative count");
+  int32_t* out;
+  double* bits;
+  auto result = make_array<int32_t, 2>({size_t(count), size_t(kSymbolFields)}, out);
+  auto spent = make_array<double, 1>({size_t(kAttributes)}, bits);
+  std::fill(bits, bits + kAttributes, 0.0);
+  const char* problem;
+  {
+    nb::gil_scoped_release release;
+    problem = decode_group(q, bytes.data(), static_cast<int64_t>(bytes.size()), count, reinterpret_cast<Symbols*>(out),
+                           account ? bits : nullptr);
+  }
+  if (problem) throw std::invalid_argument(problem);
+  return std::make_tuple(result, spent);
+}
+
+auto median_colors(const BytePicture& pixels, const FloatPairs& mean, const FloatColumn& scale, int threads) {
+  float* color;
+  const size_t channels = pixels.shape(2);
+  if (mean.shape(0) != scale.shape(0)) throw std::invalid_argument("means and scales differ in length");
+  if (channels != 1 && channels != 3) throw std::invalid_argument("pictures must have 1 or 3 channels");
+  auto result = make_array<float, 2>({mean.shape(0), channels}, color);
+  nb::gil_scoped_release release;
+  weighted_median_colors(pixels.data(), pixels.shape(0), pixels.shape(1), static_cast<int>(channels), mean.data(),
+                         scale.data(), mean.shape(0), color, threads);
+  return result;
+}
+
+}  // namespace
+}  // namespace smartsplat
+
+NB_MODULE(_native, m) {
+  using namespace smartsplat;
+  m.attr("SYMBOL_FIELDS") = kSymbolFields;
+  m.attr("LARGEST_QUALITY") = kLargestQuality;
+  m.attr("QUALITY_ZERO") = kQualityZero;
+  m.attr("LARGEST_CELL_LOG2") = kLargestCell;
+  nb::class_<Rasterizer>(m, "Rasterizer")
+      .def(
+          "__init__",
+          [](Rasterizer* self, int threads, std::optional<std::string> variant) {
+            new (self) Rasterizer(std::max(threads, 1), variant ? variant->c_str() : nullptr);
+          },
+          "threads"_a, "variant"_a = nb::none())
+      .def_prop_ro("variant", &Rasterizer::variant)
+      .def_prop_ro("threads", &Rasterizer::threads)
+      .def("render", &render)
+      .def("render_bytes", &render_bytes)
+      .def("render_gradient", &render_gradient)
+      .def("step", &step)
+      .def("residual", &residual);
+  m.def("quantize", &quantize_all);
+  m.def("dequantize", &dequantize_all);
+  m.def("snap", &snap_all);
+  m.def("encode_symbols", &encode_symbols);
+  m.def("decode_symbols", &decode_symbols, "data"_a, "count"_a, "settings"_a, "account"_a = false);
+  m.def("weighted_median_colors", &median_colors);
+}

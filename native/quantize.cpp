@@ -1,0 +1,231 @@
+// Steps follow sensitivity: with A = pi su sv (the integral of G^2), an error d in an attribute adds
+//   colour A d^2,  log scale 3/4 |c|^2 A d^2,  position |c|^2 A d^2 / (2 s^2),
+//   angle |c|^2 A (a - 1/a)^2 d^2 / 4        (a = su / sv)
+// to the picture's squared error. Each step is the d at which its term equals K^2, with |c| sqrt(A)
+// known from the energy class. Measured against one step an attribute: +3 dB at equal bytes.
+#include "quantize.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace smartsplat {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+// Tables of rounded values; no entry is near a tie, so every libm gives the same integers.
+struct Tables {
+  int32_t exp2[8];       // 2^(i/8), 2^14 units
+  int32_t shape[97];     // 8 log2(a - 1/a) for a = 2^(i/16), i > 0
+  int32_t squared[97];   // 2^(-2 i/16), 2^12 units
+  int32_t cosine2[256];  // cos^2(pi i/256), 2^12 units
+  Tables() {
+    for (int i = 0; i < 8; ++i) exp2[i] = static_cast<int32_t>(std::lround(16384 * std::exp2(i / 8.0)));
+    shape[0] = -1000;  // a circle has no angle
+    for (int i = 0; i < 97; ++i) {
+      const double a = std::exp2(i / 16.0);
+      if (i > 0) shape[i] = static_cast<int32_t>(std::lround(8 * std::log2(a - 1 / a)));
+      squared[i] = static_cast<int32_t>(std::lround(4096 / (a * a)));
+    }
+    for (int i = 0; i < 256; ++i) {
+      const double c = std::cos(kPi * i / 256);
+      cosine2[i] = static_cast<int32_t>(std::lround(4096 * c * c));
+    }
+  }
+};
+const Tables tables;
+
+int clamp(int value, int low, int high) { return std::min(std::max(value, low), high); }
+
+// 2^(eighths/8), rounded down, for 0 <= eighths < 120.
+int power_of_eighths(int eighths) { return tables.exp2[eighths & 7] >> (14 - (eighths >> 3)); }
+
+// 8 log2(value / 4096), rounded down, for value > 0.
+int log2_eighths(int value) {
+  int exponent = 0;
+  while (value >> (exponent + 1)) ++exponent;
+  const int mantissa = exponent <= 14 ? value << (14 - exponent) : value >> (exponent - 14);
+  int eighth = 0;
+  while (eighth < 7 && mantissa >= tables.exp2[eighth + 1]) ++eighth;
+  return 8 * (exponent - 12) + eighth;
+}
+
+int sixteenths(int ratio_units) { return clamp((ratio_units + 32) >> 6, 0, 96); }
+
+int log2_k(const QuantizerSettings& q) { return kQualityZero - q.quality; }
+
+int offset_bits(const QuantizerSettings& q, int energy, int deviation_eighths) {
+  // cell / (sqrt(2) s K 2^-energy)
+  const int eighths = 8 * q.cell_log2 - 4 - deviation_eighths - log2_k(q) + 8 * energy;
+  return clamp((eighths + 4) >> 3, 0, kMostPositionBits);
+}
+
+// Orthonormal axes of the colour transform: grey, red against blue, green against both.
+constexpr double kAxes[3][3] = {{0.57735026918962576, 0.57735026918962576, 0.57735026918962576},
+                                {0.70710678118654752, 0.0, -0.70710678118654752},
+                                {0.40824829046386302, -0.81649658092772603, 0.40824829046386302}};
+
+// The renderer leaves out what is not; it becomes a Gaussian without colour.
+bool drawable(const GaussianArrays& g, int64_t i) {
+  bool finite = std::isfinite(g.rotation[i]);
+  for (int k = 0; k < 2; ++k) finite = finite && std::isfinite(g.mean[2 * i + k]) && std::isfinite(g.scale[2 * i + k]);
+  for (int c = 0; c < g.channels; ++c) finite = finite && std::isfinite(g.color[i * g.channels + c]);
+  return finite && g.scale[2 * i] > 0 && g.scale[2 * i + 1] > 0;
+}
+
+int nearest(double value, int low, int high) {
+  return static_cast<int>(std::lround(std::min(std::max(value, static_cast<double>(low)), static_cast<double>(high))));
+}
+
+}  // namespace
+
+bool QuantizerSettings::valid() const {
+  return quality >= 0 && quality <= kLargestQuality && cell_log2 >= 0 && cell_log2 <= kLargestCell && width > 0 &&
+         height > 0 && (channels == 1 || channels == 3);
+}
+
+ShapeSteps shape_steps(const QuantizerSettings& q, int energy) {
+  // log2(1024 * K 2^-energy / (sqrt(3/4) ln 2)) in eighths; the mean of both log scales is twice as
+  // sensitive as one of them, their difference half as much.
+  const int eighths = log2_k(q) - 8 * energy + 86;
+  return {power_of_eighths(clamp(eighths - 4, 24, 80)), power_of_eighths(clamp(eighths + 4, 24, 80))};
+}
+
+int angle_bits(const QuantizerSettings& q, int energy, int ratio_units) {
+  // pi (a - 1/a) / (2 K 2^-energy)
+  const int eighths = 13 + tables.shape[sixteenths(ratio_units)] - 8 - log2_k(q) + 8 * energy;
+  return clamp((eighths + 4) >> 3, 0, kMostAngleBits);
+}
+
+int color_step_eighths(const QuantizerSettings& q, int mean_units) {
+  return log2_k(q) - 7 - ((mean_units + 64) >> 7);  // 7/8 stands for log2 sqrt(pi)
+}
+
+PositionBits position_bits(const QuantizerSettings& q, const Symbols& s, int mean_units, int ratio_units,
+                           int angle_bits) {
+  const int direction = (s.angle << 8) >> angle_bits;
+  const int cosine2 = tables.cosine2[direction & 255], sine2 = 4096 - cosine2;
+  const int flat = tables.squared[sixteenths(ratio_units)];
+  // Inverse variances along x and y at fixed y and x, relative to that of the short axis.
+  const int along_x = std::max(1, ((cosine2 * flat) >> 12) + sine2);
+  const int along_y = std::max(1, ((sine2 * flat) >> 12) + cosine2);
+  const int short_axis = (mean_units - ratio_units / 2 + 64) >> 7;
+  return {offset_bits(q, s.energy, short_axis - log2_eighths(along_x) / 2),
+          offset_bits(q, s.energy, short_axis - log2_eighths(along_y) / 2)};
+}
+
+Symbols quantize(const QuantizerSettings& q, const GaussianArrays& g, int64_t i) {
+  Symbols s{};
+  if (!drawable(g, i)) {
+    s.energy = kSmallestEnergy;
+    return s;
+  }
+  double u = g.scale[2 * i], v = g.scale[2 * i + 1], rotation = g.rotation[i];
+  if (u < v) {
+    std::swap(u, v);
+    rotation += kPi / 2;
+  }
+  const float* color = g.color + i * g.channels;
+  double square = 0;
+  for (int c = 0; c < g.channels; ++c) square += static_cast<double>(color[c]) * color[c];
+  const double energy = 0.5 * std::log2(square * kPi * u * v + 1e-30);
+  s.energy = nearest(energy, kSmallestEnergy, kLargestEnergy);
+  const ShapeSteps steps = shape_steps(q, s.energy);
+  const double mean_scale = 0.5 * kOctave * std::log2(u * v);
+  s.mean_scale = nearest(mean_scale / steps.mean, kLowestMean / steps.mean, kHighestMean / steps.mean);
+  s.ratio = nearest(kOctave * std::log2(u / v) / steps.ratio, 0, kLargestRatio / steps.ratio);
+  const int mean_units = mean_scale_units(s, steps), ratio = ratio_units(s, steps);
+  const int bits = angle_bits(q, s.energy, ratio);
+  const double turns = rotation / kPi;
+  s.angle = static_cast<int32_t>(std::llround((turns - std::floor(turns)) * (1 << bits))) & ((1 << bits) - 1);
+  const double step = std::exp2(color_step_eighths(q, mean_units) / 8.0);
+  for (int c = 0; c < g.channels; ++c) {
+    double value = color[0];
+    if (g.channels == 3) value = kAxes[c][0] * color[0] + kAxes[c][1] * color[1] + kAxes[c][2] * color[2];
+    s.color[c] = nearest(value / step, -kLargestColor, kLargestColor);
+  }
+  const PositionBits places = position_bits(q, s, mean_units, ratio, bits);
+  const double cell = std::exp2(q.cell_log2);
+  const auto place = [&](double at, int cells, int place_bits, int32_t* index, int32_t* offset) {
+    const double fine = std::floor(at / cell * (1 << place_bits));
+    const double most = static_cast<double>(cells) * (1 << place_bits) - 1;
+    const int64_t whole = static_cast<int64_t>(std::min(std::max(fine, 0.0), most));
+    *index = static_cast<int32_t>(whole >> place_bits);
+    *offset = static_cast<int32_t>(whole & ((1 << place_bits) - 1));
+  };
+  place(g.mean[2 * i], q.cells_x(), places.x, &s.cell_x, &s.offset_x);
+  place(g.mean[2 * i + 1], q.cells_y(), places.y, &s.cell_y, &s.offset_y);
+  return s;
+}
+
+void dequantize(const QuantizerSettings& q, const Symbols& s, const GaussianArrays& g, int64_t i) {
+  const ShapeSteps steps = shape_steps(q, s.energy);
+  const int mean_units = mean_scale_units(s, steps), ratio = ratio_units(s, steps);
+  const int bits = angle_bits(q, s.energy, ratio);
+  g.scale[2 * i] = static_cast<float>(std::exp2((mean_units + 0.5 * ratio) / kOctave));
+  g.scale[2 * i + 1] = static_cast<float>(std::exp2((mean_units - 0.5 * ratio) / kOctave));
+  g.rotation[i] = static_cast<float>(kPi * s.angle / (1 << bits));
+  const double step = std::exp2(color_step_eighths(q, mean_units) / 8.0);
+  float* color = g.color + i * g.channels;
+  if (g.channels == 1) {
+    color[0] = static_cast<float>(s.color[0] * step);
+  } else {
+    for (int c = 0; c < 3; ++c)
+      color[c] =
+          static_cast<float>((kAxes[0][c] * s.color[0] + kAxes[1][c] * s.color[1] + kAxes[2][c] * s.color[2]) * step);
+  }
+  const PositionBits places = position_bits(q, s, mean_units, ratio, bits);
+  const double cell = std::exp2(q.cell_log2);
+  g.mean[2 * i] = static_cast<float>((s.cell_x + (s.offset_x + 0.5) / (1 << places.x)) * cell);
+  g.mean[2 * i + 1] = static_cast<float>((s.cell_y + (s.offset_y + 0.5) / (1 << places.y)) * cell);
+}
+
+void snap(const QuantizerSettings& q, const GaussianArrays& g, const GaussianArrays& out, int64_t i) {
+  dequantize(q, quantize(q, g, i), out, i);
+  if (g.scale[2 * i] < g.scale[2 * i + 1]) {
+    std::swap(out.scale[2 * i], out.scale[2 * i + 1]);
+    out.rotation[i] -= static_cast<float>(kPi / 2);
+  }
+}
+
+bool in_range(const QuantizerSettings& q, const Symbols& s) {
+  if (s.energy < kSmallestEnergy || s.energy > kLargestEnergy) return false;
+  const ShapeSteps steps = shape_steps(q, s.energy);
+  if (s.mean_scale < kLowestMean / steps.mean || s.mean_scale > kHighestMean / steps.mean) return false;
+  if (s.ratio < 0 || s.ratio > kLargestRatio / steps.ratio) return false;
+  for (int c = 0; c < q.channels; ++c)
+    if (s.color[c] < -kLargestColor || s.color[c] > kLargestColor) return false;
+  const int mean_units = mean_scale_units(s, steps), ratio = ratio_units(s, steps);
+  const int turn_bits = angle_bits(q, s.energy, ratio);
+  if (s.angle >> turn_bits != 0) return false;
+  const PositionBits places = position_bits(q, s, mean_units, ratio, turn_bits);
+  if (s.offset_x >> places.x != 0 || s.offset_y >> places.y != 0) return false;
+  return s.cell_x >= 0 && s.cell_x < q.cells_x() && s.cell_y >= 0 && s.cell_y < q.cells_y();
+}
+
+namespace {
+uint64_t spread(uint32_t value) {
+  uint64_t v = value;
+  v = (v | v << 16) & 0x0000ffff0000ffffull;
+  v = (v | v << 8) & 0x00ff00ff00ff00ffull;
+  v = (v | v << 4) & 0x0f0f0f0f0f0f0f0full;
+  v = (v | v << 2) & 0x3333333333333333ull;
+  return (v | v << 1) & 0x5555555555555555ull;
+}
+uint32_t squeeze(uint64_t v) {
+  v &= 0x5555555555555555ull;
+  v = (v | v >> 1) & 0x3333333333333333ull;
+  v = (v | v >> 2) & 0x0f0f0f0f0f0f0f0full;
+  v = (v | v >> 4) & 0x00ff00ff00ff00ffull;
+  v = (v | v >> 8) & 0x0000ffff0000ffffull;
+  return static_cast<uint32_t>(v | v >> 16);
+}
+}  // namespace
+
+uint64_t morton(uint32_t x, uint32_t y) { return spread(x) | spread(y) << 1; }
+void unmorton(uint64_t code, uint32_t* x, uint32_t* y) {
+  *x = squeeze(code);
+  *y = squeeze(code >> 1);
+}
+
+}  // namespace smartsplat

@@ -1,0 +1,25 @@
+"""Every error that SmartSplat raises on purpose; each message is one line that says what is wrong and where."""
+
+
+class SmartSplatError(Exception):
+    """Base of all errors below. The command line prints it as one line and exits with 1, or 2 for a SettingsError."""
+
+
+class PictureError(SmartSplatError):
+    """A picture cannot be read, has an unusable shape or type, or cannot be written."""
+
+
+class SettingsError(SmartSplatError, ValueError):
+    """The caller asked for something that contradicts itself or cannot be met, such as a target of 3 bytes."""
+
+
+class FormatError(SmartSplatError):
+    """The bytes are not a SmartSplat file, or are damaged."""
+
+
+class UnsupportedError(SmartSplatError):
+    """The file is valid but needs a newer reader."""
+
+
+class LimitError(SmartSplatError):
+    """A picture or a file claims more pixels, Gaussians or bytes than the limits in force allow."""

@@ -1,0 +1,79 @@
+"""The one data structure: a set of 2D Gaussians in the coordinates of the full picture (E1, E3, E6, E7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+NOMINAL_BYTES = 7
+"""Bytes for each Gaussian that E5 assumes. Real files differ: only ``len(file)`` is a size."""
+
+SMALLEST_SCALE = 0.25
+"""Floor of every scale, pixels. Below it a Gaussian falls between the pixel centres that it is sampled at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """N Gaussians; arrays are float32 and C-contiguous.
+
+    x runs right, y runs down, pixel (row j, column i) has its centre at (i + 0.5, j + 0.5).
+    """
+
+    mean: FloatArray  # [N, 2] x, y in pixels
+    scale: FloatArray  # [N, 2] standard deviations along the Gaussian's own axes, pixels, > 0
+    rotation: FloatArray  # [N] radians; the first axis points to (cos, sin)
+    color: FloatArray  # [N, C] C = 1 or 3; nominal range [0, 1], may be negative or larger
+
+    def __post_init__(self) -> None:
+        count = self.mean.shape[0]
+        shapes = {
+            "mean": (count, 2),
+            "scale": (count, 2),
+            "rotation": (count,),
+            "color": (count, self.channels),
+        }
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous:
+                raise ValueError(
+                    f"Gaussians.{name} must be C-contiguous float32 {shape}, not {array.dtype} {array.shape}"
+                )
+        if self.channels not in (1, 3):
+            raise ValueError(f"Gaussians.color must have 1 or 3 channels, not {self.channels}")
+
+    def __len__(self) -> int:
+        return int(self.mean.shape[0])
+
+    @property
+    def channels(self) -> int:
+        return int(self.color.shape[1])
+
+    @staticmethod
+    def empty(channels: int) -> Gaussians:
+        """No Gaussians at all: renders black."""
+        return Gaussians(*(np.zeros(shape, np.float32) for shape in ((0, 2), (0, 2), (0,), (0, channels))))
+
+    def __getitem__(self, index: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Gaussians:
+        """The Gaussians that a slice, an index array or a mask selects, in its order."""
+        fields = (self.mean, self.scale, self.rotation, self.color)
+        return Gaussians(*(np.ascontiguousarray(field[index]) for field in fields))
+
+    def joined(self, other: Gaussians) -> Gaussians:
+        """These Gaussians followed by ``other``."""
+        mine = (self.mean, self.scale, self.rotation, self.color)
+        theirs = (other.mean, other.scale, other.rotation, other.color)
+        return Gaussians(*(np.concatenate(pair) for pair in zip(mine, theirs, strict=True)))
+
+
+def nominal_count(width: int, height: int, ratio: float) -> int:
+    """E5: N = floor(3 H W / (7 ratio)), at least one; three bytes a pixel whatever the number of channels."""
+    return max(1, int(3 * width * height / (NOMINAL_BYTES * ratio)))
+
+
+def base_scale(width: int, height: int, count: int) -> float:
+    """E14: the scale, in pixels, at which ``count`` discs of three standard deviations tile the picture."""
+    return float(np.sqrt(width * height / (np.pi * max(count, 1))) / 3)

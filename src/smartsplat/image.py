@@ -1,0 +1,238 @@
+"""Pictures in and out: files, streams, arrays and Pillow images to 8-bit pixels, and pixels to files."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .atomic import write_atomically
+from .errors import PictureError
+from .modes import Color, Flat, Pixels, alpha_notice, blend, flatten, inspect, mend_transparency, to_srgb
+from .opening import (
+    HEAD,
+    Source,
+    check_frames,
+    check_size,
+    explained,
+    load,
+    name_of,
+    open_image,
+    orientation,
+    reason,
+    stream_of,
+)
+from .settings import Limits
+
+WRITABLE = {
+    "png": "PNG",
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "webp": "WEBP",
+    "tif": "TIFF",
+    "tiff": "TIFF",
+    "avif": "AVIF",
+    "bmp": "BMP",
+    "ppm": "PPM",
+}
+"""Suffix -> Pillow's name of the format."""
+
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "PNG": {"compress_level": 3},
+    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "WEBP": {"lossless": True},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "AVIF": {"quality": 90},
+}
+
+_LARGEST_SIDE = {"WEBP": 16383, "JPEG": 65500, "AVIF": 65536}  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Pixels as the encoder takes them, upright and opaque."""
+
+    pixels: Pixels  # [H, W, C] uint8, C = 1 (grey) or 3 (RGB), C-contiguous
+    icc: bytes | None = None  # profile of these channels; None: sRGB
+    notices: tuple[str, ...] = ()  # what was changed on the way in, one line each
+
+    def __post_init__(self) -> None:
+        array = self.pixels
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
+            raise PictureError(f"pixels must be uint8 [H, W, 1 or 3], not {array.dtype} {list(array.shape)}")
+        if not array.flags.c_contiguous:
+            raise PictureError("pixels must be C-contiguous")
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def channels(self) -> int:
+        return int(self.pixels.shape[2])
+
+
+def read(source: Source, *, background: Color = (255, 255, 255), limits: Limits = Limits()) -> Picture:
+    """The picture in a file, in a binary stream (from its beginning) or in bytes.
+
+    Grey stays one channel, everything else becomes RGB; alpha is flattened on ``background`` and the EXIF
+    orientation is applied. LimitError: more pixels than ``limits`` allow; PictureError: all else.
+    """
+    name = name_of(source)
+    with explained(name) as notices:
+        with stream_of(source) as stream:
+            flat, turn = _decode(stream, name, background, limits)
+        pixels = np.ascontiguousarray(_upright(flat.pixels, turn))
+    return Picture(pixels, flat.icc, (*flat.notices, *notices))
+
+
+def _decode(stream: BinaryIO, name: str, background: Color, limits: Limits) -> tuple[Flat, int]:
+    """Pixels as they are stored, and their EXIF orientation; Pillow's own copy is freed on return."""
+    head = stream.read(HEAD)
+    image = open_image(stream, head, name, limits)
+    notices = check_frames(image, name)
+    source = inspect(image, head)
+    mend_transparency(image)
+    load(image)
+    flat = flatten(image, background, source)
+    return Flat(flat.pixels, flat.icc, (*notices, *flat.notices)), orientation(image)
+
+
+def from_object(
+    picture: Source | Picture | Image.Image | npt.NDArray[Any],
+    *,
+    background: Color = (255, 255, 255),
+    limits: Limits = Limits(),
+) -> Picture:
+    """The picture in whatever a caller has.
+
+    That is an array (uint8 [H, W] or [H, W, 1, 3 or 4]; shared, not copied, if it can be used as it is), a
+    Pillow image (its current frame), a Picture, or anything that ``read`` takes.
+    """
+    if isinstance(picture, Picture):
+        check_size("the picture", picture.width, picture.height, limits)
+        return picture
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture, background, limits)
+    if not isinstance(picture, Image.Image):
+        return read(picture, background=background, limits=limits)
+    name = "the Pillow image"
+    with explained(name) as notices:
+        check_size(name, picture.width, picture.height, limits)
+        source = inspect(picture, b"")
+        load(picture)
+        flat = flatten(picture, background, source)
+        pixels = np.ascontiguousarray(_upright(flat.pixels, orientation(picture)))
+    return Picture(pixels, flat.icc, (*flat.notices, *notices))
+
+
+def _from_array(array: npt.NDArray[Any], background: Color, limits: Limits) -> Picture:
+    shaped = array[:, :, None] if array.ndim == 2 else array
+    if shaped.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[2] not in (1, 3, 4):
+        given = f"{array.dtype} {list(array.shape)}"
+        raise PictureError(f"the array must be uint8 [H, W] or [H, W, 1, 3 or 4], not {given}")
+    check_size("the array", shaped.shape[1], shaped.shape[0], limits)
+    if shaped.shape[2] < 4:
+        return Picture(np.ascontiguousarray(shaped))
+    color, alpha = shaped[:, :, :3], shaped[:, :, 3]
+    if alpha.min() == 255:
+        return Picture(np.ascontiguousarray(color))
+    return Picture(blend(color, alpha, background), notices=(alpha_notice(background),))
+
+
+def without_profile(picture: Picture) -> Picture:
+    """The picture in sRGB, so that its profile need not be stored, with a notice that says so."""
+    if picture.icc is None:
+        return picture
+    converted = to_srgb(picture.pixels, picture.icc)
+    if converted is None:
+        notice = "colour profile dropped: it cannot be stored, nor be used to convert the picture to sRGB"
+        return Picture(picture.pixels, notices=(*picture.notices, notice))
+    notice = "converted to sRGB: the colour profile takes too much of the file"
+    return Picture(converted, notices=(*picture.notices, notice))
+
+
+def _upright(pixels: Pixels, turn: int) -> Pixels:
+    """A view [H, W, C] of the stored pixels that undoes an EXIF orientation from 1 to 8."""
+    if turn >= 5:  # stored by columns
+        pixels = pixels.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def write(
+    destination: str | os.PathLike[str] | BinaryIO,
+    pixels: Pixels,
+    *,
+    icc: bytes | None = None,
+    format: str | None = None,
+    **save_options: Any,
+) -> None:
+    """Writes ``pixels`` (uint8 [H, W, 1 or 3]) in the format of the destination's suffix, or in ``format``.
+
+    A file appears whole or not at all. ``save_options`` are Pillow's for that format and override the
+    defaults here. BMP and PPM cannot hold a profile. Raises PictureError.
+    """
+    name = name_of(destination)
+    is_path = isinstance(destination, str | os.PathLike)
+    kind = _kind(format or (os.path.splitext(name)[1] if is_path else ""), name)
+    options = {**_SAVE_OPTIONS.get(kind, {}), **({"icc_profile": icc} if icc else {}), **save_options}
+    try:
+        picture = Picture(np.ascontiguousarray(pixels))
+        if max(picture.width, picture.height) > _LARGEST_SIDE.get(kind, 1 << 31):
+            size = f"{picture.width} x {picture.height}"
+            raise PictureError(f"{kind} ends at {_LARGEST_SIDE[kind]} pixels a side, the picture has {size}")
+        if kind == "AVIF" and picture.channels == 3:
+            options.setdefault("subsampling", "4:4:4")
+        image = Image.fromarray(picture.pixels if picture.channels == 3 else picture.pixels[:, :, 0])
+
+        def save(file: BinaryIO) -> None:
+            image.save(cast(BinaryIO, _Sink(file)), kind, **options)
+
+        if isinstance(destination, str | os.PathLike):
+            write_atomically(destination, save)
+        else:
+            save(destination)
+            destination.flush()
+    except Exception as error:  # an encoder can raise nearly anything
+        raise PictureError(f"{name}: cannot be written: {reason(error)}") from error
+
+
+def _kind(suffix: str, name: str) -> str:
+    """Pillow's name of the format to write."""
+    kind = WRITABLE.get(suffix.lower().removeprefix("."))
+    if kind is None:
+        problem = f"{suffix} is not a picture format" if suffix else "no picture format is given"
+        raise PictureError(f"{name}: {problem}; known are {', '.join(WRITABLE)}")
+    return kind
+
+
+class _Sink(io.RawIOBase):
+    """Hides the descriptor of a file from Pillow, which takes a short write to a full disk for success."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()

@@ -1,0 +1,120 @@
+"""The CPU backend: numpy arrays handed to the compiled kernels of ``native/``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from smartsplat import _native
+from smartsplat.gaussians import FloatArray, Gaussians
+from smartsplat.raster import StepResult, StepSettings, View
+
+Bytes = npt.NDArray[np.uint8]
+Params = Gaussians
+"""The parameters are the arrays of Gaussians themselves, which ``step`` changes in place."""
+
+
+@dataclass
+class State:
+    """Adam's moments, [N, 5 + C], and each Gaussian's age in steps, [N]."""
+
+    first: FloatArray
+    second: FloatArray
+    age: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        # The compiled step would convert anything else and then update its own copy.
+        for array, kind in ((self.first, np.float32), (self.second, np.float32), (self.age, np.int32)):
+            if array.dtype != kind or not array.flags.c_contiguous:
+                raise ValueError(f"Adam's state must be C-contiguous {np.dtype(kind)}, not {array.dtype}")
+
+    def __getitem__(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> State:
+        return State(self.first[index], self.second[index], self.age[index])
+
+    def joined(self, other: State) -> State:
+        return State(
+            np.concatenate([self.first, other.first]),
+            np.concatenate([self.second, other.second]),
+            np.concatenate([self.age, other.age]),
+        )
+
+
+def fields(gaussians: Gaussians) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """The arrays in the order in which the compiled functions take them."""
+    return gaussians.mean, gaussians.scale, gaussians.rotation, gaussians.color
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _area(view: View) -> tuple[float, float, float, float, int, int]:
+    return view.x, view.y, view.scale_x, view.scale_y, view.columns, view.rows
+
+
+class Backend:
+    """The contract of ``smartsplat.raster`` on ``threads`` threads.
+
+    ``variant`` names an instruction set ("v2", "v3", "v4"; "base" elsewhere than on x86-64); the default is the
+    best that this processor runs. ValueError if it cannot run the one that is named. Not to be shared between
+    Python threads: it owns the buffers that it works in.
+    """
+
+    def __init__(self, threads: int | None = None, variant: str | None = None) -> None:
+        self._rasterizer = _native.Rasterizer(threads or available_threads(), variant)
+
+    @property
+    def variant(self) -> str:
+        return str(self._rasterizer.variant)
+
+    def upload(self, gaussians: Gaussians) -> Params:
+        return Gaussians(*(field.copy() for field in fields(gaussians)))
+
+    def download(self, params: Params) -> Gaussians:
+        return self.upload(params)
+
+    def render(self, params: Params, view: View) -> FloatArray:
+        image: FloatArray = self._rasterizer.render(fields(params), _area(view))
+        return image
+
+    def render_bytes(self, params: Params, view: View) -> Bytes:
+        image: Bytes = self._rasterizer.render_bytes(fields(params), _area(view))
+        return image
+
+    def render_gradient(self, params: Params, view: View, d_image: FloatArray) -> Params:
+        gradient = Gaussians(*(np.empty_like(field) for field in fields(params)))
+        self._rasterizer.render_gradient(fields(params), _area(view), d_image, fields(gradient))
+        return gradient
+
+    def start(self, params: Params) -> State:
+        shape = (len(params), 5 + params.channels)
+        return State(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(len(params), np.int32))
+
+    def step(
+        self, params: Params, drawn: Params, state: State, target: Bytes, view: View, settings: StepSettings
+    ) -> StepResult:
+        s = settings
+        loss, mean_square = self._rasterizer.step(
+            fields(params),
+            fields(drawn),
+            state.first,
+            state.second,
+            state.age,
+            target,
+            _area(view),
+            (s.l1, s.l2, s.ssim),
+            (s.rate_mean_x, s.rate_mean_y, s.rate_scale, s.rate_rotation, s.rate_color),
+            (s.beta1, s.beta2, s.epsilon),
+            s.relative,
+            (s.smallest_scale, s.largest_scale, s.largest_aspect),
+            (s.width, s.height),
+        )
+        return StepResult(loss, mean_square)
+
+    def residual(self, params: Params, target: Bytes, view: View, cell: int) -> FloatArray:
+        cells: FloatArray = self._rasterizer.residual(fields(params), target, _area(view), cell)
+        return cells

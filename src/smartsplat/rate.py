@@ -1,0 +1,295 @@
+"""Meeting a target: how many Gaussians, and how finely rounded, make a file of the wanted size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from smartsplat import container, entropy
+from smartsplat.container import TILE, File, Group
+from smartsplat.errors import SettingsError
+from smartsplat.fit import Fit, Listener, Progress
+from smartsplat.gaussians import Gaussians, nominal_count
+from smartsplat.grow import strongest
+from smartsplat.image import Picture, without_profile
+from smartsplat.metrics import psnr
+from smartsplat.quantize import LARGEST_QUALITY, Quantizer, SymbolArray, dequantize, quantize
+from smartsplat.raster import View
+from smartsplat.raster.native import Backend
+from smartsplat.settings import EFFORT_STEPS, PAPER, FitSettings, Limits
+
+DEFAULT_RATIO = 100
+
+TYPICAL_BYTES = 4.6
+"""Bytes of a Gaussian before any was coded: the mean over the development pictures."""
+
+AIM = 0.995
+"""Share of the budget that a fit aims at: what is left absorbs the last steps' changes."""
+
+PROFILE_SHARE = 1 / 8
+"""Most of a target in bytes that an ICC profile may take."""
+
+FINEST_GAIN = 20
+"""Most steps of quality (eighths of an octave) that a file with room to spare is refined by."""
+
+
+@dataclass(frozen=True)
+class ExactCount:
+    """The plan of ``--gaussians``."""
+
+    wanted: int
+
+    def count(self, gaussians: Gaussians, quantizer: Quantizer) -> int:
+        return self.wanted
+
+
+@dataclass(frozen=True)
+class ByteBudget:
+    """The plan of every target in bytes: as many Gaussians as fit, judged by coding those that are there."""
+
+    budget: int
+    most: int  # Gaussians: one a pixel, which is more than the bytes of the pixels hold
+    icc: bytes | None = None
+    threads: int = 1
+
+    def first_count(self) -> int:
+        """A start before anything is fitted. SettingsError if not even one Gaussian fits."""
+        room = self.budget - container.overhead(1, self.icc)
+        if room < 12:
+            smallest = container.overhead(1, self.icc) + 12
+            raise SettingsError(f"the target of {self.budget} bytes is too small, a file takes at least {smallest}")
+        return min(max(1, int(room / TYPICAL_BYTES)), self.most)
+
+    def count(self, gaussians: Gaussians, quantizer: Quantizer) -> int:
+        size = len(container.pack(to_file(gaussians, quantizer, self.icc, self.threads)))
+        fixed = container.overhead(1, self.icc)
+        each = max((size - fixed) / len(gaussians), 0.5)
+        return min(max(1, int((AIM * self.budget - fixed) / each)), self.most)
+
+
+def to_file(gaussians: Gaussians, quantizer: Quantizer, icc: bytes | None, threads: int = 1) -> File:
+    """Round, order and code Gaussians."""
+    groups = entropy.split(quantize(gaussians, quantizer))
+    coded = entropy.encode(groups, quantizer, threads)
+    packed = tuple(Group(len(group), reach(group, quantizer), data) for group, data in zip(groups, coded, strict=True))
+    return File(quantizer, packed, icc)
+
+
+def reach(symbols: SymbolArray, quantizer: Quantizer) -> tuple[int, int, int, int]:
+    """The tiles that a group's Gaussians touch: x begin, y begin, x end, y end."""
+    g = dequantize(symbols, quantizer)
+    radius = 3 * g.scale.max(axis=1, keepdims=True)
+    low = np.floor((g.mean - radius).min(axis=0) / TILE)
+    high = np.ceil((g.mean + radius).max(axis=0) / TILE)
+    most = np.ceil(np.array([quantizer.width, quantizer.height]) / TILE)
+    x0, y0 = np.clip(low, 0, most).astype(int)
+    x1, y1 = np.clip(high, 0, most).astype(int)
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def fill(gaussians: Gaussians, quantizer: Quantizer, budget: int, icc: bytes | None, threads: int = 1) -> bytes:
+    """The best file of at most ``budget`` bytes: refined while there is room, or with the weakest left out."""
+
+    def packed(chosen: Gaussians, quality: int) -> bytes:
+        q = Quantizer(quality, quantizer.cell_log2, quantizer.width, quantizer.height, quantizer.channels)
+        return container.pack(to_file(chosen, q, icc, threads))
+
+    best = packed(gaussians, quantizer.quality)
+    if len(best) <= budget:
+        for quality in range(quantizer.quality + 1, min(quantizer.quality + FINEST_GAIN, LARGEST_QUALITY) + 1):
+            finer = packed(gaussians, quality)
+            if len(finer) > budget:
+                break
+            best = finer
+        return best
+    fits, too_many, size = 0, len(gaussians), len(best)
+    guess = int(too_many * budget / size)
+    best = packed(gaussians[:0], quantizer.quality)
+    while too_many - fits > max(1, len(gaussians) // 500):
+        guess = min(max(guess, fits + 1), too_many - 1)
+        data = packed(gaussians[strongest(gaussians, guess)], quantizer.quality)
+        if len(data) <= budget:
+            fits, best = guess, data
+            guess = (fits + too_many) // 2
+        else:
+            too_many = guess
+            guess = int(too_many * budget / len(data))
+    if not fits:  # not even one, as fine as this
+        for quality in range(quantizer.quality - 8, -1, -8):
+            data = packed(gaussians[strongest(gaussians, 1)], quality)
+            if len(data) <= budget:
+                return data
+    if len(best) > budget:
+        raise SettingsError(f"the target of {budget} bytes is too small, the smallest file takes {len(best)}")
+    return best
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an encode is to meet: exactly one of the three."""
+
+    size: int | None = None  # bytes, at most
+    psnr: float | None = None  # decibels, at least
+    gaussians: int | None = None
+
+    @staticmethod
+    def of(
+        picture: Picture,
+        *,
+        ratio: float | None,
+        bpp: float | None,
+        size: int | None,
+        psnr: float | None,
+        gaussians: int | None,
+    ) -> Target:
+        """The target that the caller's arguments name; a ratio of 100 if they name none."""
+        given = {"ratio": ratio, "bpp": bpp, "size": size, "psnr": psnr, "gaussians": gaussians}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) > 1:
+            raise SettingsError(f"{' and '.join(named)} exclude each other: give one target")
+        for name in named:
+            value = given[name]
+            if not (value is not None and math.isfinite(value) and value > 0):
+                raise SettingsError(f"{name} must be a positive number, and {value} is not")
+        if psnr is not None:
+            return Target(psnr=psnr)
+        limits = Limits()
+        if gaussians is not None:
+            if gaussians > limits.gaussians:
+                raise SettingsError(f"{gaussians} Gaussians are more than the {limits.gaussians} that readers accept")
+            return Target(gaussians=gaussians)
+        pixels = picture.width * picture.height
+        wanted: float = pixels * bpp / 8 if bpp is not None else 3 * pixels / (ratio or DEFAULT_RATIO)
+        return Target(size=int(min(wanted if size is None else size, limits.file_bytes)))
+
+
+def affordable(picture: Picture, target: Target) -> Picture:
+    """The picture, in sRGB if its profile takes too much of a target in bytes or is larger than readers accept."""
+    if picture.icc is None:
+        return picture
+    stored = container.overhead(0, picture.icc) - container.overhead(0, None)
+    if len(picture.icc) <= Limits().profile_bytes and (target.size is None or stored <= PROFILE_SHARE * target.size):
+        return picture
+    return without_profile(picture)
+
+
+def fit_settings(effort: int, preset: str | None, steps: int | None) -> FitSettings:
+    """The settings of an effort level or of a preset; ``steps`` overrides their number of steps."""
+    if effort not in EFFORT_STEPS:
+        raise SettingsError(f"effort must be 1 to {max(EFFORT_STEPS)}, and {effort} is not")
+    if preset not in (None, "paper"):
+        raise SettingsError(f"there is no preset {preset!r}: the one there is, is 'paper'")
+    if steps is not None and steps < 1:
+        raise SettingsError(f"a fit takes at least one step, not {steps}")
+    settings = PAPER if preset else FitSettings(steps=EFFORT_STEPS[effort])
+    return replace(settings, steps=steps) if steps else settings
+
+
+def encode_to_target(
+    picture: Picture,
+    target: Target,
+    settings: FitSettings,
+    rng: int,
+    threads: int,
+    listener: Listener | None = None,
+) -> bytes:
+    """Fit a picture and write the file that meets the target."""
+    picture = affordable(picture, target)
+    backend = Backend(threads)
+    if target.psnr is not None:
+        return _encode_to_psnr(picture, target.psnr, settings, rng, backend, threads, listener)
+    if target.gaussians is not None:
+        plan = ExactCount(target.gaussians)
+        fit = Fit(picture.pixels, plan, target.gaussians, settings, backend, threads=threads, rng=rng)
+        return container.pack(to_file(*fit.run(listener), picture.icc, threads))
+    assert target.size is not None
+    return _encode_to_size(picture, target.size, settings, rng, backend, threads, listener)
+
+
+def _encode_to_size(
+    picture: Picture,
+    size: int,
+    settings: FitSettings,
+    rng: int,
+    backend: Backend,
+    threads: int,
+    listener: Listener | None,
+) -> bytes:
+    plan = ByteBudget(size, picture.width * picture.height, picture.icc, threads)
+    count = plan.first_count()
+    if settings.growth is None:
+        count = nominal_count(picture.width, picture.height, 3 * picture.width * picture.height / size)
+    fit = Fit(picture.pixels, plan, count, settings, backend, threads=threads, rng=rng)
+    gaussians, quantizer = fit.run(listener)
+    return fill(gaussians, quantizer, size, picture.icc, threads)
+
+
+PSNR_TOLERANCE = 0.1  # dB
+PSNR_HIGHEST = 150.0  # dB, stands for equal pictures: one sample of the largest that differs leaves less
+PSNR_TRIALS = 6
+TRIAL_STEPS = 150
+"""Steps of the fits that only look for the size at which a PSNR is reached."""
+
+
+def _encode_to_psnr(
+    picture: Picture,
+    wanted: float,
+    settings: FitSettings,
+    rng: int,
+    backend: Backend,
+    threads: int,
+    listener: Listener | None,
+) -> bytes:
+    """The smallest file found whose decoded PSNR is at least ``wanted``.
+
+    PSNR rises nearly linearly with the logarithm of the size. Cheap fits find where it crosses the target, full
+    ones correct by the last slope until they are within the tolerance above it.
+    """
+    stopped = False
+
+    def listen(progress: Progress) -> bool:
+        nonlocal stopped
+        stopped = listener is not None and listener(progress) is False
+        return not stopped
+
+    raw = 3 * picture.width * picture.height
+    smallest = container.overhead(1, picture.icc) + 64
+    largest = max(raw, smallest)
+    slope = 6.0 / math.log(10)  # dB for a factor e: the mean over the development pictures
+    size = max(smallest, raw // 200)
+    quick = replace(settings, steps=min(settings.steps, TRIAL_STEPS))
+    best: bytes | None = None
+    reached: list[tuple[float, float]] = []
+    for trial in range(PSNR_TRIALS):
+        full = trial >= 2 or quick.steps == settings.steps
+        data = _encode_to_size(picture, size, settings if full else quick, rng, backend, threads, listen)
+        if stopped:
+            return best or data
+        decibels = min(_decoded_psnr(data, picture, backend), PSNR_HIGHEST)
+        if full and decibels >= wanted and (best is None or len(data) < len(best)):
+            best = data
+        if full and wanted <= decibels <= wanted + PSNR_TOLERANCE:
+            break
+        if reached and abs(math.log(size) - reached[-1][0]) > 0.05:
+            slope = min(max((decibels - reached[-1][1]) / (math.log(size) - reached[-1][0]), 1.0), 12.0)
+        reached.append((math.log(size), decibels))
+        # A full fit aims at the middle of the tolerance.
+        step = min(max((wanted + PSNR_TOLERANCE / 2 - decibels) / slope, -2.0), 2.0)
+        before, size = size, int(min(max(size * math.exp(step), smallest), largest))
+        if full and size == before:
+            break
+    if best is None:
+        most = max(decibels for _, decibels in reached)
+        raise SettingsError(
+            f"a PSNR of {wanted:g} dB was not reached: the best of {len(reached)} fits got {most:.2f} dB"
+        )
+    return best
+
+
+def _decoded_psnr(data: bytes, picture: Picture, backend: Backend) -> float:
+    file = container.parse(data)
+    symbols = entropy.decode([(group.data, group.count) for group in file.groups], file.quantizer)
+    gaussians = dequantize(np.concatenate(symbols), file.quantizer) if symbols else Gaussians.empty(picture.channels)
+    return psnr(picture.pixels, backend.render_bytes(gaussians, View.whole(picture.width, picture.height)))

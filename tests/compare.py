@@ -1,0 +1,29 @@
+"""Comparisons that several tests share; each has a test of its own in test_compare.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from smartsplat.gaussians import Gaussians
+
+
+def relative_error(actual: npt.ArrayLike, expected: npt.ArrayLike) -> float:
+    """|actual - expected| / |expected| of the flattened arrays; NaN and infinity count as infinitely wrong."""
+    a, e = np.asarray(actual, np.float64).ravel(), np.asarray(expected, np.float64).ravel()
+    if a.shape != e.shape or not np.isfinite(a).all():
+        return float("inf")
+    return float(np.linalg.norm(a - e) / max(np.linalg.norm(e), 1e-300)) if e.any() or a.any() else 0.0
+
+
+def scene(
+    count: int, width: int, height: int, channels: int = 3, rng: int = 0, smallest: float = 0.6, largest: float = 6.0
+) -> Gaussians:
+    """Gaussians of mixed shapes over and a little beyond a picture."""
+    random = np.random.default_rng(rng)
+    return Gaussians(
+        (random.uniform(-0.05, 1.05, (count, 2)) * [width, height]).astype(np.float32),
+        np.exp(random.uniform(np.log(smallest), np.log(largest), (count, 2))).astype(np.float32),
+        random.uniform(0, 2 * np.pi, count).astype(np.float32),
+        random.normal(0.2, 0.3, (count, channels)).astype(np.float32),
+    )

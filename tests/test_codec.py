@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import io
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import smartsplat
+from smartsplat import codec, container, entropy, metrics
+from smartsplat.errors import FormatError, LimitError, PictureError, SettingsError
+from smartsplat.gaussians import Gaussians
+from smartsplat.image import Picture
+from smartsplat.quantize import Quantizer
+from smartsplat.raster import View
+from smartsplat.raster.native import Backend
+from smartsplat.rate import to_file
+from smartsplat.settings import Limits
+from tests.compare import scene
+from tests.pictures import landscape
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+WIDTH, HEIGHT = 300, 200
+PICTURE = landscape(96, 64)
+
+
+def packed(count: int = 600, channels: int = 3, largest: float = 12, icc: bytes | None = None) -> bytes:
+    """A file of random Gaussians, which needs no fit."""
+    gaussians = scene(count, WIDTH, HEIGHT, channels, largest=largest)
+    return container.pack(to_file(gaussians, Quantizer(90, 3, WIDTH, HEIGHT, channels), icc))
+
+
+FILE = packed()
+
+
+def nearly(actual: np.ndarray, expected: np.ndarray) -> bool:
+    """Equal but for the rounding of float32: a sample in some thousands lies so near a tie that it differs by one."""
+    difference = np.abs(actual.astype(int) - expected)
+    return actual.shape == expected.shape and difference.max() <= 1 and difference.mean() < 1e-3
+
+
+def smooth_file() -> bytes:
+    """Large Gaussians, no clipping: minified, they must equal the average of the pixels."""
+    gaussians = scene(80, WIDTH, HEIGHT, smallest=6, largest=40)
+    gaussians.color[:] = np.abs(gaussians.color) * 0.3 + 0.03
+    return container.pack(to_file(gaussians, Quantizer(110, 5, WIDTH, HEIGHT, 3), None))
+
+
+def box_average(pixels: np.ndarray, columns: int, rows: int) -> np.ndarray:
+    image = Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "region", [(0, 0, 1, 1), (0, 0, 64, 64), (37, 21, 101, 77), (299, 199, 1, 1), (64, 0, 236, 200)]
+)
+def test_a_region_is_the_crop_of_the_whole(region: tuple[int, int, int, int], channels: int) -> None:
+    data = packed(channels=channels)
+    whole = smartsplat.decode(data)
+    assert whole.shape == (HEIGHT, WIDTH, channels)
+    assert whole.std() > 20
+    x, y, width, height = region
+    part = smartsplat.decode(data, region=region)
+    assert nearly(part, whole[y : y + height, x : x + width])
+
+
+def test_regions_of_several_groups_are_crops_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "GROUP", 40)
+    data = packed()
+    whole = smartsplat.decode(data)
+    assert np.array_equal(whole, smartsplat.decode(FILE))
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        x, y = int(random.integers(WIDTH)), int(random.integers(HEIGHT))
+        width, height = int(random.integers(1, WIDTH - x + 1)), int(random.integers(1, HEIGHT - y + 1))
+        part = smartsplat.decode(data, region=(x, y, width, height))
+        assert nearly(part, whole[y : y + height, x : x + width])
+
+
+def test_a_region_decodes_only_the_groups_that_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "GROUP", 25)
+    data = packed(largest=3)
+    decoded: list[int] = []
+    decode = entropy.decode
+
+    def counting(groups: list[tuple[bytes, int]], *rest: Any) -> Any:
+        decoded.append(len(groups))
+        return decode(groups, *rest)
+
+    monkeypatch.setattr(codec.entropy, "decode", counting)
+    reader = smartsplat.open(data)
+    assert reader.info.groups == 24
+    corner = reader.read(region=(0, 0, 20, 20))
+    assert 1 <= decoded[0] <= 8
+    assert np.array_equal(reader.read(region=(0, 0, 20, 20)), corner)
+    assert decoded[1] == 0, "nothing is decoded twice"
+    reader.read(region=(280, 180, 20, 20))
+    assert 1 <= decoded[2] <= 8
+    whole = reader.read()
+    assert sum(decoded) == 24
+    assert np.array_equal(whole[:20, :20], corner)
+
+
+def test_minified_regions_count_on_gaussians_beyond_their_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pixel filter is wider than a pixel: groups that do not touch the region itself may matter."""
+    whole = smartsplat.open(FILE)
+    monkeypatch.setattr(entropy, "GROUP", 10)
+    split = smartsplat.open(packed())
+    for region in ((64, 64, 64, 64), (0, 128, 128, 72), (130, 60, 40, 40)):
+        for scale in (0.5, 0.1, 0.05):
+            assert np.array_equal(split.read(region=region, scale=scale), whole.read(region=region, scale=scale))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({}, (200, 300)),
+        ({"scale": 1}, (200, 300)),
+        ({"scale": 0.5}, (100, 150)),
+        ({"scale": 2.5}, (500, 750)),
+        ({"scale": 1e-9}, (1, 1)),
+        ({"size": (7, 11)}, (11, 7)),
+        ({"size": [7, 11]}, (11, 7)),
+        ({"region": (10, 20, 30, 40)}, (40, 30)),
+        ({"region": (10, 20, 30, 40), "scale": 0.1}, (4, 3)),
+        ({"region": (10, 20, 30, 40), "size": (60, 20)}, (20, 60)),
+    ],
+)
+def test_first_the_region_then_the_size(options: dict[str, Any], shape: tuple[int, int]) -> None:
+    assert smartsplat.decode(FILE, **options).shape == (*shape, 3)
+
+
+def test_a_scale_is_a_size() -> None:
+    assert np.array_equal(smartsplat.decode(FILE, scale=0.5), smartsplat.decode(FILE, size=(150, 100)))
+    assert np.array_equal(smartsplat.decode(FILE, scale=1), smartsplat.decode(FILE))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5, 10])
+def test_a_minified_picture_is_the_average_of_the_pixels(factor: int) -> None:
+    data = smooth_file()
+    whole = smartsplat.decode(data)
+    assert whole.mean() > 40
+    assert whole.max() < 255, "nothing is clipped"
+    columns, rows = WIDTH // factor, HEIGHT // factor
+    small = smartsplat.decode(data, size=(columns, rows))
+    average = box_average(whole[: rows * factor, : columns * factor], columns, rows)
+    # A side that the factor does not divide moves the pixels of the two a little.
+    if WIDTH % factor == 0 and HEIGHT % factor == 0:
+        assert metrics.psnr(average, small) > 35
+    assert abs(small.mean() - whole.mean()) < 2
+
+
+def test_a_minified_encode_looks_like_its_average() -> None:
+    data = smartsplat.encode(PICTURE, ratio=15, steps=60, threads=1)
+    small = smartsplat.decode(data, scale=0.25)
+    assert metrics.psnr(box_average(smartsplat.decode(data), 24, 16), small) > 30
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_magnified_picture_goes_through_the_pixels(factor: int) -> None:
+    data = smooth_file()
+    whole = smartsplat.decode(data)
+    large = smartsplat.decode(data, scale=factor)
+    assert metrics.psnr(whole, box_average(large, WIDTH, HEIGHT)) > 40
+    if factor == 3:  # the middle one of three lies where the pixel was
+        assert np.abs(large[1::3, 1::3].astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"region": (-1, 0, 5, 5)},
+        {"region": (0, 0, 0, 5)},
+        {"region": (0, 0, 5, -5)},
+        {"region": (0, 0, 301, 5)},
+        {"region": (299, 199, 2, 1)},
+        {"size": (0, 5)},
+        {"size": (5, -1)},
+        {"size": (5, 5), "scale": 1},
+        {"scale": 0},
+        {"scale": -1},
+        {"scale": float("nan")},
+        {"scale": float("inf")},
+    ],
+)
+def test_views_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        smartsplat.decode(FILE, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"size": (1 << 17, 1)}, {"size": (60_000, 60_000)}, {"scale": 1e4}, {"scale": 1e307}]
+)
+def test_outputs_above_the_limits(options: dict[str, Any]) -> None:
+    with pytest.raises(LimitError, match="limit"):
+        smartsplat.decode(FILE, **options)
+
+
+def test_own_limits() -> None:
+    limits = Limits(pixels=WIDTH * HEIGHT)
+    assert smartsplat.decode(FILE, limits=limits).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(LimitError):
+        smartsplat.decode(FILE, scale=1.1, limits=limits)
+    with pytest.raises(LimitError):
+        smartsplat.open(FILE, limits=Limits(file_bytes=len(FILE) - 1))
+
+
+def test_a_preview_of_very_many_gaussians_is_not_refused() -> None:
+    """All of them lie over a few pixels: what counts as too much work must allow for that."""
+    data = packed(30_000, largest=2)
+    assert smartsplat.decode(data, size=(3, 2)).shape == (2, 3, 3)
+    assert smartsplat.decode(data, size=(1, 1)).shape == (1, 1, 3)
+
+
+def sources(tmp_path: Path, data: bytes) -> dict[str, Any]:
+    path = tmp_path / "a.sspl"
+    path.write_bytes(data)
+    return {"bytes": data, "bytearray": bytearray(data), "view": memoryview(data), "path": path, "name": str(path)}
+
+
+def test_files_come_from_anywhere(tmp_path: Path) -> None:
+    whole = smartsplat.decode(FILE)
+    for source in (*sources(tmp_path, FILE).values(), io.BytesIO(FILE)):
+        assert np.array_equal(smartsplat.decode(source), whole)
+    with (tmp_path / "a.sspl").open("rb") as file:
+        assert np.array_equal(smartsplat.open(file).read(), whole)
+        assert not file.closed
+
+
+def test_a_file_comes_through_a_pipe() -> None:
+    reading, writing = os.pipe()
+    feeder = threading.Thread(target=lambda: (os.write(writing, FILE), os.close(writing)))
+    feeder.start()
+    with open(reading, "rb") as file:
+        assert smartsplat.open(file).width == WIDTH
+    feeder.join()
+
+
+@pytest.mark.parametrize("name", ["missing.sspl", ".", "missing/a.sspl", "x" * 300])
+def test_files_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError) as caught:
+        smartsplat.open(tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.sspl"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(LimitError, match=r"huge\.sspl"):
+        smartsplat.open(path)
+
+
+def test_pictures_come_from_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(PICTURE).save(path)
+    options: dict[str, Any] = {"ratio": 50, "steps": 5, "threads": 1}
+    expected = smartsplat.encode(PICTURE, **options)
+    given = sources(tmp_path, path.read_bytes())
+    for source in (*given.values(), io.BytesIO(path.read_bytes()), Image.open(path), Picture(PICTURE), path):
+        assert smartsplat.encode(source, **options) == expected
+        if isinstance(source, Image.Image):
+            source.close()
+    given["path"].unlink()
+    with pytest.raises(PictureError):
+        smartsplat.encode(given["path"], **options)
+
+
+def test_transparency_and_grey() -> None:
+    clear = np.zeros((20, 30, 4), np.uint8)
+    white = smartsplat.decode(smartsplat.encode(clear, gaussians=20, steps=40))
+    blue = smartsplat.decode(smartsplat.encode(clear, gaussians=20, steps=40, background=(0, 0, 255)))
+    assert white.mean() > 200
+    assert blue[..., 2].mean() > 200 > 50 > blue[..., :2].mean()
+    assert smartsplat.decode(smartsplat.encode(PICTURE[..., 0], ratio=50, steps=5)).shape == (64, 96, 1)
+
+
+def test_the_reader_tells_what_the_file_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "GROUP", 250)
+    data = packed(icc=SRGB)
+    reader = smartsplat.open(data)
+    info = reader.info
+    assert (reader.width, reader.height, reader.channels) == (WIDTH, HEIGHT, 3)
+    assert (info.width, info.height, info.channels) == (WIDTH, HEIGHT, 3)
+    assert (info.gaussians, info.groups, info.quality, info.version) == (600, 3, 90, "1.0")
+    assert info.bytes == len(data)
+    assert info.ratio == pytest.approx(3 * WIDTH * HEIGHT / len(data))
+    assert info.bpp == pytest.approx(8 * len(data) / (WIDTH * HEIGHT))
+    assert info.icc_bytes == len(SRGB)
+    assert reader.icc == SRGB
+    assert len(reader.gaussians()) == 600
+
+
+@pytest.mark.parametrize("group", [100, 8192])
+def test_every_byte_is_accounted_for(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "GROUP", group)
+    data = packed(icc=SRGB)
+    info = smartsplat.open(data).info
+    assert info.container_bytes == container.overhead(info.groups, SRGB)
+    assert tuple(info.bits_per_gaussian) == entropy.ATTRIBUTES
+    coded = sum(info.bits_per_gaussian.values()) * info.gaussians / 8
+    assert abs(info.container_bytes + coded - len(data)) < 6 * info.groups
+
+
+def test_info_of_an_empty_file() -> None:
+    data = container.pack(to_file(Gaussians.empty(1), Quantizer(80, 3, 5, 4, 1), None))
+    info = smartsplat.open(data).info
+    assert (info.gaussians, info.groups, info.bytes, info.container_bytes) == (0, 0, len(data), len(data))
+    assert not any(info.bits_per_gaussian.values())
+    assert np.array_equal(smartsplat.decode(data), np.zeros((4, 5, 1)))
+    assert np.array_equal(smartsplat.decode(data, scale=3), np.zeros((12, 15, 1)))
+
+
+def test_a_profile_is_carried() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE).save(buffer, "png", icc_profile=SRGB)
+    assert smartsplat.open(smartsplat.encode(buffer, gaussians=50, steps=3)).icc == SRGB
+    assert smartsplat.open(smartsplat.encode(PICTURE, gaussians=50, steps=3)).icc is None
+
+
+@pytest.mark.parametrize("variant", ["v2", "v3", "v4"])
+def test_every_instruction_set_decodes_the_same_pixels(variant: str) -> None:
+    try:
+        backend = Backend(1, variant)
+    except ValueError:
+        pytest.skip(f"this processor does not run {variant}")
+    reader = smartsplat.open(FILE, threads=1)
+    for view in (View.whole(WIDTH, HEIGHT), View(20, 30, 100, 90, 40, 33), View(20, 30, 50, 50, 190, 170)):
+        region = (int(view.x), int(view.y), int(view.width), int(view.height))
+        expected = reader.read(region=region, size=(view.columns, view.rows)).astype(int)
+        assert np.abs(backend.render_bytes(reader.gaussians(), view) - expected).max() <= 1
+
+
+def test_threads_do_not_change_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "GROUP", 50)
+    data = packed()
+    one, four = (smartsplat.decode(data, threads=threads) for threads in (1, 4))
+    assert np.array_equal(one, four)
+
+
+def test_readers_can_be_used_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "GROUP", 50)
+    whole = smartsplat.decode(packed())
+    results: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: results.append(smartsplat.decode(packed()))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(np.array_equal(result, whole) for result in results)
+
+
+def test_what_the_package_offers() -> None:
+    assert all(hasattr(smartsplat, name) for name in smartsplat.__all__)
+    assert sorted(smartsplat.__all__) == smartsplat.__all__
+
+
+def test_an_unknown_device() -> None:
+    with pytest.raises(SettingsError, match="device"):
+        smartsplat.encode(PICTURE, device="cuda")

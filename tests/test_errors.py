@@ -1,0 +1,26 @@
+"""The errors that the library raises on purpose."""
+
+import inspect
+
+import pytest
+
+from smartsplat import errors
+
+ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_error_can_be_caught_as_the_base(kind: type[Exception]) -> None:
+    assert issubclass(kind, errors.SmartSplatError)
+    with pytest.raises(errors.SmartSplatError, match=r"^a message$"):
+        raise kind("a message")
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_error_says_when_it_is_raised(kind: type[Exception]) -> None:
+    assert kind.__doc__
+
+
+def test_wrong_arguments_are_value_errors_as_everywhere_in_python() -> None:
+    assert issubclass(errors.SettingsError, ValueError)
+    assert not issubclass(errors.FormatError, ValueError)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from smartsplat.gaussians import SMALLEST_SCALE, Gaussians
+from smartsplat.grow import energy, newcomers, strongest
+from smartsplat.raster import View
+from smartsplat.raster.native import Backend
+from smartsplat.settings import Growth
+from tests.compare import scene
+from tests.pictures import landscape
+
+WIDTH, HEIGHT = 160, 128
+GROWTH = Growth()
+
+
+def grown(
+    count: int,
+    pixels: np.ndarray,
+    gaussians: Gaussians | None = None,
+    view: View | None = None,
+    final_count: int | None = None,
+    rng: int = 0,
+) -> Gaussians:
+    height, width, channels = pixels.shape
+    return newcomers(
+        gaussians or Gaussians.empty(channels),
+        count,
+        final_count or count,
+        pixels,
+        view or View.whole(width, height),
+        Backend(1),
+        GROWTH,
+        np.random.default_rng(rng),
+    )
+
+
+def test_energy_is_what_a_gaussian_adds_to_the_square_of_the_picture() -> None:
+    one = scene(1, WIDTH, HEIGHT)
+    one.mean[:], one.scale[:] = [80, 64], [5, 3]
+    square = (Backend(1).render(one, View.whole(WIDTH, HEIGHT)).astype(float) ** 2).sum()
+    assert np.pi * energy(one)[0] == pytest.approx(square, rel=0.05)
+
+
+@pytest.mark.parametrize("count", [0, 1, 30, 99, 100, 1000])
+def test_strongest(count: int) -> None:
+    gaussians = scene(100, WIDTH, HEIGHT)
+    keep = strongest(gaussians, count)
+    assert keep.sum() == min(count, 100)
+    if 0 < count < 100:
+        assert energy(gaussians)[keep].min() >= energy(gaussians)[~keep].max()
+
+
+def test_the_first_of_equals_goes_first() -> None:
+    equal = scene(10, WIDTH, HEIGHT)
+    equal.color[:], equal.scale[:] = 1, 2
+    assert strongest(equal, 7).tolist() == [False] * 3 + [True] * 7
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 500, 3 * WIDTH * HEIGHT])
+def test_newcomers_are_as_many_as_asked_for_and_in_the_picture(count: int, channels: int) -> None:
+    new = grown(count, landscape(WIDTH, HEIGHT, channels))
+    assert len(new) == count
+    assert new.channels == channels
+    assert all(np.isfinite(field).all() for field in (new.mean, new.scale, new.rotation, new.color))
+    assert ((new.mean >= 0) & (new.mean <= [WIDTH, HEIGHT])).all()
+    assert (new.scale >= SMALLEST_SCALE).all()
+
+
+def test_newcomers_go_where_the_error_is() -> None:
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[20:52, 90:130] = [250, 128, 10]
+    new = grown(200, pixels, final_count=2000)
+    inside = (new.mean > [84, 14]).all(axis=1) & (new.mean < [136, 58]).all(axis=1)
+    assert inside.mean() > 0.95
+    middle = (new.mean > [95, 25]).all(axis=1) & (new.mean < [125, 47]).all(axis=1)
+    assert middle.any()
+    assert np.allclose(new.color[middle], np.array([250, 128, 10]) / 255, atol=0.1), "the residual is their colour"
+
+
+def test_newcomers_take_away_what_is_too_much() -> None:
+    bright = Gaussians(
+        np.array([[80, 64]], np.float32),
+        np.full((1, 2), 10, np.float32),
+        np.zeros(1, np.float32),
+        np.full((1, 1), 0.9, np.float32),
+    )
+    new = grown(50, np.zeros((HEIGHT, WIDTH, 1), np.uint8), bright, final_count=1000)
+    assert np.median(np.linalg.norm(new.mean - [80, 64], axis=1)) < 20
+    assert np.median(new.color) < -0.2
+
+
+def test_newcomers_lower_the_error() -> None:
+    pixels, view, backend = landscape(WIDTH, HEIGHT), View.whole(WIDTH, HEIGHT), Backend(1)
+    gaussians = Gaussians.empty(3)
+    together = grown(300, pixels, gaussians)
+
+    def error(which: Gaussians) -> float:
+        return float(((backend.render(which, view).clip(0, 1) - pixels / 255.0) ** 2).mean())
+
+    assert error(together) < 0.95 * error(gaussians)
+
+
+def test_newcomers_at_half_size_lie_in_the_whole_picture() -> None:
+    pixels = np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8)
+    pixels[40:, 60:] = 200
+    new = grown(300, pixels, view=View(0, 0, WIDTH, HEIGHT, WIDTH // 2, HEIGHT // 2), final_count=3000)
+    assert (new.mean > [110, 70]).all(axis=1).mean() > 0.9
+    assert (new.mean[:, 0] > 0.9 * WIDTH).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 17, 1), (41, 341, 3)])
+def test_odd_shapes(shape: tuple[int, int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    new = grown(30, pixels)
+    assert len(new) == 30
+    assert ((new.mean >= 0) & (new.mean <= [shape[1], shape[0]])).all()
+
+
+def test_a_perfect_rendering_still_gets_its_newcomers() -> None:
+    new = grown(20, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    assert len(new) == 20
+    assert not new.color.any()
+    assert len(grown(100, np.zeros((4, 4, 3), np.uint8))) == 100
+
+
+def test_the_draw_depends_on_the_generator_alone() -> None:
+    pixels = landscape(WIDTH, HEIGHT)
+    first, again, other = grown(99, pixels), grown(99, pixels), grown(99, pixels, rng=1)
+    assert np.array_equal(first.mean, again.mean)
+    assert not np.array_equal(first.mean, other.mean)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from smartsplat import settings
+from smartsplat.settings import EFFORT_STEPS, PAPER, FitSettings, Limits
+
+
+def test_every_dataclass_is_frozen() -> None:
+    for item in vars(settings).values():
+        if isinstance(item, type) and is_dataclass(item):
+            with pytest.raises(AttributeError):
+                setattr(item(), fields(item)[0].name, None)
+
+
+def test_more_effort_is_more_steps() -> None:
+    assert list(EFFORT_STEPS) == list(range(1, 10))
+    assert sorted(set(EFFORT_STEPS.values())) == list(EFFORT_STEPS.values())
+    assert EFFORT_STEPS[5] == FitSettings().steps, "effort 5 is the default of encode"
+
+
+def test_the_paper_has_no_part_of_what_goes_beyond_it() -> None:
+    assert PAPER.growth is None
+    assert PAPER.coarse == 0
+    assert PAPER.round_from == 1
+    assert not PAPER.relative
+    assert (PAPER.l1, PAPER.l2, PAPER.ssim) == (0.9, 0.0, 0.1)
+
+
+def test_the_largest_picture_fits_the_limits() -> None:
+    limits = Limits()
+    assert limits.side >= 1 << 16
+    assert 16384 * 16384 <= limits.pixels <= limits.side**2
+    assert limits.gaussians < 1 << 31  # 32-bit indices in the renderer
