@@ -73,24 +73,22 @@ void check_picture(const Picture& picture, const ViewArea& view, int channels) {
     throw std::invalid_argument("the picture does not have the shape of the view");
 }
 
-auto render(Rasterizer& self, const Parameters& p, const ViewTuple& v) {
+void render(Rasterizer& self, const Parameters& p, const ViewTuple& v,
+            const Array<float, nb::shape<-1, -1, -1>>& image) {
   const GaussianArrays g = arrays(p);
   const ViewArea view = area(v);
-  float* image;
-  auto result = make_array<float, 3>({size_t(view.height), size_t(view.width), size_t(g.channels)}, image);
+  check_picture(image, view, g.channels);
   nb::gil_scoped_release release;
-  self.render(g, view, image);
-  return result;
+  self.render(g, view, image.data());
 }
 
-auto render_bytes(Rasterizer& self, const Parameters& p, const ViewTuple& v) {
+void render_bytes(Rasterizer& self, const Parameters& p, const ViewTuple& v,
+                  const Array<uint8_t, nb::shape<-1, -1, -1>>& image) {
   const GaussianArrays g = arrays(p);
   const ViewArea view = area(v);
-  uint8_t* image;
-  auto result = make_array<uint8_t, 3>({size_t(view.height), size_t(view.width), size_t(g.channels)}, image);
+  check_picture(image, view, g.channels);
   nb::gil_scoped_release release;
-  self.render_bytes(g, view, image);
-  return result;
+  self.render_bytes(g, view, image.data());
 }
 
 void render_gradient(Rasterizer& self, const Parameters& p, const ViewTuple& v,

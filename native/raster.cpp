@@ -90,7 +90,7 @@ void Rasterizer::prepare(const GaussianArrays& g, const ViewArea& view) {
       s.y_end = clamp_to(std::floor(y + reach_y - 0.5) + 1, view.height);
       // A run spans at most eight standard deviations along y at fixed x: see Column::start.
       const double deviation = 1.0 / std::sqrt(conic.yy);
-      s.run = static_cast<int>(std::min(16.0, std::max(1.0, std::floor(8.0 * deviation))));
+      s.run = static_cast<int>(std::min(32.0, std::max(1.0, std::floor(8.0 * deviation))));
       const double amplitude = std::sqrt(axes.u2 * axes.v2 / cov.determinant()) * kWindowNorm;
       for (int c = 0; c < g.channels; ++c) s.color[c] = static_cast<float>(g.color[i * g.channels + c] * amplitude);
       const bool drawn = s.x_begin < s.x_end && s.y_begin < s.y_end && drawable(s, g.channels);

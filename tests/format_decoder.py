@@ -115,7 +115,7 @@ def read_container(data: bytes) -> Content:
 def _read_group(body: bytes) -> Group:
     require(len(body) >= 12, "a short group")
     count, *reach = struct.unpack_from("<I4H", body)
-    require(count <= 8 * (len(body) - 12), "more Gaussians than bits")
+    require(count <= len(body) - 12, "more Gaussians than bytes")
     return Group(count, (reach[0], reach[1], reach[2], reach[3]), body[12:])
 
 

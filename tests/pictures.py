@@ -65,3 +65,16 @@ def cmyk_profile() -> bytes:
     header = struct.pack(">I4sI4s4s4s", first + len(white) + len(table), b"none", 0x02100000, b"prtr", b"CMYK", b"Lab ")
     header += bytes(12) + b"acsp" + bytes(28) + illuminant
     return header.ljust(128, b"\0") + tags + white + table
+
+
+def gamma_profile(gamma: float) -> bytes:
+    """The smallest ICC profile of a grey device."""
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    curve = b"curv" + bytes(4) + struct.pack(">IHxx", 1, round(256 * gamma))
+    first = 128 + 4 + 2 * 12
+    tags = struct.pack(">I", 2) + b"wtpt" + struct.pack(">II", first, len(white))
+    tags += b"kTRC" + struct.pack(">II", first + len(white), len(curve))
+    size = first + len(white) + len(curve)
+    header = struct.pack(">I4sI4s4s4s", size, b"none", 0x02100000, b"mntr", b"GRAY", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    return header.ljust(128, b"\0") + tags + white + curve

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from smartsplat.errors import LimitError, PictureError
-from smartsplat.image import WRITABLE, Picture, from_object, read, write
+from smartsplat.image import WRITABLE, Picture, from_object, read, without_profile, write
 from smartsplat.settings import Limits
 
 LOSSLESS = ("png", "webp", "tif", "tiff", "bmp", "ppm")
@@ -253,3 +253,16 @@ def test_limits_of_objects() -> None:
         for limits in (Limits(side=5), Limits(pixels=29)):
             with pytest.raises(LimitError):
                 from_object(source, limits=limits)
+
+
+def test_a_picture_without_its_profile() -> None:
+    plain = Picture(smooth(3))
+    assert without_profile(plain) is plain
+    changed = without_profile(Picture(smooth(3), SRGB, ("first",)))
+    assert changed.icc is None
+    assert changed.notices == ("first", "converted to sRGB: the colour profile takes too much of the file")
+    assert np.abs(changed.pixels.astype(int) - smooth(3)).max() <= 1
+    damaged = without_profile(Picture(smooth(3), b"damaged"))
+    assert damaged.icc is None
+    assert np.array_equal(damaged.pixels, smooth(3))
+    assert "dropped" in damaged.notices[0]

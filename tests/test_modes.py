@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from smartsplat import modes
 from smartsplat.errors import PictureError
 from smartsplat.image import Picture, read
-from tests.pictures import cmyk_profile, png, tiff_12_bits
+from tests.pictures import cmyk_profile, gamma_profile, png, tiff_12_bits
 
 RED = (255, 0, 0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -281,3 +281,29 @@ def test_separate_planes_of_16_bits_are_refused() -> None:
     data = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4) + arrays
     with pytest.raises(PictureError, match="16-bit samples in separate uncompressed planes"):
         read(data)
+
+
+def test_colors_of_a_profile_become_srgb() -> None:
+    pixels = random(9, 21, 3)
+    same = modes.to_srgb(pixels, SRGB)
+    assert same is not None
+    assert np.abs(same.astype(int) - pixels).max() <= 1
+    swapped = SRGB.replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
+    turned = modes.to_srgb(pixels, swapped)
+    assert turned is not None
+    assert np.abs(turned.astype(int) - pixels[..., [1, 0, 2]]).max() <= 2
+
+
+def test_greys_of_a_profile_become_srgb() -> None:
+    pixels = random(9, 21, 1, top=216) + np.uint8(40)  # near black the curve is too steep for its table
+    linear = modes.to_srgb(pixels, gamma_profile(1.0))
+    assert linear is not None
+    assert linear.shape == pixels.shape
+    light = pixels / 255.0
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(linear - 255 * expected).max() <= 2
+
+
+def test_an_unusable_profile_converts_nothing() -> None:
+    for icc in (b"", b"nonsense", SRGB[:200], gamma_profile(1.0)):
+        assert modes.to_srgb(random(4, 4, 3), icc) is None

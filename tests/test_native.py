@@ -386,7 +386,7 @@ def whole(gaussians: Gaussians, width: int = 20, height: int = 10) -> tuple[obje
 )
 def test_empty_views(area: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="empty view"):
-        _native.Rasterizer(1).render(fields(scene(2, 5, 5)), area)
+        _native.Rasterizer(1).render(fields(scene(2, 5, 5)), area, np.empty((5, 5, 3), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_fields_of_other_shapes(place: int, shape: tuple[int, ...]) -> None:
     given = list(fields(scene(2, 5, 5)))
     given[place] = np.zeros(shape, np.float32)
     with pytest.raises((ValueError, TypeError)):
-        _native.Rasterizer(1).render(tuple(given), (0, 0, 1, 1, 5, 5))
+        _native.Rasterizer(1).render(tuple(given), (0, 0, 1, 1, 5, 5), np.empty((5, 5, 3), np.float32))
 
 
 @pytest.mark.parametrize("shape", [(10, 20), (20, 10, 3), (10, 20, 1), (11, 20, 3), (10, 20, 3, 1)])

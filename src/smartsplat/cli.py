@@ -6,6 +6,7 @@ Heavy modules load inside the commands, so that ``--help`` and decoding start qu
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -168,6 +169,8 @@ def decode(
             image.write(sys.stdout.buffer, pixels, icc=reader.icc, format="png")
         else:
             image.write(output, pixels, icc=reader.icc)
+    except PictureError as error:  # of the output, and named so
+        fail(error)
     except SmartSplatError as error:
         fail(_named(error, source))
 
@@ -260,7 +263,7 @@ def _input(path: str) -> str | BinaryIO:
 
 def _check_output(path: str) -> None:
     """Complain before a long fit, not after it, if there is nowhere to write."""
-    if path != "-" and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+    if path != "-" and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
         raise PictureError(f"{path}: cannot be written: not a file in a directory that exists")
 
 

@@ -224,14 +224,17 @@ class Reader:
         """Refuse a file whose Gaussians lie on top of each other: a small one could keep a reader busy for hours."""
         if len(gaussians) <= self._limits.overlap:
             return
-        longest = np.maximum(gaussians.scale[:, 0], gaussians.scale[:, 1])
-        area = np.ones(len(gaussians), np.float32)  # output pixels, of the box around each, clipped to the view
+        longest = gaussians.scale.max(axis=1)
+        # Output pixels inside each one's ellipse, times the share of the square around it that lies in the view.
+        area = np.full(len(gaussians), np.float32(np.pi * CUTOFF**2))
         for axis, (start, zoom, side) in enumerate(
             ((view.x, view.scale_x, view.columns), (view.y, view.scale_y, view.rows))
         ):
+            blur = np.float32(filter_variance(zoom))
+            area *= np.float32(zoom) * np.sqrt(gaussians.scale[:, axis] ** 2 + blur)
             center = (gaussians.mean[:, axis] - np.float32(start)) * np.float32(zoom)
-            reach = np.float32(CUTOFF * zoom) * np.sqrt(longest**2 + np.float32(filter_variance(zoom)))
-            area *= np.clip(center + reach, 0, side) - np.clip(center - reach, 0, side)
+            reach = np.float32(CUTOFF * zoom) * np.sqrt(longest**2 + blur)
+            area *= (np.clip(center + reach, 0, side) - np.clip(center - reach, 0, side)) / (2 * reach)
         # At minification even the smallest Gaussian covers some pixels.
         most = self._limits.overlap * view.columns * view.rows + 64 * len(gaussians)
         if area.sum(dtype=np.float64) > most:

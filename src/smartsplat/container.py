@@ -30,8 +30,8 @@ TILE = 64
 """Side, in pixels, of the tiles that a group's reach is told in."""
 
 MOST_CHUNKS = 1 << 16
-LEAST_BITS = 1
-"""A Gaussian takes at least this many bits: bounds what a short file can make a reader allocate."""
+LEAST_BYTES = 1
+"""A Gaussian takes at least this many: bounds what a short file can make a reader allocate."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def pack(file: File) -> bytes:
     for group in file.groups:
         body = _GROUP.pack(group.count, *group.reach) + group.data
         # Coded Gaussians can be so predictable that they fall below the bound on a reader's allocation.
-        body = body.ljust(_GROUP.size + _least_bytes(group.count), b"\0")
+        body = body.ljust(_GROUP.size + group.count * LEAST_BYTES, b"\0")
         chunks.append((GAUSSIANS, body, len(body)))
     if file.icc:
         chunks.append((PROFILE, zlib.compress(file.icc, 9), len(file.icc)))
@@ -90,10 +90,6 @@ def pack(file: File) -> bytes:
     table = b"".join(_ENTRY.pack(kind, len(body), size, zlib.crc32(body)) for kind, body, size in chunks)
     head = header + table
     return head + _CRC.pack(zlib.crc32(head)) + b"".join(body for _, body, _ in chunks)
-
-
-def _least_bytes(count: int) -> int:
-    return -(-count * LEAST_BITS // 8)
 
 
 def parse(data: bytes, limits: Limits = Limits()) -> File:
@@ -170,7 +166,7 @@ def _group(index: int, body: bytes, limits: Limits) -> Group:
         raise FormatError(f"chunk {index} is too short for a group of Gaussians")
     count, *reach = _GROUP.unpack_from(body)
     coded = body[_GROUP.size :]
-    if count > limits.gaussians or len(coded) < _least_bytes(count):
+    if count > limits.gaussians or len(coded) < count * LEAST_BYTES:
         raise FormatError(f"chunk {index} claims {count} Gaussians in {len(coded)} bytes")
     x0, y0, x1, y1 = reach
     if x0 > x1 or y0 > y1:

@@ -31,7 +31,7 @@ AIM = 0.995
 PROFILE_SHARE = 1 / 8
 """Most of a target in bytes that an ICC profile may take."""
 
-FINEST_GAIN = 20
+FINEST_GAIN = 48
 """Most steps of quality (eighths of an octave) that a file with room to spare is refined by."""
 
 
@@ -96,11 +96,12 @@ def fill(gaussians: Gaussians, quantizer: Quantizer, budget: int, icc: bytes | N
         q = Quantizer(quality, quantizer.cell_log2, quantizer.width, quantizer.height, quantizer.channels)
         return container.pack(to_file(chosen, q, icc, threads))
 
+    raw = 3 * quantizer.width * quantizer.height
     best = packed(gaussians, quantizer.quality)
     if len(best) <= budget:
         for quality in range(quantizer.quality + 1, min(quantizer.quality + FINEST_GAIN, LARGEST_QUALITY) + 1):
             finer = packed(gaussians, quality)
-            if len(finer) > budget:
+            if len(finer) > min(budget, raw):
                 break
             best = finer
         return best
