@@ -1,14 +1,15 @@
 """One class for each codec. All share one protocol: encode into a byte budget, decode to the picture's size.
 
-The peers search for the best PSNR under the budget over two things: shrinking the picture by 1, 2, 4 or 8
-before encoding (Lanczos; bicubic enlarging is part of decoding), and for each shrink the largest quality that
-fits. At high ratios every peer is best when shrunk: a comparison without that is none. The few bytes
-that would tell a decoder the full size are not charged to the peers.
+The peers search for the best PSNR under the budget over three things: shrinking the picture by 1, 2, 4 or 8
+before encoding (Lanczos; bicubic enlarging is part of decoding), chroma at full or half size (JPEG, AVIF), and for
+each the largest quality that fits. At high ratios every peer is best when shrunk: a comparison without that is none.
+The few bytes that would tell a decoder the full size are not charged to the peers.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import sys
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ class ShrinkingCodec:
     options: ClassVar[Mapping[str, object]]
     qualities: ClassVar[range]
     largest_side: ClassVar[int]  # pixels
+    samplings: ClassVar[tuple[str, ...]] = ("",)  # of chroma, where the codec has a choice
 
     def __init__(self, shrinks: tuple[int, ...] = SHRINKS) -> None:
         self.shrinks = shrinks
@@ -58,14 +60,15 @@ class ShrinkingCodec:
     def encode(self, pixels: ByteArray, byte_budget: int) -> tuple[bytes, str]:
         height, width = pixels.shape[:2]
         best, data, setting = -1.0, b"", ""
-        for shrink in self.shrinks:
-            fitting = self._largest_quality(shrunk(pixels, shrink), byte_budget)
+        for shrink, sampling in itertools.product(self.shrinks, self.samplings):
+            fitting = self._largest_quality(shrunk(pixels, shrink), sampling, byte_budget)
             if fitting is None:
                 continue
             quality, candidate = fitting
             value = psnr(pixels, self.decode(candidate, width, height))
             if value > best:
-                best, data, setting = value, candidate, f"q{quality}:s{shrink}"
+                best, data = value, candidate
+                setting = ":".join([f"q{quality}", f"s{shrink}", *filter(None, [sampling.replace(":", "")])])
         if not data:
             raise BudgetError(f"no {self.name} file of {width}x{height} has {byte_budget} bytes or fewer")
         return data, setting
@@ -77,33 +80,35 @@ class ShrinkingCodec:
             pixels = pixels.resize((width, height), Image.Resampling.BICUBIC)
         return np.asarray(pixels)
 
-    def _largest_quality(self, image: Image.Image, byte_budget: int) -> tuple[int, bytes] | None:
+    def _largest_quality(self, image: Image.Image, sampling: str, byte_budget: int) -> tuple[int, bytes] | None:
         """The largest quality that fits, by bisection, and its file; None when even the lowest does not."""
         if max(image.size) > self.largest_side:
             return None
         low, high = self.qualities[0], self.qualities[-1] + 1  # low fits, high does not
-        best = self._file(image, low)
+        best = self._file(image, low, sampling)
         if len(best) > byte_budget:
             return None
         while high - low > 1:
             middle = (low + high) // 2
-            data = self._file(image, middle)
+            data = self._file(image, middle, sampling)
             if len(data) <= byte_budget:
                 low, best = middle, data
             else:
                 high = middle
         return low, best
 
-    def _file(self, image: Image.Image, quality: int) -> bytes:
+    def _file(self, image: Image.Image, quality: int, sampling: str) -> bytes:
         file = io.BytesIO()
-        image.save(file, self.format, quality=quality, **self.options)
+        chroma = {"subsampling": sampling} if sampling else {}
+        image.save(file, self.format, quality=quality, **chroma, **self.options)
         return file.getvalue()
 
 
 class Jpeg(ShrinkingCodec):
     name = "jpeg"
     format = "JPEG"
-    options: ClassVar[Mapping[str, object]] = {"progressive": True, "optimize": True, "subsampling": "4:2:0"}
+    options: ClassVar[Mapping[str, object]] = {"progressive": True, "optimize": True}
+    samplings = ("4:2:0", "4:4:4")
     qualities = range(1, 101)
     largest_side = 65535
 
@@ -119,7 +124,8 @@ class WebP(ShrinkingCodec):
 class Avif(ShrinkingCodec):
     name = "avif"
     format = "AVIF"
-    options: ClassVar[Mapping[str, object]] = {"speed": 6, "subsampling": "4:2:0"}
+    options: ClassVar[Mapping[str, object]] = {"speed": 6}
+    samplings = ("4:2:0", "4:4:4")
     qualities = range(101)
     largest_side = 32768
 

@@ -71,10 +71,11 @@ def test_shrinking_pays_at_a_small_budget(picture: ByteArray) -> None:
 def test_the_quality_is_the_largest_that_fits(peer: type[codecs.ShrinkingCodec], picture: ByteArray) -> None:
     tool = peer((1,))
     data, setting = tool.encode(picture, 4000)
-    quality = int(setting.removeprefix("q").removesuffix(":s1"))
+    quality, _, chroma = setting.removeprefix("q").partition(":s1")
+    sampling = next(each for each in tool.samplings if each.replace(":", "") == chroma.removeprefix(":"))
     image = Image.fromarray(picture)
-    assert tool._file(image, quality) == data
-    assert len(tool._file(image, quality + 1)) > 4000
+    assert tool._file(image, int(quality), sampling) == data
+    assert len(tool._file(image, int(quality) + 1, sampling)) > 4000
 
 
 @pytest.mark.parametrize("peer", PEERS)
