@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smartsplat.settings import EFFORT_STEPS
+from smartsplat.settings import EFFORT_TRIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,14 +72,15 @@ def means(results: Results) -> str:
 
 def efforts(results: Results) -> str:
     """One row an effort level: steps, seconds and PSNR, each a mean over the pictures, at every ratio measured."""
-    lines = header("effort", "steps", *(f"{ratio:g} : 1, dB (s)" for ratio in results.ratios))
+    lines = header("effort", "fits: steps (noise)", *(f"{ratio:g} : 1, dB (s)" for ratio in results.ratios))
     for codec in results.codecs:
         effort = int(codec.partition(":e")[2])
         cells = [
             f"{cell(results.mean(codec, ratio, 'psnr'), 2)} ({cell(results.mean(codec, ratio, 'encode_seconds'), 0)})"
             for ratio in results.ratios
         ]
-        lines.append(row(str(effort), str(EFFORT_STEPS[effort]), *cells))
+        fits = ", ".join(f"{steps} ({noise:g})" for steps, noise in EFFORT_TRIES[effort])
+        lines.append(row(str(effort), fits, *cells))
     return "\n".join([*lines, "", *provenance(results)])
 
 

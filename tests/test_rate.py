@@ -16,7 +16,7 @@ from smartsplat.gaussians import Gaussians
 from smartsplat.image import Picture
 from smartsplat.quantize import Quantizer
 from smartsplat.rate import ByteBudget, Target, affordable, fill, fit_settings, reach, to_file
-from smartsplat.settings import EFFORT_STEPS, PAPER, Limits
+from smartsplat.settings import EFFORT_TRIES, PAPER, Limits
 from tests.compare import scene
 from tests.pictures import landscape
 
@@ -174,9 +174,11 @@ def test_more_gaussians_than_readers_accept() -> None:
 
 
 def test_fit_settings() -> None:
-    assert [fit_settings(effort, None, None).steps for effort in range(1, 10)] == list(EFFORT_STEPS.values())
-    assert fit_settings(5, "paper", None) == PAPER
-    assert fit_settings(1, None, 7).steps == 7
+    for effort, tries in EFFORT_TRIES.items():
+        assert tuple((each.steps, each.noise) for each in fit_settings(effort, None, None)) == tries
+    assert fit_settings(5, "paper", None) == (PAPER,)
+    assert [each.steps for each in fit_settings(1, None, 7)] == [7]
+    assert [each.noise for each in fit_settings(9, None, 7)] == [0.04, 0.08, 0.02]
     for bad in ((0, None, None), (10, None, None), (5, "fast", None), (5, None, 0), (5, None, -1)):
         with pytest.raises(SettingsError):
             fit_settings(*bad)
@@ -308,3 +310,22 @@ def test_same_arguments_same_bytes(tmp_path: Path) -> None:
     assert encode(SMALL, **options) == first
     assert encode(SMALL, threads=2, **options) == first
     assert encode(SMALL, ratio=40, steps=25, seed=4) != first
+
+
+def test_a_higher_effort_is_never_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several tries the best is kept, whichever it is; all of them are counted in one progress."""
+    tries = ((12, 0.04), (12, 2.0), (6, 0.04))
+    sizes: dict[str, Any] = {"size": 900}
+    single = []
+    for each in tries:
+        monkeypatch.setitem(EFFORT_TRIES, 5, (each,))
+        single.append(metrics.psnr(SMALL, smartsplat.decode(smartsplat.encode(SMALL, effort=5, **sizes))))
+    monkeypatch.setitem(EFFORT_TRIES, 5, tries)
+    seen: list[tuple[int, int]] = []
+
+    def listen(at: Progress) -> None:
+        seen.append((at.step, at.steps))
+
+    data = smartsplat.encode(SMALL, effort=5, progress=listen, **sizes)
+    assert metrics.psnr(SMALL, smartsplat.decode(data)) == max(single)
+    assert seen == [(step + 1, 30) for step in range(30)]

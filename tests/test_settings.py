@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from smartsplat import settings
-from smartsplat.settings import EFFORT_STEPS, PAPER, FitSettings, Limits
+from smartsplat.settings import EFFORT_TRIES, PAPER, FitSettings, Limits
 
 
 def test_every_dataclass_is_frozen() -> None:
@@ -15,10 +15,14 @@ def test_every_dataclass_is_frozen() -> None:
                 setattr(item(), fields(item)[0].name, None)
 
 
-def test_more_effort_is_more_steps() -> None:
-    assert list(EFFORT_STEPS) == list(range(1, 10))
-    assert sorted(set(EFFORT_STEPS.values())) == list(EFFORT_STEPS.values())
-    assert EFFORT_STEPS[5] == FitSettings().steps, "effort 5 is the default of encode"
+def test_a_higher_effort_takes_longer_and_contains_the_level_below() -> None:
+    assert list(EFFORT_TRIES) == list(range(1, 10))
+    cost = [sum(steps for steps, _ in tries) for tries in EFFORT_TRIES.values()]
+    assert sorted(set(cost)) == cost
+    for effort in range(6, 10):
+        assert set(EFFORT_TRIES[effort - 1]) < set(EFFORT_TRIES[effort])
+    default = FitSettings()
+    assert EFFORT_TRIES[5] == ((default.steps, default.noise),), "effort 5 is the default of encode"
 
 
 def test_the_paper_has_no_part_of_what_goes_beyond_it() -> None:

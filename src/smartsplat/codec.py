@@ -70,8 +70,8 @@ def encode(
     target = rate.Target.of(source, ratio=ratio, bpp=bpp, size=size, psnr=psnr, gaussians=gaussians)
     if device not in ("auto", "cpu"):
         raise SettingsError(f"device {device!r} is not available: this version runs on the CPU")
-    settings = rate.fit_settings(effort, preset, steps)
-    return rate.encode_to_target(source, target, settings, seed, threads or available_threads(), progress)
+    tries = rate.fit_settings(effort, preset, steps)
+    return rate.encode_to_target(source, target, tries, seed, threads or available_threads(), progress)
 
 
 def decode(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from smartsplat.metrics import psnr
 from smartsplat.quantize import LARGEST_QUALITY, Quantizer, SymbolArray, dequantize, quantize
 from smartsplat.raster import View
 from smartsplat.raster.native import Backend
-from smartsplat.settings import EFFORT_STEPS, PAPER, FitSettings, Limits
+from smartsplat.settings import EFFORT_TRIES, PAPER, FitSettings, Limits
 
 DEFAULT_RATIO = 100
 
@@ -176,37 +177,71 @@ def affordable(picture: Picture, target: Target) -> Picture:
     return without_profile(picture)
 
 
-def fit_settings(effort: int, preset: str | None, steps: int | None) -> FitSettings:
-    """The settings of an effort level or of a preset; ``steps`` overrides their number of steps."""
-    if effort not in EFFORT_STEPS:
-        raise SettingsError(f"effort must be 1 to {max(EFFORT_STEPS)}, and {effort} is not")
+def fit_settings(effort: int, preset: str | None, steps: int | None) -> tuple[FitSettings, ...]:
+    """The fits of an effort level, or the one of a preset; ``steps`` overrides their number of steps."""
+    if effort not in EFFORT_TRIES:
+        raise SettingsError(f"effort must be 1 to {max(EFFORT_TRIES)}, and {effort} is not")
     if preset not in (None, "paper"):
         raise SettingsError(f"there is no preset {preset!r}: the one there is, is 'paper'")
     if steps is not None and steps < 1:
         raise SettingsError(f"a fit takes at least one step, not {steps}")
-    settings = PAPER if preset else FitSettings(steps=EFFORT_STEPS[effort])
-    return replace(settings, steps=steps) if steps else settings
+    tries = (
+        (PAPER,) if preset else tuple(FitSettings(steps=count, noise=noise) for count, noise in EFFORT_TRIES[effort])
+    )
+    return tuple(dict.fromkeys(replace(each, steps=steps) for each in tries)) if steps else tries
 
 
 def encode_to_target(
     picture: Picture,
     target: Target,
-    settings: FitSettings,
+    tries: Sequence[FitSettings],
     rng: int,
     threads: int,
     listener: Listener | None = None,
 ) -> bytes:
-    """Fit a picture and write the file that meets the target."""
+    """Fit a picture and write the file that meets the target; of several tries at a size, the best."""
     picture = affordable(picture, target)
     backend = Backend(threads)
     if target.psnr is not None:
-        return _encode_to_psnr(picture, target.psnr, settings, rng, backend, threads, listener)
+        return _encode_to_psnr(picture, target.psnr, tries[0], rng, backend, threads, listener)
     if target.gaussians is not None:
         plan = ExactCount(target.gaussians)
-        fit = Fit(picture.pixels, plan, target.gaussians, settings, backend, threads=threads, rng=rng)
+        longest = max(tries, key=lambda settings: settings.steps)
+        fit = Fit(picture.pixels, plan, target.gaussians, longest, backend, threads=threads, rng=rng)
         return container.pack(to_file(*fit.run(listener), picture.icc, threads))
     assert target.size is not None
-    return _encode_to_size(picture, target.size, settings, rng, backend, threads, listener)
+    return _best_of(picture, target.size, tries, rng, backend, threads, listener)
+
+
+def _best_of(
+    picture: Picture,
+    size: int,
+    tries: Sequence[FitSettings],
+    rng: int,
+    backend: Backend,
+    threads: int,
+    listener: Listener | None,
+) -> bytes:
+    """The file with the highest PSNR, so that a level never falls behind one whose tries it contains."""
+    if len(tries) == 1:
+        return _encode_to_size(picture, size, tries[0], rng, backend, threads, listener)
+    all_steps = sum(settings.steps for settings in tries)
+    before, stopped = 0, False
+    files: list[tuple[float, bytes]] = []
+
+    def listen(progress: Progress) -> bool:
+        nonlocal stopped
+        overall = replace(progress, step=before + progress.step, steps=all_steps)
+        stopped = listener is not None and listener(overall) is False
+        return not stopped
+
+    for settings in tries:
+        data = _encode_to_size(picture, size, settings, rng, backend, threads, listen)
+        files.append((_decoded_psnr(data, picture, backend), data))
+        before += settings.steps
+        if stopped:
+            break
+    return max(files, key=lambda file: file[0])[1]
 
 
 def _encode_to_size(

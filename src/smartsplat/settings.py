@@ -80,5 +80,19 @@ PAPER = FitSettings(
 )
 """What ``--preset paper`` stands for: the paper's loss, rates and steps, no growth, no rounding in training."""
 
-EFFORT_STEPS = {1: 100, 2: 200, 3: 400, 4: 700, 5: 1200, 6: 2000, 7: 4000, 8: 8000, 9: 16000}
-"""Steps of each effort level: docs/effort.md has what they cost and bring."""
+EFFORT_TRIES: dict[int, tuple[tuple[int, float], ...]] = {
+    1: ((100, 0.04),),
+    2: ((200, 0.04),),
+    3: ((400, 0.04),),
+    4: ((700, 0.04),),
+    5: ((1200, 0.04),),
+    6: ((1200, 0.04), (1200, 0.08)),
+    7: ((1200, 0.04), (1200, 0.08), (1200, 0.02)),
+    8: ((1200, 0.04), (1200, 0.08), (1200, 0.02), (2000, 0.04)),
+    9: ((1200, 0.04), (1200, 0.08), (1200, 0.02), (2000, 0.04), (2000, 0.08)),
+}
+"""The fits of each effort level, as (steps, noise); the best of them at the target size is kept (docs/effort.md).
+
+Steps alone stop paying at equal bytes near 1200: longer fits make Gaussians that cancel each other and so need
+finer rounding. From level 6 on the time goes into other balances of count against precision instead.
+"""
