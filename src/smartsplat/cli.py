@@ -359,6 +359,16 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    finally:
+        _drop_unwritten()
+
+
+def _drop_unwritten() -> None:
+    """What a full or closed stdout did not take is given up, or the interpreter would try again and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
