@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,6 +140,7 @@ class Reader:
         self._limits = limits
         self._threads = threads or available_threads()
         self._decoded: dict[int, Gaussians] = {}
+        self._drawing = threading.Lock()
 
     @property
     def width(self) -> int:
@@ -161,9 +163,10 @@ class Reader:
     ) -> Pixels:
         """Pixels of a region at a size: see ``decode``. Decodes only the groups that reach the region."""
         view = self._view(region, size, scale)
-        gaussians = self._gaussians(self._reaching(view))
-        self._check_overlap(gaussians, view)
-        return self._backend.render_bytes(gaussians, view)
+        with self._drawing:  # the backend owns the buffers that it works in
+            gaussians = self._gaussians(self._reaching(view))
+            self._check_overlap(gaussians, view)
+            return self._backend.render_bytes(gaussians, view)
 
     def gaussians(self) -> Gaussians:
         """All Gaussians of the file, in its order."""
