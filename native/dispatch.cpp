@@ -8,15 +8,12 @@ namespace smartsplat {
 #if defined(__x86_64__)
 namespace v2 {
 extern const Kernels kernels;
-extern const int64_t ssim_scratch;
 }  // namespace v2
 namespace v3 {
 extern const Kernels kernels;
-extern const int64_t ssim_scratch;
 }  // namespace v3
 namespace v4 {
 extern const Kernels kernels;
-extern const int64_t ssim_scratch;
 }  // namespace v4
 constexpr const Kernels* kVariants[] = {&v4::kernels, &v3::kernels, &v2::kernels};
 
@@ -31,15 +28,12 @@ static bool runs_here(const Kernels* variant) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   return true;
 }
-int64_t ssim_scratch_floats() { return v4::ssim_scratch; }
 #else
 namespace base {
 extern const Kernels kernels;
-extern const int64_t ssim_scratch;
 }  // namespace base
 constexpr const Kernels* kVariants[] = {&base::kernels};
 static bool runs_here(const Kernels*) { return true; }
-int64_t ssim_scratch_floats() { return base::ssim_scratch; }
 #endif
 
 const Kernels* find_kernels(const char* name) {

@@ -7,13 +7,20 @@
 
 namespace smartsplat {
 
-// A tile's planes are kTile x kTile floats. 64 x 64 measured best of seven shapes: smaller tiles repeat
-// the set-up of each Gaussian, larger ones fall out of the second-level cache.
+// 64 x 64 pixels measured best of seven shapes: smaller tiles repeat the set-up of each Gaussian, larger ones fall
+// out of the second-level cache.
 constexpr int kTile = 64;
-// Floats from one channel's plane of a tile to the next. The 128 bytes of padding keep the planes' equal pixels off
-// equal offsets in a 4 KiB page, where a load would wait for a store that it has nothing to do with.
-constexpr int kPlane = kTile * kTile + 32;
+// A tile's floats lie as [kTile / kColumn][kTile][C][kColumn]: what a Gaussian touches while it runs down a column
+// of lanes is one piece of memory, whatever the number of lanes.
+constexpr int kColumn = 16;
 constexpr int kMaxChannels = 3;
+constexpr int kTileFloats = kTile * kTile * kMaxChannels;
+
+// Where a pixel of a tile lies, channel 0; the other channels follow at distances of kColumn. Static, as everything
+// inline here: see above.
+static inline int tile_offset(int x, int y, int channels) {
+  return (x / kColumn * kTile + y) * (channels * kColumn) + x % kColumn;
+}
 
 // The window of docs/format.md: w(q) = (exp(-q/2) - kEdge) * kWindowNorm for q < 9, else 0.
 constexpr float kEdge = 0.011108996538242306f;  // exp(-9/2)
@@ -23,7 +30,7 @@ constexpr float kWindowNorm = 1.0f / (1.0f - kEdge);
 constexpr double kFilterVariance = 0.1;
 
 // One Gaussian in output pixels, ready to be evaluated.
-struct Splat {
+struct alignas(64) Splat {
   float mean_x, mean_y;  // output pixels, centres at +0.5
   // q = precision_x dx^2 + precision_y t^2 with t = dy + shear dx. Two squares, because the three terms of
   // a dx^2 + 2 b dx dy + c dy^2 cancel in a thin Gaussian: at aspect 64 they cost 1e-4 of the weight.
@@ -31,6 +38,7 @@ struct Splat {
   int x_begin, x_end;         // columns and rows whose centres can be inside three sigma,
   int y_begin, y_end;         //   clipped to the picture; empty when begin >= end
   int run;                    // rows between two exact exponentials
+  float row_factor;           // exp(-precision_y): what the ratio of two rows' weights changes by from row to row
   float color[kMaxChannels];  // times the amplitude of the pixel filter and kWindowNorm
 };
 
@@ -45,40 +53,66 @@ struct TileArea {
   int x, y, width, height;
 };
 
-struct SsimBlock {
-  const float* image;     // planar [C, H, W], already clamped to [0, 1]
-  const uint8_t* target;  // interleaved [H, W, C]
-  float* gradient;        // planar [C, H, W], this block is added to
-  int height, width, channels;
-  int x, y, block_width, block_height;
-  float weight;    // of (1 - SSIM) / (H W C)
-  float* scratch;  // ssim_scratch_floats() floats
+struct LossWeights {
+  float l1, l2, ssim;
+  float norm;  // 1 / samples, which every gradient is multiplied by
 };
 
-constexpr int kSsimBlockWidth = 256;
-constexpr int kSsimBlockHeight = 64;
+// Sums over samples; SSIM without its weight.
+struct LossSums {
+  double absolute, square, ssim;
+};
+
+// A panel is the square of tiles over which SSIM is computed at once, and what it needs to see around it: the
+// window reaches kSsimRadius pixels and so does its adjoint. Columns are rounded up to whole vectors.
 constexpr int kSsimRadius = 5;
+constexpr int kPanel = 256;
+constexpr int kPanelHaloX = 16;
+constexpr int kPanelHaloY = 2 * kSsimRadius;
+constexpr int kPanelStride = kPanel + 4 * kPanelHaloX;  // the last vector of a blurred row reads on
+constexpr int64_t kPanelPlane = static_cast<int64_t>(kPanelStride) * (kPanel + 2 * kPanelHaloY);
+constexpr int kPanelRing = 16;  // rows of derivatives that are kept: a power of two, at least the window's side
+constexpr int64_t kPanelScratch = (4 + 3 + 3 * kPanelRing) * kPanelStride;  // floats: see ChannelSsim
+
+// Where the core's pixel (x, y) of a channel lies in a panel's planes.
+static inline int64_t panel_offset(int x, int y, int channel) {
+  return channel * kPanelPlane + static_cast<int64_t>(y + kPanelHaloY) * kPanelStride + x + kPanelHaloX;
+}
+
+struct Panel {
+  int x, y, width, height;            // the core's place in the picture
+  int picture_width, picture_height;  // beyond it the planes are 0
+  float* image;                       // [C, kPanelPlane]: the rendering, clamped to [0, 1]
+  float* target;                      // [C, kPanelPlane]
+  float* scratch;                     // [kPanelScratch]
+};
 
 struct Kernels {
   const char* name;
   int lanes;
-  // Adds the listed splats to planes [C, kTile, kTile], which the kernel clears first.
+  // Draws the listed splats into a tile's floats.
   void (*forward_tile)(const Splat* splats, const int32_t* list, int64_t count, int channels, TileArea area,
                        float* planes);
-  // d_planes [C, kTile, kTile] is dL/dC(p); writes the moments of list entry k to moments[slots[k]].
+  // d_planes is dL/dC(p) of a tile; writes the moments of list entry k to moments[slots[k]].
   void (*backward_tile)(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, int channels,
                         TileArea area, const float* d_planes, Moments* moments);
-  // Clamps the planes to [0, 1] and stores them as rounded bytes, interleaved, row stride in bytes.
+  // Stores a tile, clamped to [0, 1], as rounded bytes, interleaved, row stride in bytes.
   void (*store_bytes)(const float* planes, int channels, TileArea area, uint8_t* out, int64_t stride);
-  // Replaces the planes by l1 * sign(e) + l2 * 2 e, e = clamp(plane) - target / 255, both times
-  // `norm`; returns sum(l1 |e| + l2 e^2) in *loss and sum(e^2) in *square.
-  void (*pixel_loss)(float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride, float l1,
-                     float l2, float norm, double* loss, double* square);
-  // Adds the gradient of weight * (1 - mean SSIM) for one block; returns the sum of its SSIM map.
-  double (*ssim_block)(const SsimBlock& block);
+  // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target / 255.
+  LossSums (*pixel_loss)(float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+                         LossWeights weights);
+  // Mean of (target / 255 - clamp(plane)) for each channel, then the mean square over all, for each of a tile's cells
+  // of `cell` x `cell` pixels: out [cells down, cells across, C + 1], its rows `row_floats` apart.
+  void (*cell_errors)(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride, int cell,
+                      float* out, int64_t row_floats);
+  // Puts a tile, clamped, and its target, interleaved, into the planes of a panel.
+  void (*panel_put)(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+                    const Panel& panel);
+  // Replaces the core of a panel's image by dL/dC(p).
+  LossSums (*panel_loss)(const Panel& panel, int channels, LossWeights weights);
+  // Takes a tile's dL/dC(p) out of a panel.
+  void (*panel_get)(const Panel& panel, int channels, TileArea area, float* planes);
 };
-
-int64_t ssim_scratch_floats();
 
 // The best variant for this processor, or the one named ("v2", "v3", "v4"; "base" elsewhere); null if the
 // processor cannot run it.

@@ -145,6 +145,12 @@ auto residual(Rasterizer& self, const Parameters& p, const BytePicture& target, 
   return result;
 }
 
+nb::dict stage_seconds(const Rasterizer& self) {
+  nb::dict seconds;
+  for (int stage = 0; stage < kStages; ++stage) seconds[kStageNames[stage]] = self.seconds(static_cast<Stage>(stage));
+  return seconds;
+}
+
 using QuantizerTuple = std::tuple<int, int, int, int, int>;
 QuantizerSettings quantizer(const QuantizerTuple& t) {
   const auto& [quality, cell_log2, width, height, channels] = t;
@@ -280,7 +286,9 @@ NB_MODULE(_native, m) {
       .def("render_bytes", &render_bytes)
       .def("render_gradient", &render_gradient)
       .def("step", &step)
-      .def("residual", &residual);
+      .def("residual", &residual)
+      .def("stage_seconds", &stage_seconds)
+      .def("reset_clocks", &Rasterizer::reset_clocks);
   m.def("quantize", &quantize_all);
   m.def("dequantize", &dequantize_all);
   m.def("snap", &snap_all);

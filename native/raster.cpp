@@ -5,6 +5,7 @@
 #include "raster.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <stdexcept>
 
@@ -53,23 +54,54 @@ bool drawable(const Splat& s, int channels) {
 
 constexpr int64_t kPiece = 4096;  // Gaussians handed to a thread at a time
 
+LossSums total(const std::vector<LossSums>& parts) {
+  LossSums sums{};
+  for (const LossSums& part : parts) {
+    sums.absolute += part.absolute;
+    sums.square += part.square;
+    sums.ssim += part.ssim;
+  }
+  return sums;
+}
+
 }  // namespace
 
 Rasterizer::Rasterizer(int threads, const char* variant) : kernels_(find_kernels(variant)), pool_(threads) {
   if (kernels_ == nullptr) throw std::invalid_argument("this processor cannot run that kernel variant");
-  planes_.resize(static_cast<size_t>(pool_.size()) * kMaxChannels * kPlane);
+  tiles_.resize(pool_.size());
+  clocks_.resize(pool_.size());
 }
 
-void Rasterizer::prepare(const GaussianArrays& g, const ViewArea& view) {
+double Rasterizer::seconds(Stage stage) const {
+  double total = 0;
+  for (const Clock& clock : clocks_) total += clock.seconds[stage];
+  return total;
+}
+
+template <class Work>
+void Rasterizer::timed(Stage stage, int thread, const Work& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  clocks_[thread].seconds[stage] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+template <class Work>
+void Rasterizer::for_each_piece(Stage stage, int64_t count, const Work& work) {
+  pool_.run((count + kPiece - 1) / kPiece, [&](int64_t piece, int thread) {
+    timed(stage, thread, [&] { work(piece * kPiece, std::min(count, (piece + 1) * kPiece)); });
+  });
+}
+
+void Rasterizer::prepare(const GaussianArrays& g, const ViewArea& view, bool with_slots) {
   view_ = view;
   channels_ = g.channels;
   tiles_x_ = (view.width + kTile - 1) / kTile;
   tiles_y_ = (view.height + kTile - 1) / kTile;
   splats_.resize(g.count);
-  first_slot_.assign(g.count + 1, 0);
+  rects_.resize(g.count);
   const double filter_x = filter_variance(view.scale_x), filter_y = filter_variance(view.scale_y);
-  pool_.run((g.count + kPiece - 1) / kPiece, [&](int64_t piece, int) {
-    for (int64_t i = piece * kPiece; i < std::min(g.count, (piece + 1) * kPiece); ++i) {
+  for_each_piece(kProject, g.count, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
       Splat& s = splats_[i];
       const Axes axes = axes_of(g, i);
       const Symmetric cov = filtered_covariance(axes, filter_x, filter_y);
@@ -88,42 +120,57 @@ void Rasterizer::prepare(const GaussianArrays& g, const ViewArea& view) {
       s.x_end = clamp_to(std::floor(x + reach_x - 0.5) + 1, view.width);
       s.y_begin = clamp_to(std::ceil(y - reach_y - 0.5), view.height);
       s.y_end = clamp_to(std::floor(y + reach_y - 0.5) + 1, view.height);
-      // A run spans at most eight standard deviations along y at fixed x: see Column::start.
+      // A run spans at most eight standard deviations along y at fixed x: see set_up in kernels.cpp.
       const double deviation = 1.0 / std::sqrt(conic.yy);
+      s.row_factor = static_cast<float>(std::exp(-std::min(conic.yy, 80.0)));
       s.run = static_cast<int>(std::min(32.0, std::max(1.0, std::floor(8.0 * deviation))));
       const double amplitude = std::sqrt(axes.u2 * axes.v2 / cov.determinant()) * kWindowNorm;
       for (int c = 0; c < g.channels; ++c) s.color[c] = static_cast<float>(g.color[i * g.channels + c] * amplitude);
       const bool drawn = s.x_begin < s.x_end && s.y_begin < s.y_end && drawable(s, g.channels);
-      const int64_t columns = (s.x_end - 1) / kTile - s.x_begin / kTile + 1;
-      const int64_t rows = (s.y_end - 1) / kTile - s.y_begin / kTile + 1;
-      first_slot_[i + 1] = drawn ? columns * rows : 0;
+      rects_[i] = drawn ? TileRect{static_cast<uint16_t>(s.x_begin / kTile), static_cast<uint16_t>(s.y_begin / kTile),
+                                   static_cast<uint16_t>((s.x_end - 1) / kTile + 1),
+                                   static_cast<uint16_t>((s.y_end - 1) / kTile + 1)}
+                        : TileRect{};
     }
   });
-  bin();
+  timed(kBin, 0, [&] { bin(with_slots); });
 }
 
-void Rasterizer::bin() {
-  const int64_t count = static_cast<int64_t>(splats_.size());
-  tile_start_.assign(static_cast<int64_t>(tiles_x_) * tiles_y_ + 1, 0);
-  auto for_each_pair = [&](int64_t i, auto&& visit) {
-    const Splat& s = splats_[i];
-    if (first_slot_[i] == first_slot_[i + 1]) return;
-    int64_t slot = first_slot_[i];
-    for (int ty = s.y_begin / kTile; ty <= (s.y_end - 1) / kTile; ++ty)
-      for (int tx = s.x_begin / kTile; tx <= (s.x_end - 1) / kTile; ++tx)
-        visit(static_cast<int64_t>(ty) * tiles_x_ + tx, slot++);
+void Rasterizer::bin(bool with_slots) {
+  const int64_t count = static_cast<int64_t>(rects_.size());
+  first_slot_.resize(count + 1);
+  first_slot_[0] = 0;
+  for (int64_t i = 0; i < count; ++i)
+    first_slot_[i + 1] = first_slot_[i] + (rects_[i].right - rects_[i].left) * (rects_[i].bottom - rects_[i].top);
+  // Each band of tile rows is one thread's alone. All look at every rectangle, which is fast: they are small.
+  const int bands = std::min(pool_.size(), tiles_y_);
+  const auto for_each_pair = [&](int64_t band, auto&& visit) {
+    const int band_top = static_cast<int>(band * tiles_y_ / bands);
+    const int band_bottom = static_cast<int>((band + 1) * tiles_y_ / bands);
+    for (int64_t i = 0; i < count; ++i) {
+      const TileRect rect = rects_[i];
+      const int columns = rect.right - rect.left;
+      for (int y = std::max<int>(rect.top, band_top); y < std::min<int>(rect.bottom, band_bottom); ++y) {
+        int64_t tile = static_cast<int64_t>(y) * tiles_x_ + rect.left, slot = first_slot_[i] + (y - rect.top) * columns;
+        for (int x = 0; x < columns; ++x) visit(i, tile++, slot++);
+      }
+    }
   };
-  for (int64_t i = 0; i < count; ++i) first_slot_[i + 1] += first_slot_[i];
-  for (int64_t i = 0; i < count; ++i) for_each_pair(i, [&](int64_t tile, int64_t) { ++tile_start_[tile + 1]; });
+  tile_start_.assign(static_cast<int64_t>(tiles_x_) * tiles_y_ + 1, 0);
+  pool_.run(bands, [&](int64_t band, int) {
+    for_each_pair(band, [&](int64_t, int64_t tile, int64_t) { ++tile_start_[tile + 1]; });
+  });
   for (size_t tile = 1; tile < tile_start_.size(); ++tile) tile_start_[tile] += tile_start_[tile - 1];
   list_.resize(first_slot_[count]);
-  slots_.resize(first_slot_[count]);
-  std::vector<int64_t> next(tile_start_.begin(), tile_start_.end() - 1);
-  for (int64_t i = 0; i < count; ++i)
-    for_each_pair(i, [&](int64_t tile, int64_t slot) {
-      list_[next[tile]] = static_cast<int32_t>(i);
-      slots_[next[tile]++] = slot;
+  slots_.resize(with_slots ? list_.size() : 0);
+  next_.assign(tile_start_.begin(), tile_start_.end() - 1);
+  pool_.run(bands, [&](int64_t band, int) {
+    for_each_pair(band, [&](int64_t i, int64_t tile, int64_t slot) {
+      const int64_t at = next_[tile]++;
+      list_[at] = static_cast<int32_t>(i);
+      if (with_slots) slots_[at] = slot;
     });
+  });
 }
 
 TileArea Rasterizer::area(int64_t tile) const {
@@ -134,37 +181,42 @@ TileArea Rasterizer::area(int64_t tile) const {
 template <class Work>
 void Rasterizer::for_each_tile(const Work& work) {
   pool_.run(static_cast<int64_t>(tiles_x_) * tiles_y_,
-            [&](int64_t tile, int thread) { work(tile, area(tile), planes(thread)); });
+            [&](int64_t tile, int thread) { work(tile, area(tile), tiles_[thread].floats, thread); });
 }
 
-void Rasterizer::forward(int64_t tile, TileArea area, float* planes) {
-  kernels_->forward_tile(splats_.data(), list_.data() + tile_start_[tile], tile_start_[tile + 1] - tile_start_[tile],
-                         channels_, area, planes);
+void Rasterizer::forward(int64_t tile, TileArea area, float* planes, int thread) {
+  timed(kForward, thread, [&] {
+    kernels_->forward_tile(splats_.data(), list_.data() + tile_start_[tile], tile_start_[tile + 1] - tile_start_[tile],
+                           channels_, area, planes);
+  });
 }
 
-void Rasterizer::backward(int64_t tile, TileArea area, const float* d_planes) {
-  kernels_->backward_tile(splats_.data(), list_.data() + tile_start_[tile], slots_.data() + tile_start_[tile],
-                          tile_start_[tile + 1] - tile_start_[tile], channels_, area, d_planes, moments_.data());
+void Rasterizer::backward(int64_t tile, TileArea area, const float* d_planes, int thread) {
+  timed(kBackward, thread, [&] {
+    kernels_->backward_tile(splats_.data(), list_.data() + tile_start_[tile], slots_.data() + tile_start_[tile],
+                            tile_start_[tile + 1] - tile_start_[tile], channels_, area, d_planes, moments_.data());
+  });
 }
 
 void Rasterizer::render(const GaussianArrays& g, const ViewArea& view, float* image) {
-  prepare(g, view);
-  for_each_tile([&](int64_t tile, TileArea a, float* planes) {
-    forward(tile, a, planes);
+  prepare(g, view, false);
+  for_each_tile([&](int64_t tile, TileArea a, float* planes, int thread) {
+    forward(tile, a, planes, thread);
     for (int y = 0; y < a.height; ++y) {
       float* to = image + (static_cast<int64_t>(a.y + y) * view.width + a.x) * channels_;
       for (int x = 0; x < a.width; ++x)
-        for (int c = 0; c < channels_; ++c) to[x * channels_ + c] = planes[c * kPlane + y * kTile + x];
+        for (int c = 0; c < channels_; ++c) to[x * channels_ + c] = planes[tile_offset(x, y, channels_) + c * kColumn];
     }
   });
 }
 
 void Rasterizer::render_bytes(const GaussianArrays& g, const ViewArea& view, uint8_t* image) {
-  prepare(g, view);
+  prepare(g, view, false);
   const int64_t stride = static_cast<int64_t>(view.width) * channels_;
-  for_each_tile([&](int64_t tile, TileArea a, float* planes) {
-    forward(tile, a, planes);
-    kernels_->store_bytes(planes, channels_, a, image + a.y * stride + a.x * channels_, stride);
+  for_each_tile([&](int64_t tile, TileArea a, float* planes, int thread) {
+    forward(tile, a, planes, thread);
+    timed(kStore, thread,
+          [&] { kernels_->store_bytes(planes, channels_, a, image + a.y * stride + a.x * channels_, stride); });
   });
 }
 
@@ -221,19 +273,20 @@ void Rasterizer::gaussian_gradient(const GaussianArrays& g, int64_t i, double* g
 
 void Rasterizer::render_gradient(const GaussianArrays& g, const ViewArea& view, const float* d_image,
                                  const GaussianArrays& gradient) {
-  prepare(g, view);
+  prepare(g, view, true);
   moments_.resize(list_.size());
-  for_each_tile([&](int64_t tile, TileArea a, float* planes) {
-    std::fill(planes, planes + channels_ * kPlane, 0.0f);
+  for_each_tile([&](int64_t tile, TileArea a, float* planes, int thread) {
+    std::fill(planes, planes + kTileFloats, 0.0f);  // beyond the picture as well
     for (int y = 0; y < a.height; ++y) {
       const float* from = d_image + (static_cast<int64_t>(a.y + y) * view.width + a.x) * channels_;
       for (int x = 0; x < a.width; ++x)
-        for (int c = 0; c < channels_; ++c) planes[c * kPlane + y * kTile + x] = from[x * channels_ + c];
+        for (int c = 0; c < channels_; ++c)
+          planes[tile_offset(x, y, channels_) + c * kColumn] = from[x * channels_ + c];
     }
-    backward(tile, a, planes);
+    backward(tile, a, planes, thread);
   });
-  pool_.run((g.count + kPiece - 1) / kPiece, [&](int64_t piece, int) {
-    for (int64_t i = piece * kPiece; i < std::min(g.count, (piece + 1) * kPiece); ++i) {
+  for_each_piece(kUpdate, g.count, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
       double d[5 + kMaxChannels];
       gaussian_gradient(g, i, d);
       for (int k = 0; k < 2; ++k) {
@@ -246,32 +299,68 @@ void Rasterizer::render_gradient(const GaussianArrays& g, const ViewArea& view, 
   });
 }
 
-void Rasterizer::ssim_gradient(const uint8_t* target, float weight, double* loss) {
-  const int columns = (view_.width + kSsimBlockWidth - 1) / kSsimBlockWidth;
-  const int rows = (view_.height + kSsimBlockHeight - 1) / kSsimBlockHeight;
-  const int64_t floats = ssim_scratch_floats();
-  scratch_.resize(static_cast<size_t>(pool_.size()) * floats);
-  std::vector<double> sums(static_cast<size_t>(columns) * rows);
-  const double samples = static_cast<double>(view_.width) * view_.height * channels_;
-  pool_.run(static_cast<int64_t>(columns) * rows, [&](int64_t block, int thread) {
-    SsimBlock b{};
-    b.image = image_.data();
-    b.target = target;
-    b.gradient = d_image_.data();
-    b.height = view_.height;
-    b.width = view_.width;
-    b.channels = channels_;
-    b.x = static_cast<int>(block % columns) * kSsimBlockWidth;
-    b.y = static_cast<int>(block / columns) * kSsimBlockHeight;
-    b.block_width = std::min(kSsimBlockWidth, view_.width - b.x);
-    b.block_height = std::min(kSsimBlockHeight, view_.height - b.y);
-    b.weight = static_cast<float>(weight / samples);
-    b.scratch = scratch_.data() + thread * floats;
-    sums[block] = kernels_->ssim_block(b);
+// The loss and its gradient, a tile at a time: nothing else needs a tile's pixels.
+LossSums Rasterizer::pixelwise_pass(const uint8_t* target, LossWeights weights) {
+  const int64_t stride = static_cast<int64_t>(view_.width) * channels_;
+  std::vector<LossSums> sums(tile_start_.size() - 1);
+  for_each_tile([&](int64_t tile, TileArea a, float* planes, int thread) {
+    forward(tile, a, planes, thread);
+    timed(kLoss, thread, [&] {
+      sums[tile] = kernels_->pixel_loss(planes, channels_, a, target + a.y * stride + a.x * channels_, stride, weights);
+    });
+    backward(tile, a, planes, thread);
   });
-  double total = 0;
-  for (double sum : sums) total += sum;
-  *loss += weight * (1.0 - total / samples);
+  return total(sums);
+}
+
+// The same with SSIM, a panel at a time: it is drawn with the halo that the windows of its pixels reach into.
+LossSums Rasterizer::panel_pass(const uint8_t* target, LossWeights weights) {
+  const int64_t stride = static_cast<int64_t>(view_.width) * channels_;
+  const int columns = (view_.width + kPanel - 1) / kPanel, rows = (view_.height + kPanel - 1) / kPanel;
+  std::vector<LossSums> sums(static_cast<size_t>(columns) * rows);
+  panels_.resize(pool_.size());
+  pool_.run(static_cast<int64_t>(sums.size()), [&](int64_t index, int thread) {
+    PanelBuffer& buffer = panels_[thread];
+    float* planes = tiles_[thread].floats;
+    const int x = static_cast<int>(index % columns) * kPanel, y = static_cast<int>(index / columns) * kPanel;
+    const Panel panel = {x,
+                         y,
+                         std::min(kPanel, view_.width - x),
+                         std::min(kPanel, view_.height - y),
+                         view_.width,
+                         view_.height,
+                         buffer.image,
+                         buffer.target,
+                         buffer.scratch};
+    const int left = std::max(x - kPanelHaloX, 0), right = std::min(x + kPanel + kPanelHaloX, view_.width);
+    const int top = std::max(y - kPanelHaloY, 0), bottom = std::min(y + kPanel + kPanelHaloY, view_.height);
+    const bool inside = left == x - kPanelHaloX && right == x + kPanel + kPanelHaloX && top == y - kPanelHaloY &&
+                        bottom == y + kPanel + kPanelHaloY;
+    if (!inside) {  // beyond the picture's edge the planes are 0; elsewhere everything is written
+      std::fill(std::begin(buffer.image), std::end(buffer.image), 0.0f);
+      std::fill(std::begin(buffer.target), std::end(buffer.target), 0.0f);
+    }
+    const auto for_each_tile_in = [&](int x0, int y0, int x1, int y1, auto&& visit) {
+      for (int ty = y0 / kTile; ty * kTile < y1; ++ty)
+        for (int tx = x0 / kTile; tx * kTile < x1; ++tx) {
+          const int tile_left = std::max(tx * kTile, x0), tile_top = std::max(ty * kTile, y0);
+          visit(static_cast<int64_t>(ty) * tiles_x_ + tx,
+                TileArea{tile_left, tile_top, std::min((tx + 1) * kTile, x1) - tile_left,
+                         std::min((ty + 1) * kTile, y1) - tile_top});
+        }
+    };
+    for_each_tile_in(left, top, right, bottom, [&](int64_t tile, TileArea a) {
+      forward(tile, a, planes, thread);
+      timed(kLoss, thread,
+            [&] { kernels_->panel_put(planes, channels_, a, target + a.y * stride + a.x * channels_, stride, panel); });
+    });
+    timed(kLoss, thread, [&] { sums[index] = kernels_->panel_loss(panel, channels_, weights); });
+    for_each_tile_in(x, y, x + panel.width, y + panel.height, [&](int64_t tile, TileArea a) {
+      timed(kLoss, thread, [&] { kernels_->panel_get(panel, channels_, a, planes); });
+      backward(tile, a, planes, thread);
+    });
+  });
+  return total(sums);
 }
 
 namespace {
@@ -331,89 +420,30 @@ void update(const GaussianArrays& g, const AdamArrays& adam, int64_t i, double* 
 
 StepResult Rasterizer::step(const GaussianArrays& g, const GaussianArrays& drawn, const AdamArrays& adam,
                             const uint8_t* target, const ViewArea& view, const StepSettings& settings) {
-  prepare(drawn, view);
+  prepare(drawn, view, true);
   moments_.resize(list_.size());
-  const int64_t pixels = static_cast<int64_t>(view.width) * view.height;
-  const double samples = static_cast<double>(pixels) * channels_;
-  const int64_t stride = static_cast<int64_t>(view.width) * channels_;
-  const float norm = static_cast<float>(1.0 / samples);
-  const bool whole_picture = settings.ssim > 0;
-  if (whole_picture) {
-    image_.resize(pixels * channels_);
-    d_image_.resize(pixels * channels_);
-  }
-  std::vector<double> losses(tile_start_.size()), squares(tile_start_.size());
-  for_each_tile([&](int64_t tile, TileArea a, float* planes) {
-    forward(tile, a, planes);
-    const auto each_row = [&](auto&& visit) {
-      for (int c = 0; c < channels_; ++c)
-        for (int y = 0; y < a.height; ++y)
-          visit(planes + c * kPlane + y * kTile, c * pixels + static_cast<int64_t>(a.y + y) * view.width + a.x);
-    };
-    if (whole_picture)
-      each_row([&](const float* row, int64_t at) {
-        for (int x = 0; x < a.width; ++x) image_[at + x] = std::min(std::max(row[x], 0.0f), 1.0f);
-      });
-    kernels_->pixel_loss(planes, channels_, a, target + a.y * stride + a.x * channels_, stride, settings.l1,
-                         settings.l2, norm, &losses[tile], &squares[tile]);
-    // Without SSIM the loss is pixelwise: the tile goes straight on to its gradient, still in cache.
-    if (whole_picture)
-      each_row([&](const float* row, int64_t at) { std::copy(row, row + a.width, d_image_.data() + at); });
-    else
-      backward(tile, a, planes);
-  });
-  StepResult result{0, 0};
-  for (size_t tile = 0; tile < losses.size(); ++tile) {
-    result.loss += losses[tile] / samples;
-    result.mean_square += squares[tile] / samples;
-  }
-  if (whole_picture) {
-    ssim_gradient(target, settings.ssim, &result.loss);
-    for_each_tile([&](int64_t tile, TileArea a, float* planes) {
-      std::fill(planes, planes + channels_ * kPlane, 0.0f);
-      for (int c = 0; c < channels_; ++c)
-        for (int y = 0; y < a.height; ++y) {
-          const float* from = d_image_.data() + c * pixels + static_cast<int64_t>(a.y + y) * view.width + a.x;
-          std::copy(from, from + a.width, planes + c * kPlane + y * kTile);
-        }
-      backward(tile, a, planes);
-    });
-  }
-  pool_.run((g.count + kPiece - 1) / kPiece, [&](int64_t piece, int) {
-    for (int64_t i = piece * kPiece; i < std::min(g.count, (piece + 1) * kPiece); ++i) {
+  const double samples = static_cast<double>(view.width) * view.height * channels_;
+  const LossWeights weights = {settings.l1, settings.l2, settings.ssim, static_cast<float>(1.0 / samples)};
+  const LossSums sums = settings.ssim > 0 ? panel_pass(target, weights) : pixelwise_pass(target, weights);
+  for_each_piece(kUpdate, g.count, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
       double gradient[5 + kMaxChannels];
       gaussian_gradient(drawn, i, gradient);
       update(g, adam, i, gradient, settings);
     }
   });
-  return result;
+  const double similarity = settings.ssim > 0 ? settings.ssim * (1.0 - sums.ssim / samples) : 0.0;
+  return {(settings.l1 * sums.absolute + settings.l2 * sums.square) / samples + similarity, sums.square / samples};
 }
 
 void Rasterizer::residual(const GaussianArrays& g, const uint8_t* target, const ViewArea& view, int cell, float* out) {
-  prepare(g, view);
+  prepare(g, view, false);
   const int64_t stride = static_cast<int64_t>(view.width) * channels_;
-  const int64_t columns = (view.width + cell - 1) / cell;
-  for_each_tile([&](int64_t tile, TileArea a, float* planes) {
-    forward(tile, a, planes);
-    for (int y0 = 0; y0 < a.height; y0 += cell)
-      for (int x0 = 0; x0 < a.width; x0 += cell) {
-        const int y1 = std::min(a.height, y0 + cell), x1 = std::min(a.width, x0 + cell);
-        float* to = out + ((a.y + y0) / cell * columns + (a.x + x0) / cell) * (channels_ + 1);
-        float square = 0;
-        const float norm = 1.0f / static_cast<float>((y1 - y0) * (x1 - x0));
-        for (int c = 0; c < channels_; ++c) {
-          float sum = 0;
-          for (int y = y0; y < y1; ++y)
-            for (int x = x0; x < x1; ++x) {
-              const float value = std::min(std::max(planes[c * kPlane + y * kTile + x], 0.0f), 1.0f);
-              const float e = target[(a.y + y) * stride + (a.x + x) * channels_ + c] * (1.0f / 255) - value;
-              sum += e;
-              square += e * e;
-            }
-          to[c] = sum * norm;
-        }
-        to[channels_] = square * norm / static_cast<float>(channels_);
-      }
+  const int64_t row_floats = static_cast<int64_t>((view.width + cell - 1) / cell) * (channels_ + 1);
+  for_each_tile([&](int64_t tile, TileArea a, float* planes, int thread) {
+    forward(tile, a, planes, thread);
+    kernels_->cell_errors(planes, channels_, a, target + a.y * stride + a.x * channels_, stride, cell,
+                          out + a.y / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
   });
 }
 

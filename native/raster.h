@@ -47,6 +47,25 @@ struct StepResult {
   double mean_square;  // of the clamped rendering against the target, in [0, 1] units
 };
 
+// What a frame or a step is made of, for profiles: seconds summed over threads since the last reset.
+enum Stage { kProject, kBin, kForward, kLoss, kBackward, kStore, kUpdate, kStages };
+constexpr const char* kStageNames[kStages] = {"project", "bin", "forward", "loss", "backward", "store", "update"};
+
+// The tiles that a splat's rectangle touches: columns [left, right), rows [top, bottom).
+struct TileRect {
+  uint16_t left, top, right, bottom;
+};
+
+// What a thread works in. Aligned to cache lines: no vector of theirs straddles two.
+struct alignas(64) TileBuffer {
+  float floats[kTileFloats];
+};
+struct alignas(64) PanelBuffer {
+  float image[kMaxChannels * kPanelPlane];
+  float target[kMaxChannels * kPanelPlane];
+  float scratch[kPanelScratch];
+};
+
 class Rasterizer {
  public:
   // `variant` as in find_kernels; throws std::invalid_argument if it cannot run here.
@@ -54,6 +73,9 @@ class Rasterizer {
 
   const char* variant() const { return kernels_->name; }
   int threads() const { return pool_.size(); }
+
+  double seconds(Stage stage) const;
+  void reset_clocks() { clocks_.assign(clocks_.size(), Clock{}); }
 
   // Output: interleaved [height, width, C].
   void render(const GaussianArrays& g, const ViewArea& view, float* image);
@@ -73,31 +95,43 @@ class Rasterizer {
   void residual(const GaussianArrays& g, const uint8_t* target, const ViewArea& view, int cell, float* out);
 
  private:
-  void prepare(const GaussianArrays& g, const ViewArea& view);
-  void bin();
+  struct alignas(64) Clock {
+    double seconds[kStages] = {};
+  };
+  // Adds what work() takes to a thread's clock.
+  template <class Work>
+  void timed(Stage stage, int thread, const Work& work);
+
+  // Splats and tile lists; with_slots if backward will be called.
+  void prepare(const GaussianArrays& g, const ViewArea& view, bool with_slots);
+  void bin(bool with_slots);
   TileArea area(int64_t tile) const;
-  float* planes(int thread) { return planes_.data() + thread * kMaxChannels * kPlane; }
+  template <class Work>
+  void for_each_piece(Stage stage, int64_t count, const Work& work);
   template <class Work>
   void for_each_tile(const Work& work);
-  void forward(int64_t tile, TileArea area, float* planes);
-  void backward(int64_t tile, TileArea area, const float* d_planes);
-  void ssim_gradient(const uint8_t* target, float weight, double* loss);
+  void forward(int64_t tile, TileArea area, float* planes, int thread);
+  void backward(int64_t tile, TileArea area, const float* d_planes, int thread);
+  LossSums pixelwise_pass(const uint8_t* target, LossWeights weights);
+  LossSums panel_pass(const uint8_t* target, LossWeights weights);
   void gaussian_gradient(const GaussianArrays& g, int64_t i, double* gradient) const;
 
   const Kernels* kernels_;
   ThreadPool pool_;
+  std::vector<Clock> clocks_;  // one for each thread
   ViewArea view_{};
   int channels_ = 0;
   int tiles_x_ = 0, tiles_y_ = 0;
   std::vector<Splat> splats_;
+  std::vector<TileRect> rects_;
   std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each tile it touches
   std::vector<int64_t> tile_start_;  // [tiles + 1] into list_
+  std::vector<int64_t> next_;        // [tiles] where bin() puts a tile's next splat
   std::vector<int32_t> list_;        // splats of each tile, in the order of their index
   std::vector<int64_t> slots_;       // where the moments of each list entry go
   std::vector<Moments> moments_;
-  std::vector<float> planes_;           // one tile for each thread
-  std::vector<float> image_, d_image_;  // planar, only for the SSIM term
-  std::vector<float> scratch_;
+  std::vector<TileBuffer> tiles_;    // one for each thread
+  std::vector<PanelBuffer> panels_;  // one for each thread, only for the SSIM term
 };
 
 }  // namespace smartsplat

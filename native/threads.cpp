@@ -1,12 +1,28 @@
 #include "threads.h"
 
+#include <system_error>
+
+#ifdef _WIN32
+static int process() { return 0; }
+#else
+#include <unistd.h>
+static int process() { return static_cast<int>(getpid()); }
+#endif
+
 namespace smartsplat {
 
-ThreadPool::ThreadPool(int threads) {
-  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
+ThreadPool::ThreadPool(int threads) : process_(process()) {
+  try {
+    for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
+  } catch (const std::system_error&) {  // as many as the system gives
+  }
 }
 
 ThreadPool::~ThreadPool() {
+  if (process_ != process()) {  // after a fork the workers exist in the parent only
+    for (std::thread& worker : workers_) worker.detach();
+    return;
+  }
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
@@ -16,7 +32,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run(int64_t pieces, const std::function<void(int64_t, int)>& work) {
-  if (workers_.empty() || pieces <= 1) {
+  if (workers_.empty() || pieces <= 1 || process_ != process()) {
     for (int64_t piece = 0; piece < pieces; ++piece) work(piece, 0);
     return;
   }

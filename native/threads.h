@@ -13,6 +13,8 @@ namespace smartsplat {
 
 class ThreadPool {
  public:
+  // As many threads as the system gives, at most `threads`, the caller's included. In a process forked later the
+  // caller's is the only one.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -28,6 +30,7 @@ class ThreadPool {
   void take_pieces(int thread);
   void serve(int thread);
 
+  const int process_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable start_, done_;

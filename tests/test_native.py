@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from functools import cache
 
@@ -304,6 +305,26 @@ def test_results_do_not_depend_on_the_number_of_threads(variant: str, threads: i
 # ---- hostile values -------------------------------------------------------------------------------------------------
 
 HOSTILE = [math.nan, math.inf, -math.inf, 3e38, -3e38, 1e-45, 0.0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_still_draws() -> None:
+    backend, gaussians, view = Backend(2), scene(50, 200, 100), View.whole(200, 100)
+    wanted = backend.render_bytes(gaussians, view)  # the workers have run
+    child = os.fork()
+    if child == 0:  # the workers did not come along
+        os._exit(0 if np.array_equal(backend.render_bytes(gaussians, view), wanted) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_stages_of_a_step_are_timed() -> None:
+    gaussians, target = fitting(STEP_SCENES["75x53"])
+    backend = Backend(1)
+    backend.step(gaussians, gaussians, backend.start(gaussians), target, STEP_SCENES["75x53"], StepSettings())
+    seconds = backend.stage_seconds()
+    assert {name for name, value in seconds.items() if value > 0} == set(seconds) - {"store"}
+    backend.reset_clocks()
+    assert set(backend.stage_seconds().values()) == {0.0}
 
 
 @pytest.mark.parametrize("value", HOSTILE)

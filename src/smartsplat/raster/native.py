@@ -121,3 +121,10 @@ class Backend:
     def residual(self, params: Params, target: Bytes, view: View, cell: int) -> FloatArray:
         cells: FloatArray = self._rasterizer.residual(fields(params), target, _area(view), cell)
         return cells
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds spent in each part of the calls since ``reset_clocks``, summed over threads."""
+        return self._rasterizer.stage_seconds()
+
+    def reset_clocks(self) -> None:
+        self._rasterizer.reset_clocks()

@@ -1,0 +1,96 @@
+// Pixels in and out: a column's row of kColumn pixels at a time. Compiled once for each instruction set.
+#pragma once
+
+#include "vectors.h"
+
+namespace smartsplat {
+namespace SMARTSPLAT_VARIANT {
+namespace {
+
+typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef uint8_t UnalignedBytes __attribute__((vector_size(16), aligned(1)));
+constexpr float kLevel = 1.0f / 255;
+
+// To [0, 1]; NaN becomes 0.
+inline Floats clamped(Floats v) { return select(v > Floats{}, minimum(v, all(1.0f)), Floats{}); }
+inline Ints load(const int32_t* from) { return *reinterpret_cast<const Ints*>(from); }
+
+// kColumn pixels as words, the first channel in the lowest byte.
+struct alignas(64) Words {
+  int32_t pixel[kColumn];
+
+  // A channel of the pixels [i, i + kLanes), in [0, 1].
+  inline Floats channel(int c, int i) const {
+    return __builtin_convertvector((load(pixel + i) >> (8 * c)) & 255, Floats) * kLevel;
+  }
+};
+
+inline void pack_rgb(const Words& words, uint8_t* to) {
+  const Bytes* in = reinterpret_cast<const Bytes*>(words.pixel);
+  UnalignedBytes* out = reinterpret_cast<UnalignedBytes*>(to);
+  out[0] = __builtin_shufflevector(in[0], in[1], 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20);
+  out[1] = __builtin_shufflevector(in[1], in[2], 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20, 21, 22, 24, 25);
+  out[2] = __builtin_shufflevector(in[2], in[3], 10, 12, 13, 14, 16, 17, 18, 20, 21, 22, 24, 25, 26, 28, 29, 30);
+}
+
+// The bytes above the three channels hold whatever is next to them.
+inline void unpack_rgb(const uint8_t* from, Words& words) {
+  const UnalignedBytes* in = reinterpret_cast<const UnalignedBytes*>(from);
+  Bytes* out = reinterpret_cast<Bytes*>(words.pixel);
+  const Bytes a = in[0], b = in[1], c = in[2];
+  out[0] = __builtin_shufflevector(a, a, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12);
+  out[1] = __builtin_shufflevector(a, b, 12, 13, 14, 15, 15, 16, 17, 18, 18, 19, 20, 21, 21, 22, 23, 24);
+  out[2] = __builtin_shufflevector(b, c, 8, 9, 10, 11, 11, 12, 13, 14, 14, 15, 16, 17, 17, 18, 19, 20);
+  out[3] = __builtin_shufflevector(c, c, 4, 5, 6, 7, 7, 8, 9, 10, 10, 11, 12, 13, 13, 14, 15, 15);
+}
+
+// The next `width` (at most kColumn) pixels of a row of the target; the others become 0.
+template <int C>
+inline void load_target(const uint8_t* from, int width, Words& words) {
+  uint8_t edge[C * kColumn];
+  if (width < kColumn) {  // never past the end of the row
+    for (int i = 0; i < C * kColumn; ++i) edge[i] = i < width * C ? from[i] : 0;
+    from = edge;
+  }
+  if (C == 1)
+    for (int i = 0; i < kColumn; ++i) words.pixel[i] = from[i];
+  else
+    unpack_rgb(from, words);
+}
+
+// Calls visit(pixels of channel 0, x, y, width) for each row's pieces of at most kColumn pixels.
+template <int C, class Visit>
+inline void for_each_piece(TileArea area, const Visit& visit) {
+  for (int y = 0; y < area.height; ++y)
+    for (int x = 0; x < area.width; x += kColumn)
+      visit(tile_offset(x, y, C), x, y, area.width - x < kColumn ? area.width - x : kColumn);
+}
+
+// The loss's gradient by one sample, without SSIM, and what the sample adds to the sums.
+struct PixelLoss {
+  float l1, l2;
+  Floats absolute{}, square{};
+
+  inline Floats operator()(Floats value, Floats goal, Ints counted) {
+    const Floats e = select(counted, value - goal, Floats{});
+    const Floats sign = select(e > Floats{}, all(1.0f), select(e < Floats{}, all(-1.0f), Floats{}));
+    absolute += e * sign;
+    square += e * e;
+    return l1 * sign + (2.0f * l2) * e;
+  }
+};
+
+}  // namespace
+
+void store_bytes(const float* planes, int channels, TileArea area, uint8_t* out, int64_t stride);
+LossSums pixel_loss(float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+                    LossWeights weights);
+void cell_errors(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride, int cell,
+                 float* out, int64_t row_floats);
+void panel_put(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+               const Panel& panel);
+LossSums panel_loss(const Panel& panel, int channels, LossWeights weights);
+void panel_get(const Panel& panel, int channels, TileArea area, float* planes);
+
+}  // namespace SMARTSPLAT_VARIANT
+}  // namespace smartsplat

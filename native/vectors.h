@@ -1,0 +1,96 @@
+// Vectors as wide as the instruction set, and functions on them. For the files that are compiled once for each
+// instruction set: everything lies in the namespace that SMARTSPLAT_VARIANT names.
+#pragma once
+
+#include "kernels.h"
+
+namespace smartsplat {
+namespace SMARTSPLAT_VARIANT {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(kLanes * 4)));
+typedef float UnalignedFloats __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
+
+inline Floats all(float value) { return value - Floats{}; }
+inline Floats load(const float* from) { return *reinterpret_cast<const UnalignedFloats*>(from); }
+inline void store(float* to, Floats value) { *reinterpret_cast<UnalignedFloats*>(to) = value; }
+inline Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+inline Floats minimum(Floats a, Floats b) { return select(a < b, a, b); }
+inline Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }
+
+// The lower and the upper half of a0 b0 a1 b1 ..., the lanes of two vectors taken in turn.
+#if defined(__AVX512F__)
+inline Floats zip_low(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline Floats zip_high(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+#elif defined(__AVX2__)
+inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#else
+inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+#endif
+
+inline float sum(Floats value) {
+  // A fixed tree, so that the result does not depend on how the compiler would order it.
+  float lane[kLanes];
+  store(lane, value);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  return lane[0];
+}
+
+// out[i] = the sum of the lanes of values[i], again by fixed trees: each round halves what is left of a pair of
+// vectors and puts it into one, the first in the even lanes.
+inline void sum_each(const Floats (&values)[8], float* out) {
+  constexpr int kGroup = kLanes < 8 ? kLanes : 8;  // sums that end up in one vector
+  for (int first = 0; first < 8; first += kGroup) {
+    Floats level[kGroup];
+    for (int i = 0; i < kGroup; ++i) level[i] = values[first + i];
+    for (int half = kGroup / 2; half > 0; half /= 2)
+      for (int i = 0; i < half; ++i)
+        level[i] = zip_low(level[i], level[i + half]) + zip_high(level[i], level[i + half]);
+    float lane[kLanes];
+    store(lane, level[0]);
+    for (int i = 0; i < kGroup; ++i) out[first + i] = kLanes > kGroup ? lane[i] + lane[i + kLanes - kGroup] : lane[i];
+  }
+}
+
+// exp(x) for -80 <= x <= 80: 2^n times a polynomial on [-ln2/2, ln2/2]; relative error 1e-7.
+inline Floats exponential(Floats x) {
+  const Floats shifter = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  Floats n = x * all(1.44269504f) + shifter;
+  const Ints bits = reinterpret_cast<Ints>(n) << 23;
+  n = n - shifter;
+  const Floats r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
+  Floats p = all(1.0f / 720);
+  p = p * r + all(1.0f / 120);
+  p = p * r + all(1.0f / 24);
+  p = p * r + all(1.0f / 6);
+  p = p * r + all(0.5f);
+  p = p * r + all(1.0f);
+  p = p * r + all(1.0f);
+  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + bits);
+}
+
+inline Floats lane_index() {
+  Floats index;
+  for (int i = 0; i < kLanes; ++i) index[i] = static_cast<float>(i);
+  return index;
+}
+
+}  // namespace
+}  // namespace SMARTSPLAT_VARIANT
+}  // namespace smartsplat
