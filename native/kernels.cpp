@@ -22,7 +22,7 @@ namespace smartsplat {
 namespace SMARTSPLAT_VARIANT {
 namespace {
 
-constexpr int kSlices = kTile / kLanes;  // columns of lanes in a tile
+constexpr int kMostSlices = kMostColumns * kColumn / kLanes;  // columns of lanes in an area
 
 // Rows beyond the exact ellipse that are visited all the same, against rounding.
 constexpr float kRowMargin = 0.05f;
@@ -31,9 +31,9 @@ constexpr float kRowMargin = 0.05f;
 // For long thin splats the rectangle is mostly empty: this made such pictures several times faster.
 struct Patch {
   int first, last;  // columns of lanes
-  int begin[kSlices], end[kSlices];
+  int begin[kMostSlices], end[kMostSlices];
 
-  inline Patch(const Splat& s, TileArea area) {
+  inline Patch(const Splat& s, Area area) {
     const int x_begin = s.x_begin > area.x ? s.x_begin - area.x : 0;
     const int x_end = s.x_end < area.x + area.width ? s.x_end - area.x : area.width;
     const int y_begin = s.y_begin > area.y ? s.y_begin - area.y : 0;
@@ -43,7 +43,8 @@ struct Patch {
     const float low_row = static_cast<float>(y_begin), high_row = static_cast<float>(y_end - 1);
     const float middle = s.mean_y - 0.5f - static_cast<float>(area.y);
     const float start = static_cast<float>(area.x) + 0.5f - s.mean_x, spread = 1.0f / s.precision_y;
-    for (int i = 0; i < kSlices; ++i) {  // without branches: all of them at once, in vectors
+    const int slices = area.columns() * (kColumn / kLanes);
+    for (int i = 0; i < slices; ++i) {  // without branches: all of them at once, in vectors
       const float left = start + static_cast<float>(i * kLanes), right = left + (kLanes - 1);
       const float nearest = left > 0.0f ? left : (right < 0.0f ? right : 0.0f);
       const float room = 9.0f - nearest * nearest * s.precision_x;
@@ -66,13 +67,15 @@ struct Run {
   int offset, rows;
 };
 
-// Runs are set up until there are this many; one splat has at most one for each row of each column of lanes.
+// Runs are set up until there are this many; one splat of a tile has at most one for each row of each column of
+// lanes, and one of a level, where every run is the longest possible, fewer.
 constexpr int kBatch = 64;
-constexpr int kMostRuns = kBatch + kSlices * kTile;
+constexpr int kMostRuns = kBatch + kTile / kLanes * kTile;
+static_assert(kMostSlices * ((kLevelSide + kLongestRun - 1) / kLongestRun) <= kTile / kLanes * kTile, "");
 
 // The runs of one splat; returns their number.
 template <int C, bool kDistances>
-inline int set_up(const Splat& s, TileArea area, Run* runs) {
+inline int set_up(const Splat& s, Area area, Run* runs) {
   const Patch patch(s, area);
   const Floats lanes = lane_index();
   int count = 0;
@@ -94,7 +97,7 @@ inline int set_up(const Splat& s, TileArea area, Run* runs) {
         run.dx = dx;
         run.t = t;
       }
-      run.offset = tile_offset(i * kLanes, y, C);
+      run.offset = area.offset(i * kLanes, y, C);
       run.rows = end - y < s.run ? end - y : s.run;
     }
   }
@@ -110,7 +113,7 @@ struct Entry {
 // Sets up the runs of a tile's splats batch by batch and gives each splat's to walk(k, splat, its runs, their end),
 // k being its place in the list.
 template <int C, bool kDistances, class Walk>
-inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t count, TileArea area, const Walk& walk) {
+inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t count, Area area, const Walk& walk) {
   Run runs[kMostRuns];
   Entry entries[kBatch];
   for (int64_t k = 0; k < count;) {
@@ -131,8 +134,7 @@ inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t cou
 }
 
 template <int C>
-void forward(const Splat* splats, const int32_t* list, int64_t count, TileArea area, float* planes) {
-  for (int i = 0; i < kTile * kTile * C; i += kLanes) store(planes + i, Floats{});
+void forward(const Splat* splats, const int32_t* list, int64_t count, Area area, float* planes) {
   for_each_splat<C, false>(splats, list, count, area, [&](int64_t, const Splat& s, const Run* run, const Run* end) {
     Floats color[C];
     for (int c = 0; c < C; ++c) color[c] = all(s.color[c]);
@@ -151,7 +153,7 @@ void forward(const Splat* splats, const int32_t* list, int64_t count, TileArea a
 }
 
 template <int C>
-void backward(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, TileArea area,
+void backward(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, Area area,
               const float* d_planes, Moments* moments) {
   for_each_splat<C, true>(splats, list, count, area, [&](int64_t k, const Splat& s, const Run* run, const Run* end) {
     Floats color[C], d_color[3] = {};
@@ -200,7 +202,7 @@ void backward(const Splat* splats, const int32_t* list, const int64_t* slots, in
   });
 }
 
-void forward_tile(const Splat* splats, const int32_t* list, int64_t count, int channels, TileArea area, float* planes) {
+void forward_tile(const Splat* splats, const int32_t* list, int64_t count, int channels, Area area, float* planes) {
   if (channels == 1)
     forward<1>(splats, list, count, area, planes);
   else
@@ -208,7 +210,7 @@ void forward_tile(const Splat* splats, const int32_t* list, int64_t count, int c
 }
 
 void backward_tile(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, int channels,
-                   TileArea area, const float* d_planes, Moments* moments) {
+                   Area area, const float* d_planes, Moments* moments) {
   if (channels == 1)
     backward<1>(splats, list, slots, count, area, d_planes, moments);
   else
@@ -222,6 +224,8 @@ const Kernels kernels = {STRINGIFY(SMARTSPLAT_VARIANT),
                          kLanes,
                          forward_tile,
                          backward_tile,
+                         enlarge,
+                         reduce,
                          store_bytes,
                          pixel_loss,
                          cell_errors,

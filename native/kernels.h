@@ -10,21 +10,29 @@ namespace smartsplat {
 // 64 x 64 pixels measured best of seven shapes: smaller tiles repeat the set-up of each Gaussian, larger ones fall
 // out of the second-level cache.
 constexpr int kTile = 64;
-// A tile's floats lie as [kTile / kColumn][kTile][C][kColumn]: what a Gaussian touches while it runs down a column
-// of lanes is one piece of memory, whatever the number of lanes.
+// An area's floats lie as [columns][rows][C][kColumn]: what a Gaussian touches while it runs down a column of lanes
+// is one piece of memory, whatever the number of lanes.
 constexpr int kColumn = 16;
 constexpr int kMaxChannels = 3;
 constexpr int kTileFloats = kTile * kTile * kMaxChannels;
 
-// Where a pixel of a tile lies, channel 0; the other channels follow at distances of kColumn. Static, as everything
-// inline here: see above.
-static inline int tile_offset(int x, int y, int channels) {
-  return (x / kColumn * kTile + y) * (channels * kColumn) + x % kColumn;
-}
+// A part of a picture, or of a level of one, and how it lies in memory.
+struct Area {
+  int x, y, width, height;  // width and height are clipped to the picture
+  int rows;                 // of memory in a column: at least `height`
+
+  // Where a pixel lies, channel 0, by its place inside the area; the other channels follow at distances of kColumn.
+  // The top left one lies at 0.
+  int offset(int i, int j, int channels) const { return (i / kColumn * rows + j) * (channels * kColumn) + i % kColumn; }
+  int columns() const { return (width + kColumn - 1) / kColumn; }
+};
 
 // The window of docs/format.md: w(q) = (exp(-q/2) - kEdge) * kWindowNorm for q < 9, else 0.
 constexpr float kEdge = 0.011108996538242306f;  // exp(-9/2)
 constexpr float kWindowNorm = 1.0f / (1.0f - kEdge);
+
+// Rows between two exact exponentials, at most: see kernels.cpp.
+constexpr int kLongestRun = 32;
 
 // Variance of the pixel filter, in units of (pixels averaged)^2 - 1: docs/format.md, "Minification".
 constexpr double kFilterVariance = 0.1;
@@ -48,11 +56,6 @@ struct Moments {
   float color[kMaxChannels];
 };
 
-// A tile's place in the output picture; width and height are clipped to the picture.
-struct TileArea {
-  int x, y, width, height;
-};
-
 struct LossWeights {
   float l1, l2, ssim;
   float norm;  // 1 / samples, which every gradient is multiplied by
@@ -63,10 +66,13 @@ struct LossSums {
   double absolute, square, ssim;
 };
 
-// A panel is the square of tiles over which SSIM is computed at once, and what it needs to see around it: the
-// window reaches kSsimRadius pixels and so does its adjoint. Columns are rounded up to whole vectors.
-constexpr int kSsimRadius = 5;
+// A panel is the square of tiles that a thread works on at a time: it draws the levels below full size once for all
+// of them (levels.cpp), and computes SSIM over the whole of it.
 constexpr int kPanel = 256;
+
+// What SSIM needs to see around a panel: the window reaches kSsimRadius pixels and so does its adjoint. Columns are
+// rounded up to whole vectors.
+constexpr int kSsimRadius = 5;
 constexpr int kPanelHaloX = 16;
 constexpr int kPanelHaloY = 2 * kSsimRadius;
 constexpr int kPanelStride = kPanel + 4 * kPanelHaloX;  // the last vector of a blurred row reads on
@@ -87,31 +93,39 @@ struct Panel {
   float* scratch;                     // [kPanelScratch]
 };
 
+// Large splats are drawn on a grid of one sample for 2^level pixels a side, which is then enlarged: levels.cpp.
+constexpr int kLevels = 5;
+constexpr int kLevelBorder = 2;  // samples that a panel's part of a level has around it; even, for `enlarge`
+constexpr int kLevelSide = (kPanel + 2 * kPanelHaloX) / 2 + 2 * kLevelBorder;  // most samples, at level 1
+constexpr int kMostColumns = (kLevelSide + kColumn - 1) / kColumn;             // of an area
+
 struct Kernels {
   const char* name;
   int lanes;
-  // Draws the listed splats into a tile's floats.
-  void (*forward_tile)(const Splat* splats, const int32_t* list, int64_t count, int channels, TileArea area,
-                       float* planes);
-  // d_planes is dL/dC(p) of a tile; writes the moments of list entry k to moments[slots[k]].
+  // Adds the listed splats to an area's floats.
+  void (*forward_tile)(const Splat* splats, const int32_t* list, int64_t count, int channels, Area area, float* planes);
+  // d_planes is dL/dC(p) of an area; writes the moments of list entry k to moments[slots[k]].
   void (*backward_tile)(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, int channels,
-                        TileArea area, const float* d_planes, Moments* moments);
+                        Area area, const float* d_planes, Moments* moments);
+  // An area of a level from that of the level below it, linearly; and the adjoint, which adds.
+  void (*enlarge)(int channels, Area from, const float* small, Area to, float* large);
+  void (*reduce)(int channels, Area from, const float* large, Area to, float* small);
   // Stores a tile, clamped to [0, 1], as rounded bytes, interleaved, row stride in bytes.
-  void (*store_bytes)(const float* planes, int channels, TileArea area, uint8_t* out, int64_t stride);
+  void (*store_bytes)(const float* planes, int channels, Area area, uint8_t* out, int64_t stride);
   // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target / 255.
-  LossSums (*pixel_loss)(float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+  LossSums (*pixel_loss)(float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
                          LossWeights weights);
   // Mean of (target / 255 - clamp(plane)) for each channel, then the mean square over all, for each of a tile's cells
   // of `cell` x `cell` pixels: out [cells down, cells across, C + 1], its rows `row_floats` apart.
-  void (*cell_errors)(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride, int cell,
+  void (*cell_errors)(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, int cell,
                       float* out, int64_t row_floats);
   // Puts a tile, clamped, and its target, interleaved, into the planes of a panel.
-  void (*panel_put)(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+  void (*panel_put)(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
                     const Panel& panel);
   // Replaces the core of a panel's image by dL/dC(p).
   LossSums (*panel_loss)(const Panel& panel, int channels, LossWeights weights);
   // Takes a tile's dL/dC(p) out of a panel.
-  void (*panel_get)(const Panel& panel, int channels, TileArea area, float* planes);
+  void (*panel_get)(const Panel& panel, int channels, Area area, float* planes);
 };
 
 // The best variant for this processor, or the one named ("v2", "v3", "v4"; "base" elsewhere); null if the

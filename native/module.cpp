@@ -6,6 +6,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -83,12 +84,12 @@ void render(Rasterizer& self, const Parameters& p, const ViewTuple& v,
 }
 
 void render_bytes(Rasterizer& self, const Parameters& p, const ViewTuple& v,
-                  const Array<uint8_t, nb::shape<-1, -1, -1>>& image) {
+                  const Array<uint8_t, nb::shape<-1, -1, -1>>& image, double overlap) {
   const GaussianArrays g = arrays(p);
   const ViewArea view = area(v);
   check_picture(image, view, g.channels);
   nb::gil_scoped_release release;
-  self.render_bytes(g, view, image.data());
+  self.render_bytes(g, view, image.data(), overlap);
 }
 
 void render_gradient(Rasterizer& self, const Parameters& p, const ViewTuple& v,
@@ -276,14 +277,15 @@ NB_MODULE(_native, m) {
   nb::class_<Rasterizer>(m, "Rasterizer")
       .def(
           "__init__",
-          [](Rasterizer* self, int threads, std::optional<std::string> variant) {
-            new (self) Rasterizer(std::max(threads, 1), variant ? variant->c_str() : nullptr);
+          [](Rasterizer* self, int threads, std::optional<std::string> variant, int coarsest) {
+            new (self) Rasterizer(std::max(threads, 1), variant ? variant->c_str() : nullptr, coarsest);
           },
-          "threads"_a, "variant"_a = nb::none())
+          "threads"_a, "variant"_a = nb::none(), "coarsest"_a = kLevels - 1)
       .def_prop_ro("variant", &Rasterizer::variant)
       .def_prop_ro("threads", &Rasterizer::threads)
       .def("render", &render)
-      .def("render_bytes", &render_bytes)
+      .def("render_bytes", &render_bytes, "fields"_a, "area"_a, "image"_a,
+           "overlap"_a = std::numeric_limits<double>::infinity())
       .def("render_gradient", &render_gradient)
       .def("step", &step)
       .def("residual", &residual)

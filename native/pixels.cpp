@@ -6,7 +6,7 @@ namespace SMARTSPLAT_VARIANT {
 namespace {
 
 template <int C>
-void store_bytes(const float* planes, TileArea area, uint8_t* out, int64_t stride) {
+void store_bytes(const float* planes, Area area, uint8_t* out, int64_t stride) {
   for_each_piece<C>(area, [&](int at, int x, int y, int width) {
     Words words;
     for (int i = 0; i < kColumn; i += kLanes) {
@@ -30,7 +30,7 @@ void store_bytes(const float* planes, TileArea area, uint8_t* out, int64_t strid
 }
 
 template <int C>
-LossSums pixel_loss(float* planes, TileArea area, const uint8_t* target, int64_t stride, LossWeights weights) {
+LossSums pixel_loss(float* planes, Area area, const uint8_t* target, int64_t stride, LossWeights weights) {
   LossSums sums{};
   const Floats lanes = lane_index();
   for (int x = 0; x < area.width; x += kColumn) {
@@ -41,7 +41,7 @@ LossSums pixel_loss(float* planes, TileArea area, const uint8_t* target, int64_t
       load_target<C>(target + y * stride + x * C, width, goal);
       for (int c = 0; c < C; ++c)
         for (int i = 0; i < kColumn; i += kLanes) {
-          float* at = planes + tile_offset(x, y, C) + c * kColumn + i;
+          float* at = planes + area.offset(x, y, C) + c * kColumn + i;
           const Ints counted = lanes + all(static_cast<float>(i)) < all(static_cast<float>(width));
           store(at, weights.norm * loss(clamped(load(at)), goal.channel(c, i), counted));
         }
@@ -53,7 +53,7 @@ LossSums pixel_loss(float* planes, TileArea area, const uint8_t* target, int64_t
 }
 
 template <int C>
-void cell_errors(const float* planes, TileArea area, const uint8_t* target, int64_t stride, int cell, float* out,
+void cell_errors(const float* planes, Area area, const uint8_t* target, int64_t stride, int cell, float* out,
                  int64_t row_floats) {
   for (int top = 0; top < area.height; top += cell, out += row_floats) {
     const int bottom = top + cell < area.height ? top + cell : area.height;
@@ -64,7 +64,7 @@ void cell_errors(const float* planes, TileArea area, const uint8_t* target, int6
         load_target<C>(target + y * stride + x * C, area.width - x < kColumn ? area.width - x : kColumn, goal);
         for (int c = 0; c < C; ++c)
           for (int i = 0; i < kColumn; i += kLanes) {
-            const Floats e = goal.channel(c, i) - clamped(load(planes + tile_offset(x, y, C) + c * kColumn + i));
+            const Floats e = goal.channel(c, i) - clamped(load(planes + area.offset(x, y, C) + c * kColumn + i));
             store(error[c] + x + i, load(error[c] + x + i) + e);
             store(square + x + i, load(square + x + i) + e * e);
           }
@@ -87,20 +87,20 @@ void cell_errors(const float* planes, TileArea area, const uint8_t* target, int6
 
 }  // namespace
 
-void store_bytes(const float* planes, int channels, TileArea area, uint8_t* out, int64_t stride) {
+void store_bytes(const float* planes, int channels, Area area, uint8_t* out, int64_t stride) {
   if (channels == 1)
     store_bytes<1>(planes, area, out, stride);
   else
     store_bytes<3>(planes, area, out, stride);
 }
 
-LossSums pixel_loss(float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+LossSums pixel_loss(float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
                     LossWeights weights) {
   return channels == 1 ? pixel_loss<1>(planes, area, target, stride, weights)
                        : pixel_loss<3>(planes, area, target, stride, weights);
 }
 
-void cell_errors(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride, int cell,
+void cell_errors(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, int cell,
                  float* out, int64_t row_floats) {
   if (channels == 1)
     cell_errors<1>(planes, area, target, stride, cell, out, row_floats);

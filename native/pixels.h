@@ -60,10 +60,10 @@ inline void load_target(const uint8_t* from, int width, Words& words) {
 
 // Calls visit(pixels of channel 0, x, y, width) for each row's pieces of at most kColumn pixels.
 template <int C, class Visit>
-inline void for_each_piece(TileArea area, const Visit& visit) {
+inline void for_each_piece(Area area, const Visit& visit) {
   for (int y = 0; y < area.height; ++y)
     for (int x = 0; x < area.width; x += kColumn)
-      visit(tile_offset(x, y, C), x, y, area.width - x < kColumn ? area.width - x : kColumn);
+      visit(area.offset(x, y, C), x, y, area.width - x < kColumn ? area.width - x : kColumn);
 }
 
 // The loss's gradient by one sample, without SSIM, and what the sample adds to the sums.
@@ -82,15 +82,15 @@ struct PixelLoss {
 
 }  // namespace
 
-void store_bytes(const float* planes, int channels, TileArea area, uint8_t* out, int64_t stride);
-LossSums pixel_loss(float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
-                    LossWeights weights);
-void cell_errors(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride, int cell,
+void enlarge(int channels, Area from, const float* small, Area to, float* large);
+void reduce(int channels, Area from, const float* large, Area to, float* small);
+void store_bytes(const float* planes, int channels, Area area, uint8_t* out, int64_t stride);
+LossSums pixel_loss(float* planes, int channels, Area area, const uint8_t* target, int64_t stride, LossWeights weights);
+void cell_errors(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, int cell,
                  float* out, int64_t row_floats);
-void panel_put(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
-               const Panel& panel);
+void panel_put(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, const Panel& panel);
 LossSums panel_loss(const Panel& panel, int channels, LossWeights weights);
-void panel_get(const Panel& panel, int channels, TileArea area, float* planes);
+void panel_get(const Panel& panel, int channels, Area area, float* planes);
 
 }  // namespace SMARTSPLAT_VARIANT
 }  // namespace smartsplat

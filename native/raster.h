@@ -1,7 +1,9 @@
 // Rendering a set of Gaussians, its gradient, and one optimisation step, over tiles and threads.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "kernels.h"
@@ -51,14 +53,33 @@ struct StepResult {
 enum Stage { kProject, kBin, kForward, kLoss, kBackward, kStore, kUpdate, kStages };
 constexpr const char* kStageNames[kStages] = {"project", "bin", "forward", "loss", "backward", "store", "update"};
 
-// The tiles that a splat's rectangle touches: columns [left, right), rows [top, bottom).
-struct TileRect {
-  uint16_t left, top, right, bottom;
+// How a level of the view is drawn.
+struct LevelView {
+  double x, y;                // picture coordinates of the top left corner
+  double scale_x, scale_y;    // samples for each picture pixel
+  double filter_x, filter_y;  // what is added to a Gaussian's variances, picture pixels
+  int width, height;          // samples
+  int margin;                 // samples beyond the picture that are needed too
 };
 
+// The areas that a splat's box touches: columns [left, right), rows [top, bottom) of tiles, or of panels above level 0.
+struct Place {
+  uint16_t left, top, right, bottom, level;
+};
+
+// Samples a side of a panel's part of a level at most, and the floats before that of a level in a thread's buffer.
+constexpr int level_side(int level) { return ((kPanel + 2 * kPanelHaloX) >> level) + 2 * kLevelBorder; }
+constexpr int level_start(int level) {
+  return level <= 1 ? 0
+                    : level_start(level - 1) + level_side(level - 1) * kMaxChannels * kColumn *
+                                                   ((level_side(level - 1) + kColumn - 1) / kColumn);
+}
+
 // What a thread works in. Aligned to cache lines: no vector of theirs straddles two.
-struct alignas(64) TileBuffer {
-  float floats[kTileFloats];
+struct alignas(64) Workspace {
+  float tile[kTileFloats];
+  float drawn[level_start(kLevels)];     // the levels above full size of one panel
+  float gradient[level_start(kLevels)];  // dL/d of them
 };
 struct alignas(64) PanelBuffer {
   float image[kMaxChannels * kPanelPlane];
@@ -66,10 +87,13 @@ struct alignas(64) PanelBuffer {
   float scratch[kPanelScratch];
 };
 
+constexpr int64_t kPiece = 4096;  // Gaussians handed to a thread at a time
+
 class Rasterizer {
  public:
-  // `variant` as in find_kernels; throws std::invalid_argument if it cannot run here.
-  Rasterizer(int threads, const char* variant);
+  // `variant` as in find_kernels; throws std::invalid_argument if it cannot run here. Splats are drawn on level
+  // `coarsest` at most: with 0, all at full size.
+  Rasterizer(int threads, const char* variant, int coarsest);
 
   const char* variant() const { return kernels_->name; }
   int threads() const { return pool_.size(); }
@@ -79,7 +103,9 @@ class Rasterizer {
 
   // Output: interleaved [height, width, C].
   void render(const GaussianArrays& g, const ViewArea& view, float* image);
-  void render_bytes(const GaussianArrays& g, const ViewArea& view, uint8_t* image);
+  // Throws std::overflow_error before anything large is allocated if more than `overlap` Gaussians lie over a pixel on
+  // average.
+  void render_bytes(const GaussianArrays& g, const ViewArea& view, uint8_t* image, double overlap);
 
   // d_image [height, width, C]; the gradients have the shapes of the parameters.
   void render_gradient(const GaussianArrays& g, const ViewArea& view, const float* d_image,
@@ -102,36 +128,74 @@ class Rasterizer {
   template <class Work>
   void timed(Stage stage, int thread, const Work& work);
 
-  // Splats and tile lists; with_slots if backward will be called.
-  void prepare(const GaussianArrays& g, const ViewArea& view, bool with_slots);
-  void bin(bool with_slots);
-  TileArea area(int64_t tile) const;
+  // Splats and lists (project.cpp); with_slots if backward will be called.
+  void prepare(const GaussianArrays& g, const ViewArea& view, bool with_slots,
+               double overlap = std::numeric_limits<double>::infinity());
+  double project(const GaussianArrays& g, int64_t i);
+  void bin(bool with_slots, double overlap);
+  // The lists are those of the tiles, then those of the panels for each level above.
+  int64_t first_area(int level) const {
+    return level == 0
+               ? 0
+               : static_cast<int64_t>(tiles_x_) * tiles_y_ + static_cast<int64_t>(level - 1) * panels_x_ * panels_y_;
+  }
+  bool empty(int64_t area) const { return start_[area] == start_[area + 1]; }
+
   template <class Work>
   void for_each_piece(Stage stage, int64_t count, const Work& work);
+  // Calls work(panel, its area, its highest level with splats, thread) for all panels, on all threads.
   template <class Work>
-  void for_each_tile(const Work& work);
-  void forward(int64_t tile, TileArea area, float* planes, int thread);
-  void backward(int64_t tile, TileArea area, const float* d_planes, int thread);
+  void for_each_panel(const Work& work);
+  // Calls work(tile, its part inside) for each tile that an area in the picture touches.
+  template <class Work>
+  void for_each_tile(Area inside, const Work& work) const;
+  Area level_area(Area panel, int level, int halo) const;
+  void forward(int64_t index, Area area, float* floats) const;
+  void backward(int64_t index, Area area, const float* d_floats);
+  // Draws the levels of a panel with a halo of so many pixels; then a tile of it, onto what they enlarge to.
+  void draw_levels(int64_t panel, Area area, int top, int halo, int thread);
+  void draw_tile(int64_t tile, Area area, Area panel, int top, int halo, int thread);
+  // The way back: takes a tile's dL/dC(p) to its splats and to the levels; then, after all tiles, through the levels.
+  void return_tile(int64_t tile, Area area, Area panel, int top, int thread);
+  void return_levels(int64_t panel, Area area, int top, int thread);
+  void clear_gradient(Area panel, int top, int thread);
   LossSums pixelwise_pass(const uint8_t* target, LossWeights weights);
-  LossSums panel_pass(const uint8_t* target, LossWeights weights);
-  void gaussian_gradient(const GaussianArrays& g, int64_t i, double* gradient) const;
+  LossSums ssim_pass(const uint8_t* target, LossWeights weights);
+  void gradient_of(const GaussianArrays& g, int64_t i, double* gradient) const;
 
   const Kernels* kernels_;
   ThreadPool pool_;
   std::vector<Clock> clocks_;  // one for each thread
   ViewArea view_{};
   int channels_ = 0;
-  int tiles_x_ = 0, tiles_y_ = 0;
+  int coarsest_;
+  int tiles_x_ = 0, tiles_y_ = 0, panels_x_ = 0, panels_y_ = 0;
+  LevelView level_views_[kLevels];
   std::vector<Splat> splats_;
-  std::vector<TileRect> rects_;
-  std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each tile it touches
-  std::vector<int64_t> tile_start_;  // [tiles + 1] into list_
-  std::vector<int64_t> next_;        // [tiles] where bin() puts a tile's next splat
-  std::vector<int32_t> list_;        // splats of each tile, in the order of their index
+  std::vector<Place> places_;
+  std::vector<double> piece_work_;   // output pixels that each piece of Gaussians covers
+  std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each area it touches
+  std::vector<int64_t> start_;       // [areas + 1] into list_
+  std::vector<int64_t> next_;        // [areas] where bin() puts an area's next splat
+  std::vector<int32_t> list_;        // splats of each area, in the order of their index
   std::vector<int64_t> slots_;       // where the moments of each list entry go
   std::vector<Moments> moments_;
-  std::vector<TileBuffer> tiles_;    // one for each thread
-  std::vector<PanelBuffer> panels_;  // one for each thread, only for the SSIM term
+  std::vector<Workspace> workspaces_;  // one for each thread
+  std::vector<PanelBuffer> panels_;    // one for each thread, only for the SSIM term
 };
+
+template <class Work>
+void Rasterizer::timed(Stage stage, int thread, const Work& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  clocks_[thread].seconds[stage] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+template <class Work>
+void Rasterizer::for_each_piece(Stage stage, int64_t count, const Work& work) {
+  pool_.run((count + kPiece - 1) / kPiece, [&](int64_t piece, int thread) {
+    timed(stage, thread, [&] { work(piece * kPiece, count < (piece + 1) * kPiece ? count : (piece + 1) * kPiece); });
+  });
+}
 
 }  // namespace smartsplat

@@ -24,7 +24,7 @@ inline Floats blur_row(const float* middle) {
 }
 
 template <int C>
-void panel_put(const float* planes, TileArea area, const uint8_t* target, int64_t stride, const Panel& panel) {
+void panel_put(const float* planes, Area area, const uint8_t* target, int64_t stride, const Panel& panel) {
   for_each_piece<C>(area, [&](int at, int x, int y, int width) {
     Words goal;
     load_target<C>(target + y * stride + x * C, width, goal);
@@ -41,7 +41,7 @@ void panel_put(const float* planes, TileArea area, const uint8_t* target, int64_
 }
 
 template <int C>
-void panel_get(const Panel& panel, TileArea area, float* planes) {
+void panel_get(const Panel& panel, Area area, float* planes) {
   for_each_piece<C>(area, [&](int at, int x, int y, int width) {
     for (int c = 0; c < C; ++c) {
       const float* from = panel.image + panel_offset(area.x - panel.x + x, area.y - panel.y + y, c);
@@ -184,7 +184,7 @@ class ChannelSsim {
 
 }  // namespace
 
-void panel_put(const float* planes, int channels, TileArea area, const uint8_t* target, int64_t stride,
+void panel_put(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
                const Panel& panel) {
   if (channels == 1)
     panel_put<1>(planes, area, target, stride, panel);
@@ -192,7 +192,7 @@ void panel_put(const float* planes, int channels, TileArea area, const uint8_t* 
     panel_put<3>(planes, area, target, stride, panel);
 }
 
-void panel_get(const Panel& panel, int channels, TileArea area, float* planes) {
+void panel_get(const Panel& panel, int channels, Area area, float* planes) {
   if (channels == 1)
     panel_get<1>(panel, area, planes);
   else

@@ -1,7 +1,7 @@
 """The fit: seeded Gaussians are moved, grown and rounded until they render the picture (E21, E22).
 
-The count starts at a share of its final value and rises in events; the first steps work on the picture at half
-size; from ``round_from`` on the values that are drawn are those that the file will hold, while the gradient moves
+The count starts at a share of its final value and rises in events; most steps work on small versions of the picture,
+where they cost little; from ``round_from`` on the values that are drawn are those that the file will hold, while the gradient moves
 the unrounded ones (straight-through).
 """
 
@@ -26,14 +26,17 @@ from smartsplat.settings import FitSettings
 
 Pixels = npt.NDArray[np.uint8]
 
-SETTLING = (0.75, 0.82, 0.88, 0.93, 0.97)
+SETTLING = (0.8, 0.85, 0.9, 0.94, 0.97)
 """Shares of the steps at which the count is brought in line with the target after growth has ended."""
 
 PIXEL_NOISE = 1 / (12 * 255**2)
 """Mean square error of rounding a rendering to 8 bits: a fit that is better needs no finer Gaussians."""
 
-SMALLEST_COARSE_SIDE = 64
-"""Pictures with a shorter side, pixels, are fitted at full size from the start."""
+SMALLEST_COARSE_SIDE = 32
+"""Pixels: no level of the pyramid has a shorter side."""
+
+STRIP = 256
+"""Rows of a level of the pyramid that are made at once."""
 
 
 class Plan(Protocol):
@@ -92,13 +95,13 @@ class Fit:
     def run(self, listener: Listener | None = None) -> tuple[Gaussians, Quantizer]:
         """All steps, or as many as ``listener`` allows."""
         settings = self.settings
-        coarse_steps = round(settings.coarse * settings.steps)
-        coarse = self._halved() if coarse_steps and min(self.width, self.height) >= SMALLEST_COARSE_SIDE else None
+        levels = self._levels()
         growing = self._growth_steps()
         settling = {round(share * settings.steps) for share in SETTLING} if settings.growth else set()
         round_from = round(settings.round_from * settings.steps)
         for step in range(settings.steps):
-            target, view = coarse if coarse and step < coarse_steps else (self.pixels, self.view)
+            if step in levels:
+                target, view = self._shrunk(levels[step])
             if step == round_from:
                 self.quantizer = self._quantizer()
             result = self._step(step, target, view)
@@ -121,7 +124,8 @@ class Fit:
 
     def _step_settings(self, step: int) -> StepSettings:
         s = self.settings
-        rate = s.decay + (1 - s.decay) * 0.5 * (1 + math.cos(math.pi * step / s.steps))
+        falling = max(0.0, step / s.steps - s.hold) / (1 - s.hold)
+        rate = s.decay + (1 - s.decay) * 0.5 * (1 + math.cos(math.pi * falling))
         unit_x, unit_y = (1.0, 1.0) if s.relative else (self.width / 2, self.height / 2)
         return StepSettings(
             l1=s.l1,
@@ -140,13 +144,30 @@ class Fit:
             height=self.height,
         )
 
-    def _halved(self) -> tuple[Pixels, View]:
-        """The picture averaged over 2 x 2 pixels, and its view; an odd last row or column is repeated."""
-        padded = np.pad(self.pixels, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
-        image = Image.fromarray(padded[..., 0] if self.channels == 1 else padded)
-        half = np.asarray(image.reduce(2)).reshape(padded.shape[0] // 2, padded.shape[1] // 2, self.channels)
-        view = View(0, 0, padded.shape[1], padded.shape[0], half.shape[1], half.shape[0])
-        return np.ascontiguousarray(half), view
+    def _levels(self) -> dict[int, int]:
+        """Step -> how many pixels a side become one from it on."""
+        levels: dict[int, int] = {}
+        share = 0.0
+        for factor, part in self.settings.pyramid:
+            if min(self.width, self.height) >= SMALLEST_COARSE_SIDE * factor:
+                levels[round(share * self.settings.steps)] = factor
+                share += part
+        levels[round(share * self.settings.steps)] = 1
+        return levels
+
+    def _shrunk(self, factor: int) -> tuple[Pixels, View]:
+        """The picture averaged over squares of ``factor`` pixels a side, and its view; the last row and column repeat."""
+        if factor == 1:
+            return self.pixels, self.view
+        rows, columns = -(-self.height // factor), -(-self.width // factor)
+        shrunk = np.empty((rows, columns, self.channels), np.uint8)
+        for top in range(0, rows, STRIP):
+            strip = self.pixels[top * factor : (top + STRIP) * factor]
+            missing = ((0, -len(strip) % factor), (0, -self.width % factor), (0, 0))
+            padded = np.pad(strip, missing, mode="edge")
+            image = Image.fromarray(padded[..., 0] if self.channels == 1 else padded).reduce(factor)
+            shrunk[top : top + STRIP] = np.asarray(image).reshape(-1, columns, self.channels)
+        return shrunk, View(0, 0, columns * factor, rows * factor, columns, rows)
 
     def _growth_steps(self) -> dict[int, float]:
         """Step of each growth event -> share of the final growth reached after it."""

@@ -33,9 +33,9 @@ class Growth:
     """How the number of Gaussians rises during a fit, and where new ones go."""
 
     start: float = 0.15  # share of the final count that is seeded
-    until: float = 0.65  # share of the steps after which the count only settles
-    events: int = 40  # times at which Gaussians are added and moved
-    moved: float = 0.06  # share with the least energy that is moved at each event
+    until: float = 0.75  # share of the steps after which the count only settles
+    events: int = 60  # times at which Gaussians are added and moved
+    moved: float = 0.1  # share with the least energy that is moved at each event
     scale: float = 0.6  # of a new Gaussian, in units of the base scale (E14)
     cell: float = 0.6  # side of the cells that the error is averaged over, in units of the base scale
     blur: float = 1.0  # of the error that new places are drawn from, cells
@@ -54,12 +54,14 @@ class FitSettings:
     rate_rotation: float = 0.1  # radians
     rate_color: float = 0.035
     relative: bool = True
-    decay: float = 0.02  # the rates' last value, relative to the first; cosine in between
+    hold: float = 0.7  # share of the steps at full rates
+    decay: float = 0.02  # the rates' last value, relative to the first; a cosine falls to it
     beta2: float = 0.99
-    coarse: float = 0.5  # share of the steps that are made at half size
+    pyramid: tuple[tuple[int, float], ...] = ((8, 0.2), (4, 0.2), (2, 0.3))
+    """Levels before full size, coarsest first: picture pixels a side of one of theirs, and their share of the steps."""
     growth: Growth | None = Growth()
     noise: float = 0.04  # squared error that rounding may add, relative to that of the fit
-    round_from: float = 0.7  # share of the steps after which rounded values are drawn; 1: never
+    round_from: float = 0.8  # share of the steps after which rounded values are drawn; 1: never
 
 
 PAPER = FitSettings(
@@ -72,9 +74,10 @@ PAPER = FitSettings(
     rate_rotation=2 * 3.141592653589793 * 1e-3,  # the paper's parameter is in turns
     rate_color=5e-3,
     relative=False,
+    hold=0.0,
     decay=1.0,
     beta2=0.999,
-    coarse=0.0,
+    pyramid=(),
     growth=None,
     round_from=1.0,
 )

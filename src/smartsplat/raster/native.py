@@ -60,12 +60,14 @@ class Backend:
     """The contract of ``smartsplat.raster`` on ``threads`` threads.
 
     ``variant`` names an instruction set ("v2", "v3", "v4"; "base" elsewhere than on x86-64); the default is the
-    best that this processor runs. ValueError if it cannot run the one that is named. Not to be shared between
-    Python threads: it owns the buffers that it works in.
+    best that this processor runs. ValueError if it cannot run the one that is named. Gaussians that are wide against
+    the pixels are drawn on coarser grids, within 2e-3 of their colour (native/levels.cpp); ``exact`` draws all of
+    them at full size. Not to be shared between Python threads: it owns the buffers that it works in.
     """
 
-    def __init__(self, threads: int | None = None, variant: str | None = None) -> None:
-        self._rasterizer = _native.Rasterizer(threads or available_threads(), variant)
+    def __init__(self, threads: int | None = None, variant: str | None = None, exact: bool = False) -> None:
+        coarsest = {"coarsest": 0} if exact else {}
+        self._rasterizer = _native.Rasterizer(threads or available_threads(), variant, **coarsest)
 
     @property
     def variant(self) -> str:
