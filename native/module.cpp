@@ -17,6 +17,7 @@
 
 #include "entropy.h"
 #include "raster.h"
+#include "sampling.h"
 #include "seed.h"
 
 namespace nb = nanobind;
@@ -34,6 +35,9 @@ using FloatTable = Array<float, nb::shape<-1, -1>>;
 using IntColumn = Array<int32_t, nb::shape<-1>>;
 using IntTable = Array<int32_t, nb::shape<-1, kSymbolFields>>;
 using Bytes = Array<const uint8_t>;
+using Counts = Array<const int64_t, nb::shape<-1>>;
+using Keys = Array<const uint64_t, nb::shape<-1>>;
+using Tiles = Array<const int64_t, nb::shape<-1, 4>>;
 using BytePicture = Array<const uint8_t, nb::shape<-1, -1, -1>>;
 using Parameters = std::tuple<FloatPairs, FloatPairs, FloatColumn, FloatTable>;
 
@@ -253,6 +257,73 @@ auto decode_symbols(const Bytes& bytes, int64_t count, const QuantizerTuple& t, 
   return std::make_tuple(result, spent);
 }
 
+Picture picture(const BytePicture& pixels) {
+  const Picture p{pixels.data(), static_cast<int64_t>(pixels.shape(0)), static_cast<int64_t>(pixels.shape(1)),
+                  static_cast<int>(pixels.shape(2))};
+  if (p.height < 1 || p.width < 1) throw std::invalid_argument("an empty picture");
+  if (p.channels != 1 && p.channels != 3) throw std::invalid_argument("pictures must have 1 or 3 channels");
+  return p;
+}
+
+SamplingSettings sampling(int window, float gradient_share) {
+  if (window < 1 || window > kLargestWindow || window % 2 == 0)
+    throw std::invalid_argument("the window must be odd and at most " + std::to_string(kLargestWindow));
+  return {window, gradient_share};
+}
+
+SeedTile tile(const Picture& p, int64_t x, int64_t y, int64_t width, int64_t height) {
+  if (x < 0 || y < 0 || width < 1 || height < 1 || width > p.width - x || height > p.height - y)
+    throw std::invalid_argument("a tile is not inside the picture");
+  return {x, y, width, height};
+}
+
+// Gradient, variance and weight of one tile.
+auto tile_features(const BytePicture& pixels, const std::tuple<int64_t, int64_t, int64_t, int64_t>& box, int window,
+                   float gradient_share) {
+  const Picture p = picture(pixels);
+  const SeedTile t = std::apply([&](auto... sides) { return tile(p, sides...); }, box);
+  const auto height = static_cast<size_t>(t.height), width = static_cast<size_t>(t.width);
+  float *gradient, *variance, *weight;
+  auto gradients = make_array<float, 2>({height, width}, gradient);
+  auto variances = make_array<float, 2>({height, width}, variance);
+  auto weights = make_array<float, 2>({height, width}, weight);
+  TileFeatures features(p, sampling(window, gradient_share));
+  {
+    nb::gil_scoped_release release;
+    features.compute(t);
+    std::copy_n(features.gradient(), height * width, gradient);
+    std::copy_n(features.variance(), height * width, variance);
+    for (int64_t row = 0; row < t.height; ++row) features.weight(row, weight + row * t.width);
+  }
+  return std::make_tuple(gradients, variances, weights);
+}
+
+auto draw_weighted_pixels(const BytePicture& pixels, const Tiles& tiles, const Counts& counts, const Keys& keys,
+                          int window, float gradient_share, int threads) {
+  const Picture p = picture(pixels);
+  if (counts.shape(0) != tiles.shape(0) || keys.shape(0) != tiles.shape(0))
+    throw std::invalid_argument("tiles, counts and keys differ in length");
+  std::vector<TileDraw> draws;
+  size_t total = 0;
+  for (size_t i = 0; i < tiles.shape(0); ++i) {
+    const int64_t* sides = tiles.data() + 4 * i;
+    const SeedTile t = tile(p, sides[0], sides[1], sides[2], sides[3]);
+    const int64_t count = counts.data()[i];
+    if (count < 0 || count > t.width * t.height) throw std::invalid_argument("a tile has fewer pixels than asked for");
+    draws.push_back({t, count, keys.data()[i]});
+    total += static_cast<size_t>(count);
+  }
+  const SamplingSettings settings = sampling(window, gradient_share);
+  float *mean, *weight;
+  auto means = make_array<float, 2>({total, 2}, mean);
+  auto weights = make_array<float, 1>({total}, weight);
+  {
+    nb::gil_scoped_release release;
+    draw_weighted(p, draws, settings, mean, weight, threads);
+  }
+  return std::make_tuple(means, weights);
+}
+
 auto median_colors(const BytePicture& pixels, const FloatPairs& mean, const FloatColumn& scale, int threads) {
   float* color;
   const size_t channels = pixels.shape(2);
@@ -296,5 +367,8 @@ NB_MODULE(_native, m) {
   m.def("snap", &snap_all);
   m.def("encode_symbols", &encode_symbols);
   m.def("decode_symbols", &decode_symbols, "data"_a, "count"_a, "settings"_a, "account"_a = false);
+  m.attr("LARGEST_WINDOW") = kLargestWindow;
+  m.def("tile_features", &tile_features);
+  m.def("draw_weighted", &draw_weighted_pixels);
   m.def("weighted_median_colors", &median_colors);
 }

@@ -3,15 +3,26 @@
 import numpy as np
 import pytest
 
+from smartsplat import _native
 from smartsplat.errors import SettingsError
-from smartsplat.features import Tile, gradient_and_variance, sampling_weight, tiles
+from smartsplat.features import Tile, tile_features, tiles
 from smartsplat.settings import SeedSettings
 
+BOXES = [(0, 0, 70, 37), (0, 0, 1, 1), (69, 36, 1, 1), (7, 5, 33, 1), (1, 2, 5, 30), (31, 9, 39, 28)]
 SIZES = [(1, 1), (1, 17), (17, 1), (41, 341), (1024, 1024), (1025, 2048), (2048, 1025), (3000, 1)]
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def gradient_and_variance(pixels: np.ndarray, tile: Tile, settings: SeedSettings) -> tuple[np.ndarray, np.ndarray]:
+    gradient, variance, _ = tile_features(pixels, tile, settings)
+    return gradient, variance
+
+
+def sampling_weight(pixels: np.ndarray, tile: Tile, settings: SeedSettings) -> np.ndarray:
+    return tile_features(pixels, tile, settings)[2]
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -56,6 +67,55 @@ def test_features_equal_a_naive_loop(height: int, width: int, channels: int, win
     assert gradient.dtype == variance.dtype == np.float32
     np.testing.assert_allclose(gradient, expected[..., 0], rtol=1e-6)
     np.testing.assert_allclose(variance, expected[..., 1], rtol=1e-6)
+
+
+def sum_of_windows(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Of each window that fits, [height, width]."""
+    return np.lib.stride_tricks.sliding_window_view(plane, np.subtract(plane.shape, (height - 1, width - 1))).sum(
+        axis=(2, 3)
+    )
+
+
+def features_in_float32(pixels: np.ndarray, tile: Tile, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """E9 for a tile with every rounding where the kernels have it: sums in integers, then single operations."""
+    halo = max(window // 2, 1)
+    padded = np.pad(pixels, ((halo, halo), (halo, halo), (0, 0)), mode="edge").astype(np.int64)
+    patch = padded[tile.y : tile.y + tile.height + 2 * halo, tile.x : tile.x + tile.width + 2 * halo]
+    inner = patch[halo - 1 : patch.shape[0] - halo + 1, halo - 1 : patch.shape[1] - halo + 1]
+    gradient, spread = np.zeros((tile.height, tile.width), np.float32), 0
+    trim = halo - window // 2
+    for channel in range(pixels.shape[2]):
+        plane = inner[:, :, channel]
+        down = plane[:-2] + 2 * plane[1:-1] + plane[2:]
+        across = plane[:, :-2] + 2 * plane[:, 1:-1] + plane[:, 2:]
+        squared = (down[:, 2:] - down[:, :-2]) ** 2 + (across[2:] - across[:-2]) ** 2
+        gradient += np.sqrt(squared.astype(np.float32)) / np.float32(8)
+        plane = patch[trim : patch.shape[0] - trim, trim : patch.shape[1] - trim, channel]
+        total, total_of_squares = (sum_of_windows(p, tile.height, tile.width) for p in (plane, plane * plane))
+        spread = spread + window**2 * total_of_squares - total**2
+    channels = np.float32(pixels.shape[2])
+    return gradient / channels, np.asarray(spread).astype(np.float32) / (np.float32(window**4) * channels)
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 13])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("tile", [Tile(*box) for box in BOXES])
+def test_features_have_the_bits_of_their_formulas(tile: Tile, channels: int, window: int) -> None:
+    pixels = noise(37, 70, channels, seed=1)
+    pixels[:, 20:40] = pixels[:, 20:40] // 128 * 255  # the largest sums
+    gradient, variance, weight = tile_features(pixels, tile, SeedSettings(variance_window=window))
+    expected = features_in_float32(pixels, tile, window)
+    np.testing.assert_array_equal(gradient, expected[0])
+    np.testing.assert_array_equal(variance, expected[1])
+    share = np.float32(0.9)
+    parts = [feature / feature.max() if feature.any() else feature for feature in expected]
+    np.testing.assert_array_equal(weight, share * parts[0] + (1 - share) * parts[1])
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 2, 2), (0, 0, 5, 1), (3, 3, 1, 2), (0, 0, 0, 1), (2**62, 0, 2**62, 1)])
+def test_a_tile_beyond_the_picture_is_refused(box: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="tile"):
+        _native.tile_features(noise(4, 4), box, 5, 0.9)
 
 
 def test_gradient_is_a_derivative() -> None:

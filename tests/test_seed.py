@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from smartsplat import _native
 from smartsplat.errors import SettingsError
-from smartsplat.features import Tile, sampling_weight
+from smartsplat.features import Tile, tile_features, tiles
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians, base_scale
 from smartsplat.seed import (
     exclusion_radius,
@@ -19,6 +20,10 @@ from smartsplat.settings import SeedSettings
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def sampling_weight(pixels: np.ndarray, tile: Tile, settings: SeedSettings) -> np.ndarray:
+    return tile_features(pixels, tile, settings)[2]
 
 
 def textured(height: int, width: int) -> np.ndarray:
@@ -89,6 +94,63 @@ def test_weights_belong_to_their_points() -> None:
     np.testing.assert_array_equal(weight, sampling_weight(pixels, Tile(0, 0, 30, 40), SeedSettings())[row, column])
 
 
+def uniform_numbers(key: int, count: int) -> np.ndarray:
+    """splitmix64, the published algorithm: the upper 53 bits of each number as a fraction in [0, 1)."""
+    z = np.uint64(key) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) / 2**53
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 64, 500, 45 * 30 - 1, 45 * 30])
+@pytest.mark.parametrize("key", [0, 1, 2**64 - 1])
+def test_the_winners_of_the_race_are_drawn(key: int, count: int) -> None:
+    pixels = textured(50, 60)
+    tile = Tile(10, 3, 45, 30)
+    weight = sampling_weight(pixels, tile, SeedSettings()).ravel()
+    assert not weight.all()
+    time = -np.log(1 - uniform_numbers(key, weight.size)) / np.maximum(weight, np.float32(1e-30)).astype(np.float64)
+    winners = np.sort(np.argsort(time, kind="stable")[:count])
+    boxes = np.array([(tile.x, tile.y, tile.width, tile.height)])
+    mean, drawn = _native.draw_weighted(pixels, boxes, np.array([count]), np.array([key], np.uint64), 5, 0.9, 1)
+    np.testing.assert_array_equal(mean, np.stack([10.5 + winners % 45, 3.5 + winners // 45], axis=1))
+    np.testing.assert_array_equal(drawn, weight[winners])
+
+
+def test_tiles_are_drawn_in_turn_whatever_the_threads() -> None:
+    pixels = noise(70, 90)
+    areas = tiles(90, 70, SeedSettings(tile=16))
+    boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas])
+    counts = np.arange(len(areas)) % 4 * 13
+    keys = np.arange(len(areas), dtype=np.uint64) << np.uint64(60)
+    drawn = [_native.draw_weighted(pixels, boxes, counts, keys, 5, 0.9, threads) for threads in (1, 2, 5)]
+    for other in drawn[1:]:
+        np.testing.assert_array_equal(other[0], drawn[0][0])
+        np.testing.assert_array_equal(other[1], drawn[0][1])
+    at = 0
+    for box, count, key in zip(boxes, counts, keys, strict=True):
+        mean, weight = _native.draw_weighted(pixels, box[None], np.array([count]), np.array([key]), 5, 0.9, 1)
+        np.testing.assert_array_equal(drawn[0][0][at : at + count], mean)
+        np.testing.assert_array_equal(drawn[0][1][at : at + count], weight)
+        at += count
+
+
+@pytest.mark.parametrize(
+    ("boxes", "counts", "window", "problem"),
+    [
+        ([(0, 0, 8, 9)], [1], 5, "inside"),
+        ([(0, 0, 8, 8)], [65], 5, "fewer pixels"),
+        ([(0, 0, 8, 8)], [-1], 5, "fewer pixels"),
+        ([(0, 0, 8, 8)], [1, 1], 5, "differ"),
+        ([(0, 0, 8, 8)], [1], 4, "odd"),
+    ],
+)
+def test_an_impossible_draw_is_refused(boxes: list[object], counts: list[int], window: int, problem: str) -> None:
+    keys = np.zeros(len(boxes), np.uint64)
+    with pytest.raises(ValueError, match=problem):
+        _native.draw_weighted(noise(8, 8), np.array(boxes), np.array(counts), keys, window, 0.9, 1)
+
+
 def test_pixels_without_weight_come_last_and_at_random() -> None:
     pixels = textured(64, 64)
     weighted = np.count_nonzero(sampling_weight(pixels, Tile(0, 0, 64, 64), SeedSettings()))
@@ -140,14 +202,14 @@ def test_uniform_points_keep_their_distance() -> None:
 
 
 def test_uniform_points_cover_the_picture_evenly() -> None:
-    points = place_uniform(200, 100, 8000, np.zeros((0, 2), np.float32), 1.0, np.random.default_rng(0))
+    points = place_uniform(200, 100, 8000, np.zeros((0, 2), np.float32), 1.0, np.random.default_rng(0), 1)
     counts, _, _ = np.histogram2d(*points.T, bins=(8, 4), range=((0, 200), (0, 100)))
     assert abs(counts - 250).max() < 4 * np.sqrt(250)
 
 
 def test_a_radius_that_leaves_no_room_is_relaxed() -> None:
     weighted, _ = place_weighted(noise(10, 10), 100, SeedSettings(), 0, 1)
-    uniform = place_uniform(10, 10, 50, weighted, 40.0, np.random.default_rng(0))
+    uniform = place_uniform(10, 10, 50, weighted, 40.0, np.random.default_rng(0), 1)
     assert uniform.shape == (50, 2)
     assert distances(uniform, weighted).min() > 0.3
 

@@ -9,6 +9,7 @@ SYMBOL_FIELDS: int
 LARGEST_QUALITY: int
 QUALITY_ZERO: int
 LARGEST_CELL_LOG2: int
+LARGEST_WINDOW: int
 
 Fields = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
 Quantizer = tuple[int, int, int, int, int]
@@ -34,6 +35,18 @@ def encode_symbols(symbols: npt.NDArray[np.int32], settings: Quantizer) -> bytes
 def decode_symbols(
     data: npt.NDArray[np.uint8], count: int, settings: Quantizer, account: bool = False
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]: ...
+def tile_features(
+    pixels: npt.NDArray[np.uint8], tile: tuple[int, int, int, int], window: int, gradient_share: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def draw_weighted(
+    pixels: npt.NDArray[np.uint8],
+    tiles: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    keys: npt.NDArray[np.uint64],
+    window: int,
+    gradient_share: float,
+    threads: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
 def weighted_median_colors(
     pixels: npt.NDArray[np.uint8],
     mean: npt.NDArray[np.float32],
