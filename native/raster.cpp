@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 namespace smartsplat {
@@ -445,6 +446,12 @@ void Rasterizer::residual(const GaussianArrays& g, const uint8_t* target, const 
     kernels_->cell_errors(planes, channels_, a, target + a.y * stride + a.x * channels_, stride, cell,
                           out + a.y / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
   });
+}
+
+double Rasterizer::multiply_add(int64_t rounds) {
+  std::vector<double> operations(pool_.size());
+  pool_.run(pool_.size(), [&](int64_t piece, int) { operations[piece] = kernels_->multiply_add(rounds); });
+  return std::accumulate(operations.begin(), operations.end(), 0.0);
 }
 
 }  // namespace smartsplat
