@@ -1,4 +1,6 @@
-"""The picture set: real pictures that Debian ships, fetched by package name, checked, shrunk to about 2 MP.
+"""The picture sets: real pictures that Debian ships, fetched by package name, checked, shrunk.
+
+small: eight of about two megapixels, for rate and distortion. 8k: one as large as it is, for speed.
 
 python -m bench.images --set small --corpus corpus
 """
@@ -37,7 +39,7 @@ class BenchPicture:
 
     @property
     def recipe(self) -> str:
-        return f"Lanczos {self.factor}"
+        return "as it is" if self.factor == 1 else f"Lanczos {self.factor}"
 
 
 KLEIBER = BenchPicture(
@@ -104,7 +106,15 @@ MILKYWAY = BenchPicture(
     Fraction(3, 8),
     "CC-BY-SA-4.0",
 )
-SETS = {"small": (KLEIBER, SEEDING, PICOS, ELEPHANTS, PATAK, PIXELS, ALTAI, MILKYWAY)}
+GLOBE = BenchPicture(
+    "globe",
+    "flightgear-data-base",
+    "usr/share/games/flightgear/Textures/Globe/globe_colors.jpg",
+    "bbf05b64ef9617b2a329c77870ba40c81cd1eb78827a7005aa694b6aa463d99e",
+    Fraction(1),
+    "NASA EO free use / GPL-2+ package",
+)
+SETS = {"small": (KLEIBER, SEEDING, PICOS, ELEPHANTS, PATAK, PIXELS, ALTAI, MILKYWAY), "8k": (GLOBE,)}
 
 
 def fetch(folder: Path, pictures: tuple[BenchPicture, ...] = SETS["small"]) -> None:

@@ -217,6 +217,23 @@ void backward_tile(const Splat* splats, const int32_t* list, const int64_t* slot
     backward<3>(splats, list, slots, count, area, d_planes, moments);
 }
 
+// Independent chains: more than the latency of a multiply-add times the pipes that take one each cycle, and still
+// all in registers.
+constexpr int kChains = 14;
+
+double multiply_add(int64_t rounds) {
+  Floats chain[kChains];
+  for (int i = 0; i < kChains; ++i) chain[i] = all(static_cast<float>(-i));  // none where it would stay, at 2
+  const Floats factor = all(0.5f), term = all(1.0f);
+  for (int64_t round = 0; round < rounds; ++round)
+    for (int i = 0; i < kChains; ++i) chain[i] = chain[i] * factor + term;
+  Floats total{};
+  for (int i = 0; i < kChains; ++i) total += chain[i];
+  volatile float used = sum(total);  // or the compiler would leave all of it out
+  static_cast<void>(used);
+  return 2.0 * kLanes * kChains * static_cast<double>(rounds);
+}
+
 }  // namespace
 
 extern const Kernels kernels;
@@ -231,7 +248,8 @@ const Kernels kernels = {STRINGIFY(SMARTSPLAT_VARIANT),
                          cell_errors,
                          panel_put,
                          panel_loss,
-                         panel_get};
+                         panel_get,
+                         multiply_add};
 
 }  // namespace SMARTSPLAT_VARIANT
 }  // namespace smartsplat

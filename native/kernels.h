@@ -126,6 +126,9 @@ struct Kernels {
   LossSums (*panel_loss)(const Panel& panel, int channels, LossWeights weights);
   // Takes a tile's dL/dC(p) out of a panel.
   void (*panel_get)(const Panel& panel, int channels, Area area, float* planes);
+  // Multiply-adds as fast as the instruction set can, the ceiling of the other kernels: returns how many floating-point
+  // operations it did.
+  double (*multiply_add)(int64_t rounds);
 };
 
 // The best variant for this processor, or the one named ("v2", "v3", "v4"; "base" elsewhere); null if the

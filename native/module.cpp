@@ -361,7 +361,8 @@ NB_MODULE(_native, m) {
       .def("step", &step)
       .def("residual", &residual)
       .def("stage_seconds", &stage_seconds)
-      .def("reset_clocks", &Rasterizer::reset_clocks);
+      .def("reset_clocks", &Rasterizer::reset_clocks)
+      .def("multiply_add", &Rasterizer::multiply_add, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
   m.def("quantize", &quantize_all);
   m.def("dequantize", &dequantize_all);
   m.def("snap", &snap_all);

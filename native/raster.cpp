@@ -5,6 +5,7 @@
 #include "raster.h"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 #include "gaussian.h"
@@ -295,6 +296,12 @@ void Rasterizer::residual(const GaussianArrays& g, const uint8_t* target, const 
                             cell, out + a.y / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
     });
   });
+}
+
+double Rasterizer::multiply_add(int64_t rounds) {
+  std::vector<double> operations(pool_.size());
+  pool_.run(pool_.size(), [&](int64_t piece, int) { operations[piece] = kernels_->multiply_add(rounds); });
+  return std::accumulate(operations.begin(), operations.end(), 0.0);
 }
 
 }  // namespace smartsplat

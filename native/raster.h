@@ -120,6 +120,9 @@ class Rasterizer {
   // pixels: out [ceil(height / cell), ceil(width / cell), C + 1]. `cell` divides kTile.
   void residual(const GaussianArrays& g, const uint8_t* target, const ViewArea& view, int cell, float* out);
 
+  // `rounds` of the kernels' multiply_add on every thread; returns the floating-point operations of all.
+  double multiply_add(int64_t rounds);
+
  private:
   struct alignas(64) Clock {
     double seconds[kStages] = {};

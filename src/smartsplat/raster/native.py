@@ -130,3 +130,10 @@ class Backend:
 
     def reset_clocks(self) -> None:
         self._rasterizer.reset_clocks()
+
+    def multiply_add(self, rounds: int) -> float:
+        """Multiply-adds as fast as this variant can, on every thread; returns how many floating-point operations.
+
+        Timed, it is the ceiling that ``bench.kernels`` compares with.
+        """
+        return self._rasterizer.multiply_add(rounds)
