@@ -115,9 +115,9 @@ class Encoder {
 template <bool kCount>
 class Decoder {
  public:
-  Decoder(const uint8_t* bytes, int64_t size, double* bits) : next_(bytes), end_(bytes + size), bits_(bits) {
-    for (int i = 0; i < 4; ++i) code_ = code_ << 8 | byte();
-  }
+  // `bytes` must be followed by kPadding zeros.
+  Decoder(const uint8_t* bytes, int64_t size, double* bits)
+      : next_(bytes + 4), end_(bytes + size), bits_(bits), code_(word(bytes)) {}
   int bit(Bit& model, int) {
     const uint32_t p = model.probability();
     const uint32_t bound = (range_ >> kProbabilityBits) * p;
@@ -143,29 +143,28 @@ class Decoder {
     return value;
   }
   void attribute(Attribute attribute) { attribute_ = attribute; }
-  bool overrun() const { return beyond_ > kFinalZeros; }
+  bool overrun() const { return next_ > end_ + kFinalZeros; }
   // Zeros may follow, as they may be missing.
   bool leftover() const {
-    return std::any_of(next_, end_, [](uint8_t byte) { return byte != 0; });
+    return next_ < end_ && std::any_of(next_, end_, [](uint8_t byte) { return byte != 0; });
   }
 
  private:
-  uint32_t byte() {
-    if (next_ != end_) return *next_++;
-    ++beyond_;
-    return 0;
+  static uint32_t word(const uint8_t* at) {
+    return static_cast<uint32_t>(at[0]) << 24 | static_cast<uint32_t>(at[1]) << 16 | static_cast<uint32_t>(at[2]) << 8 |
+           at[3];
   }
+  // As many whole bytes as leave the range above 2^24, without a branch that nothing could predict.
   void normalize() {
-    while (range_ < (1u << 24)) {
-      range_ <<= 8;
-      code_ = code_ << 8 | byte();
-    }
+    const int bits = __builtin_clz(range_) & ~7;
+    code_ = static_cast<uint32_t>((static_cast<uint64_t>(code_) << 32 | word(next_)) << bits >> 32);
+    range_ <<= bits;
+    next_ += bits >> 3;
   }
 
   const uint8_t *next_, *end_;
   double* bits_;
-  uint32_t range_ = 0xffffffffu, code_ = 0;
-  int64_t beyond_ = 0;
+  uint32_t range_ = 0xffffffffu, code_;
   Attribute attribute_ = kPosition;
 };
 
@@ -286,16 +285,26 @@ void code_gaussian(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& 
   s.offset_y = static_cast<int32_t>(coder.raw(static_cast<uint32_t>(s.offset_y), bits.y));
 }
 
+// Bytes that one Gaussian cannot read past before its end is checked: each adaptive bit takes at most two, a raw number
+// two, and a Gaussian has fewer than 400 of both.
+constexpr int64_t kPadding = 1024;
+
 template <bool kCount>
 const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count, Symbols* symbols,
                    double* bits) {
-  Decoder<kCount> coder(bytes, size, bits);
+  std::vector<uint8_t> padded(size + kPadding, 0);
+  std::copy(bytes, bytes + size, padded.begin());
+  Decoder<kCount> coder(padded.data(), size, bits);
   std::vector<Model> model(1);  // too large for the stack
   for (int64_t i = 0; i < count; ++i) {
-    symbols[i] = Symbols{};
-    code_gaussian(coder, q, model[0], symbols[i]);
-    if (!in_range(q, symbols[i])) return "a Gaussian is out of range";
+    Symbols s{};
+    code_gaussian(coder, q, model[0], s);
+    // Everything else is limited where it is decoded.
+    bool good = s.cell_x < q.cells_x() && s.cell_y < q.cells_y();
+    for (int c = 0; c < q.channels; ++c) good = good && s.color[c] >= -kLargestColor && s.color[c] <= kLargestColor;
+    if (!good) return "a Gaussian is out of range";
     if (coder.overrun()) return "the coded Gaussians end too soon";
+    symbols[i] = s;
   }
   return coder.leftover() ? "there are bytes after the last Gaussian" : nullptr;
 }

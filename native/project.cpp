@@ -135,7 +135,11 @@ double Rasterizer::project(const GaussianArrays& g, int64_t i) {
     panels_of(s.y_begin, s.y_end, level, panels_y_, &place.top, &place.bottom);
     if (place.left >= place.right || place.top >= place.bottom) place = Place{};
   }
-  const double box = static_cast<double>(s.x_end - s.x_begin) * (s.y_end - s.y_begin) * std::exp2(2 * level);
+  const auto inside = [&](int begin, int end, int size) {
+    return std::max(0, std::min(end * (1 << level), size) - std::max(begin * (1 << level), 0));
+  };
+  const double box =
+      static_cast<double>(inside(s.x_begin, s.x_end, view_.width)) * inside(s.y_begin, s.y_end, view_.height);
   return std::min(box, 9 * 3.14159265358979323846 * std::sqrt(full_size.determinant()));
 }
 

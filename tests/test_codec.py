@@ -37,10 +37,13 @@ def packed(count: int = 600, channels: int = 3, largest: float = 12, icc: bytes 
 FILE = packed()
 
 
-def nearly(actual: np.ndarray, expected: np.ndarray) -> bool:
-    """Equal but for the rounding of float32: a sample in some thousands lies so near a tie that it differs by one."""
-    difference = np.abs(actual.astype(int) - expected)
-    return actual.shape == expected.shape and difference.max() <= 1 and difference.mean() < 1e-3
+def difference(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Levels between two pictures of one shape, never more than one: float32 is rounded near ties, and the grids that
+    wide Gaussians are drawn on start at the region."""
+    assert actual.shape == expected.shape
+    levels = np.abs(actual.astype(int) - expected)
+    assert levels.max() <= 1
+    return levels
 
 
 def smooth_file() -> bytes:
@@ -66,7 +69,7 @@ def test_a_region_is_the_crop_of_the_whole(region: tuple[int, int, int, int], ch
     assert whole.std() > 20
     x, y, width, height = region
     part = smartsplat.decode(data, region=region)
-    assert nearly(part, whole[y : y + height, x : x + width])
+    assert difference(part, whole[y : y + height, x : x + width]).mean() < 5e-3
 
 
 def test_regions_of_several_groups_are_crops_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,32 +78,35 @@ def test_regions_of_several_groups_are_crops_of_the_whole(monkeypatch: pytest.Mo
     whole = smartsplat.decode(data)
     assert np.array_equal(whole, smartsplat.decode(FILE))
     random = np.random.default_rng(0)
+    found: list[np.ndarray] = []
     for _ in range(30):
         x, y = int(random.integers(WIDTH)), int(random.integers(HEIGHT))
         width, height = int(random.integers(1, WIDTH - x + 1)), int(random.integers(1, HEIGHT - y + 1))
         part = smartsplat.decode(data, region=(x, y, width, height))
-        assert nearly(part, whole[y : y + height, x : x + width])
+        found.append(difference(part, whole[y : y + height, x : x + width]).ravel())
+    assert np.concatenate(found).mean() < 5e-3
 
 
 def test_a_region_decodes_only_the_groups_that_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entropy, "GROUP", 25)
     data = packed(largest=3)
     decoded: list[int] = []
-    decode = entropy.decode
+    decode_groups = codec.decode_groups
 
-    def counting(groups: list[tuple[bytes, int]], *rest: Any) -> Any:
+    def counting(groups: list[Any], *rest: Any) -> Any:
         decoded.append(len(groups))
-        return decode(groups, *rest)
+        return decode_groups(groups, *rest)
 
-    monkeypatch.setattr(codec.entropy, "decode", counting)
+    monkeypatch.setattr(codec, "decode_groups", counting)
     reader = smartsplat.open(data)
     assert reader.info.groups == 24
     corner = reader.read(region=(0, 0, 20, 20))
+    assert len(decoded) == 1
     assert 1 <= decoded[0] <= 8
     assert np.array_equal(reader.read(region=(0, 0, 20, 20)), corner)
-    assert decoded[1] == 0, "nothing is decoded twice"
+    assert len(decoded) == 1, "nothing is decoded twice"
     reader.read(region=(280, 180, 20, 20))
-    assert 1 <= decoded[2] <= 8
+    assert 1 <= decoded[1] <= 8
     whole = reader.read()
     assert sum(decoded) == 24
     assert np.array_equal(whole[:20, :20], corner)

@@ -27,7 +27,8 @@ def test_a_higher_effort_takes_longer_and_contains_the_level_below() -> None:
 
 def test_the_paper_has_no_part_of_what_goes_beyond_it() -> None:
     assert PAPER.growth is None
-    assert PAPER.coarse == 0
+    assert PAPER.pyramid == ()
+    assert (PAPER.hold, PAPER.decay) == (0, 1)
     assert PAPER.round_from == 1
     assert not PAPER.relative
     assert (PAPER.l1, PAPER.l2, PAPER.ssim) == (0.9, 0.0, 0.1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +23,9 @@ from smartsplat import container, entropy
 from smartsplat.container import TILE, File, Group
 from smartsplat.errors import FormatError, LimitError, SettingsError
 from smartsplat.gaussians import Gaussians
-from smartsplat.quantize import dequantize
+from smartsplat.quantize import Quantizer, dequantize
 from smartsplat.raster import CUTOFF, View, filter_variance
-from smartsplat.raster.native import Backend, available_threads
+from smartsplat.raster.native import Backend, available_threads, fields
 from smartsplat.settings import Limits
 
 if TYPE_CHECKING:
@@ -165,8 +167,12 @@ class Reader:
         view = self._view(region, size, scale)
         with self._drawing:  # the backend owns the buffers that it works in
             gaussians = self._gaussians(self._reaching(view))
-            self._check_overlap(gaussians, view)
-            return self._backend.render_bytes(gaussians, view)
+            try:
+                return self._backend.render_bytes(gaussians, view, self._limits.overlap)
+            except OverflowError:  # a small file could keep a reader busy for hours
+                raise LimitError(
+                    f"more than {self._limits.overlap} Gaussians lie over each of {view.columns} x {view.rows} pixels"
+                ) from None
 
     def gaussians(self) -> Gaussians:
         """All Gaussians of the file, in its order."""
@@ -223,28 +229,6 @@ class Reader:
             )
         return View(x, y, width, height, columns, rows)
 
-    def _check_overlap(self, gaussians: Gaussians, view: View) -> None:
-        """Refuse a file whose Gaussians lie on top of each other: a small one could keep a reader busy for hours."""
-        if len(gaussians) <= self._limits.overlap:
-            return
-        longest = gaussians.scale.max(axis=1)
-        # Output pixels inside each one's ellipse, times the share of the square around it that lies in the view.
-        area = np.full(len(gaussians), np.float32(np.pi * CUTOFF**2))
-        for axis, (start, zoom, side) in enumerate(
-            ((view.x, view.scale_x, view.columns), (view.y, view.scale_y, view.rows))
-        ):
-            blur = np.float32(filter_variance(zoom))
-            area *= np.float32(zoom) * np.sqrt(gaussians.scale[:, axis] ** 2 + blur)
-            center = (gaussians.mean[:, axis] - np.float32(start)) * np.float32(zoom)
-            reach = np.float32(CUTOFF * zoom) * np.sqrt(longest**2 + blur)
-            area *= (np.clip(center + reach, 0, side) - np.clip(center - reach, 0, side)) / (2 * reach)
-        # At minification even the smallest Gaussian covers some pixels.
-        most = self._limits.overlap * view.columns * view.rows + 64 * len(gaussians)
-        if area.sum(dtype=np.float64) > most:
-            raise LimitError(
-                f"more than {self._limits.overlap} Gaussians lie over each of {view.columns} x {view.rows} pixels"
-            )
-
     def _reaching(self, view: View) -> list[int]:
         """Indices of the groups with Gaussians that may touch a view; the pixel filter widens them."""
         margin_x = CUTOFF * math.sqrt(filter_variance(view.scale_x))
@@ -261,23 +245,35 @@ class Reader:
 
         return [index for index, group in enumerate(self._file.groups) if touches(group)]
 
-    def _gaussians(self, indices: Any) -> Gaussians:
-        file = self._file
+    def _gaussians(self, indices: Sequence[int]) -> Gaussians:
         missing = [index for index in indices if index not in self._decoded]
-        groups = [(file.groups[index].data, file.groups[index].count) for index in missing]
-        for index, symbols in zip(missing, entropy.decode(groups, file.quantizer, self._threads), strict=True):
-            self._decoded[index] = dequantize(symbols, file.quantizer)
-        parts = [self._decoded[index] for index in indices]
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return Gaussians.empty(self.channels)
-        return Gaussians(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("mean", "scale", "rotation", "color")
-            )
-        )
+        if missing:
+            groups = [self._file.groups[index] for index in missing]
+            whole = decode_groups(groups, self._file.quantizer, self._threads)
+            ends = np.cumsum([group.count for group in groups])
+            for index, group, end in zip(missing, groups, ends, strict=True):
+                self._decoded[index] = whole[end - group.count : end]
+            if len(missing) == len(indices):
+                return whole
+        if len(indices) == 1:
+            return self._decoded[indices[0]]
+        empty = Gaussians.empty(self.channels)
+        parts = [fields(self._decoded[index]) for index in indices] or [fields(empty)]
+        return Gaussians(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def decode_groups(groups: Sequence[Group], quantizer: Quantizer, threads: int) -> Gaussians:
+    """The Gaussians of groups, one after the other. FormatError for damaged ones."""
+    out = Gaussians.of_size(sum(group.count for group in groups), quantizer.channels)
+    ends = np.cumsum([group.count for group in groups])
+
+    def decode_one(group: Group, end: int) -> None:
+        (symbols,) = entropy.decode([(group.data, group.count)], quantizer)
+        dequantize(symbols, quantizer, out[end - group.count : end])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(decode_one, groups, ends))
+    return out
 
 
 def _bytes_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits) -> bytes:

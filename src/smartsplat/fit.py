@@ -1,8 +1,8 @@
 """The fit: seeded Gaussians are moved, grown and rounded until they render the picture (E21, E22).
 
-The count starts at a share of its final value and rises in events; most steps work on small versions of the picture,
-where they cost little; from ``round_from`` on the values that are drawn are those that the file will hold, while the gradient moves
-the unrounded ones (straight-through).
+The count starts at a share of its final value and rises in events; most steps work on small versions of the
+picture, where they cost little; from ``round_from`` on the values that are drawn are those that the file will hold,
+while the gradient moves the unrounded ones (straight-through).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from smartsplat.gaussians import SMALLEST_SCALE, Gaussians
+from smartsplat.gaussians import SMALLEST_SCALE, Gaussians, base_scale
 from smartsplat.grow import newcomers, strongest
 from smartsplat.quantize import Quantizer, cell_for, quality_for_noise, snap
 from smartsplat.raster import StepResult, StepSettings, View
@@ -34,6 +34,10 @@ PIXEL_NOISE = 1 / (12 * 255**2)
 
 SMALLEST_COARSE_SIDE = 32
 """Pixels: no level of the pyramid has a shorter side."""
+
+COARSEST = 2.5
+"""Base scales (E14, of the final count) that a pixel of the pyramid may have as its side: a picture with many Gaussians
+has details from the start that a coarser level does not show."""
 
 STRIP = 256
 """Rows of a level of the pyramid that are made at once."""
@@ -146,17 +150,19 @@ class Fit:
 
     def _levels(self) -> dict[int, int]:
         """Step -> how many pixels a side become one from it on."""
+        detail = COARSEST * base_scale(self.width, self.height, self.final_count)
+        coarsest = min(detail, min(self.width, self.height) / SMALLEST_COARSE_SIDE)
         levels: dict[int, int] = {}
         share = 0.0
         for factor, part in self.settings.pyramid:
-            if min(self.width, self.height) >= SMALLEST_COARSE_SIDE * factor:
+            if factor <= coarsest:
                 levels[round(share * self.settings.steps)] = factor
                 share += part
         levels[round(share * self.settings.steps)] = 1
         return levels
 
     def _shrunk(self, factor: int) -> tuple[Pixels, View]:
-        """The picture averaged over squares of ``factor`` pixels a side, and its view; the last row and column repeat."""
+        """The picture averaged over squares of ``factor`` pixels a side (its edge repeats), and its view."""
         if factor == 1:
             return self.pixels, self.view
         rows, columns = -(-self.height // factor), -(-self.width // factor)
@@ -176,7 +182,8 @@ class Fit:
             return {}
         events = min(growth.events, max(1, self.settings.steps // 10))
         last = growth.until * self.settings.steps
-        return {round(last * (event + 1) / events): (event + 1) / events for event in range(events)}
+        shares = ((event + 1) / events for event in range(events))
+        return {min(round(last * share), self.settings.steps - 1): share for share in shares}
 
     def _quantizer(self) -> Quantizer:
         """Rounding that adds the set share of the current squared error."""

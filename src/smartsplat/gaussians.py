@@ -55,7 +55,13 @@ class Gaussians:
     @staticmethod
     def empty(channels: int) -> Gaussians:
         """No Gaussians at all: renders black."""
-        return Gaussians(*(np.zeros(shape, np.float32) for shape in ((0, 2), (0, 2), (0,), (0, channels))))
+        return Gaussians.of_size(0, channels)
+
+    @staticmethod
+    def of_size(count: int, channels: int) -> Gaussians:
+        """``count`` Gaussians whose values are still to be written."""
+        shapes = ((count, 2), (count, 2), (count,), (count, channels))
+        return Gaussians(*(np.empty(shape, np.float32) for shape in shapes))
 
     def __getitem__(self, index: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Gaussians:
         """The Gaussians that a slice, an index array or a mask selects, in its order."""

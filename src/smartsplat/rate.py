@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smartsplat import container, entropy
+from smartsplat.codec import decode_groups
 from smartsplat.container import TILE, File, Group
 from smartsplat.errors import SettingsError
 from smartsplat.fit import Fit, Listener, Progress
@@ -18,7 +19,7 @@ from smartsplat.image import Picture, without_profile
 from smartsplat.metrics import psnr
 from smartsplat.quantize import LARGEST_QUALITY, Quantizer, SymbolArray, dequantize, quantize
 from smartsplat.raster import View
-from smartsplat.raster.native import Backend
+from smartsplat.raster.native import Backend, available_threads
 from smartsplat.settings import EFFORT_TRIES, PAPER, FitSettings, Limits
 
 DEFAULT_RATIO = 100
@@ -326,6 +327,5 @@ def _encode_to_psnr(
 
 def _decoded_psnr(data: bytes, picture: Picture, backend: Backend) -> float:
     file = container.parse(data)
-    symbols = entropy.decode([(group.data, group.count) for group in file.groups], file.quantizer)
-    gaussians = dequantize(np.concatenate(symbols), file.quantizer) if symbols else Gaussians.empty(picture.channels)
+    gaussians = decode_groups(file.groups, file.quantizer, available_threads())
     return psnr(picture.pixels, backend.render_bytes(gaussians, View.whole(picture.width, picture.height)))
