@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "threads.h"
+
 namespace smartsplat {
 namespace {
 
@@ -289,9 +291,10 @@ void code_gaussian(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& 
 // two, and a Gaussian has fewer than 400 of both.
 constexpr int64_t kPadding = 1024;
 
-template <bool kCount>
-const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count, Symbols* symbols,
-                   double* bits) {
+// Calls visit(i, symbols) for each Gaussian of a group.
+template <bool kCount, class Visit>
+const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count, double* bits,
+                   const Visit& visit) {
   std::vector<uint8_t> padded(size + kPadding, 0);
   std::copy(bytes, bytes + size, padded.begin());
   Decoder<kCount> coder(padded.data(), size, bits);
@@ -304,7 +307,7 @@ const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t siz
     for (int c = 0; c < q.channels; ++c) good = good && s.color[c] >= -kLargestColor && s.color[c] <= kLargestColor;
     if (!good) return "a Gaussian is out of range";
     if (coder.overrun()) return "the coded Gaussians end too soon";
-    symbols[i] = s;
+    visit(i, s);
   }
   return coder.leftover() ? "there are bytes after the last Gaussian" : nullptr;
 }
@@ -323,8 +326,24 @@ std::string encode_group(const QuantizerSettings& q, const Symbols* symbols, int
 
 const char* decode_group(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,
                          Symbols* symbols, double* bits) {
-  return bits ? decode<true>(q, bytes, size, count, symbols, bits)
-              : decode<false>(q, bytes, size, count, symbols, bits);
+  const auto keep = [&](int64_t i, const Symbols& s) { symbols[i] = s; };
+  return bits ? decode<true>(q, bytes, size, count, bits, keep) : decode<false>(q, bytes, size, count, bits, keep);
+}
+
+const char* decode_gaussians(const QuantizerSettings& q, const std::vector<CodedGroup>& groups,
+                             const GaussianArrays& out, int threads) {
+  std::vector<int64_t> first(groups.size() + 1, 0);
+  for (size_t i = 0; i < groups.size(); ++i) first[i + 1] = first[i] + groups[i].count;
+  std::vector<const char*> problems(groups.size(), nullptr);
+  ThreadPool pool(static_cast<int>(std::min<size_t>(threads, groups.size())));
+  pool.run(static_cast<int64_t>(groups.size()), [&](int64_t index, int) {
+    const CodedGroup& group = groups[index];
+    const auto write = [&](int64_t i, const Symbols& s) { dequantize(q, s, out, first[index] + i); };
+    problems[index] = decode<false>(q, group.bytes, group.size, group.count, nullptr, write);
+  });
+  for (const char* problem : problems)
+    if (problem) return problem;
+  return nullptr;
 }
 
 }  // namespace smartsplat

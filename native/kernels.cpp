@@ -40,11 +40,19 @@ struct Patch {
     const int y_end = s.y_end < area.y + area.height ? s.y_end - area.y : area.height;
     first = x_begin / kLanes;
     last = (x_end + kLanes - 1) / kLanes;
+    if (area.columns() <= kTile / kColumn)
+      set_rows<kTile / kLanes>(s, area, y_begin, y_end);
+    else
+      set_rows<kMostSlices>(s, area, y_begin, y_end);
+  }
+
+ private:
+  template <int kSlices>
+  inline void set_rows(const Splat& s, Area area, int y_begin, int y_end) {
     const float low_row = static_cast<float>(y_begin), high_row = static_cast<float>(y_end - 1);
     const float middle = s.mean_y - 0.5f - static_cast<float>(area.y);
     const float start = static_cast<float>(area.x) + 0.5f - s.mean_x, spread = 1.0f / s.precision_y;
-    const int slices = area.columns() * (kColumn / kLanes);
-    for (int i = 0; i < slices; ++i) {  // without branches: all of them at once, in vectors
+    for (int i = 0; i < kSlices; ++i) {  // without branches: all of them at once, in vectors
       const float left = start + static_cast<float>(i * kLanes), right = left + (kLanes - 1);
       const float nearest = left > 0.0f ? left : (right < 0.0f ? right : 0.0f);
       const float room = 9.0f - nearest * nearest * s.precision_x;

@@ -1,9 +1,9 @@
 // Between the levels of a picture: enlarging by two, and its adjoint. Compiled once for each instruction set.
 //
-// A Gaussian that is wide against the pixels need not be evaluated at each of them. One of at least kWide * 2^level
-// standard deviations along its shorter axis is evaluated on a grid of one sample for 2^level pixels a side, and the
-// grid is enlarged step by step, linearly: sample j of a level lies a quarter between the samples floor(j / 2) and its
-// neighbour of the level above. Enlarging blurs: by a variance of 3/4 of a pixel at full size, of (4^level - 1) / 4
+// A Gaussian that is wide against the pixels need not be evaluated at each of them. One with a standard deviation of at
+// least 4 * 2^level pixels along its shorter axis is evaluated on a grid of one sample for 2^level pixels a side, and
+// the grid is enlarged step by step, linearly: sample j of a level lies a quarter between the samples floor(j / 2) and
+// its neighbour of the level above. Enlarging blurs: by a variance of 3/4 of a pixel at full size, of (4^level - 1) / 4
 // altogether. So the Gaussian is made narrower by as much before it is evaluated (project.cpp), and comes out as it
 // should, up to 2e-4 of its value, and 2e-3 at the edge of its window, whose kink is rounded off.
 #include "pixels.h"
@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kMargin = 2 * kColumn;  // zeros on both sides of a row
 constexpr int kRow = kMostColumns * kColumn + 2 * kMargin;
+constexpr int kWide = kMostColumns * kColumn + kColumn;  // floats of a widened row
 
 // Calls visit(first sample) for each column of memory with some of the samples [begin, end) of an area's rows.
 template <class Visit>
@@ -22,31 +23,45 @@ inline void for_each_column(Area area, int begin, int end, const Visit& visit) {
   for (int column = begin > 0 ? begin / kColumn : 0; column < last; ++column) visit(column * kColumn);
 }
 
+// A row of a level enlarged along x: samples 2n and 2n + 1 lie between n - 1, n and n + 1. `wide` [C, kColumn *
+// columns] begins with sample 2 * first.
+template <int C>
+inline void widen(Area from, const float* small, int y, int first, int columns, float* wide) {
+  float row[kRow];
+  for (int c = 0; c < C; ++c) {
+    for_each_column(from, first - 1, first + columns * (kColumn / 2) + 1, [&](int x) {
+      for (int i = 0; i < kColumn; i += kLanes)
+        store(row + kMargin + x + i, load(small + from.offset(x, y, C) + c * kColumn + i));
+    });
+    const float* middle = row + kMargin + first;
+    for (int n = 0; 2 * n < columns * kColumn; n += kLanes) {
+      const Floats here = 0.75f * load(middle + n);
+      const Floats even = 0.25f * load(middle + n - 1) + here, odd = 0.25f * load(middle + n + 1) + here;
+      store(wide + c * kWide + 2 * n, zip_low(even, odd));
+      store(wide + c * kWide + 2 * n + kLanes, zip_high(even, odd));
+    }
+  }
+}
+
 template <int C>
 void enlarge(Area from, const float* small, Area to, float* large) {
-  // Sample 2n of the row to make lies between n - 1 and n of the small one, 2n + 1 between n and n + 1.
-  const int first = to.x / 2 - from.x, last = first + (to.width + 1) / 2;
-  float row[C][kRow] = {};
+  const int first = to.x / 2 - from.x, columns = to.columns();
+  float rows[2][C * kWide];  // two rows of the level, widened: number y at y & 1
+  int ready = 0;             // rows before this one, counted from the first that is needed, are there
+  const int base = ((to.y + 1) >> 1) - 1 - from.y;
   for (int j = 0; j < to.height; ++j) {
     const int y = to.y + j, above = ((y + 1) >> 1) - 1 - from.y;
+    for (; base + ready <= above + 1; ++ready)
+      widen<C>(from, small, base + ready, first, columns, rows[(base + ready) & 1]);
     const float upper = y & 1 ? 0.75f : 0.25f, lower = 1.0f - upper;
-    for_each_column(from, first - 1, last + 1, [&](int x) {
+    const float *a = rows[above & 1], *b = rows[(above + 1) & 1];
+    for (int column = 0; column < columns; ++column)
       for (int c = 0; c < C; ++c)
         for (int i = 0; i < kColumn; i += kLanes) {
-          const float* at = small + from.offset(x, above, C) + c * kColumn + i;
-          store(row[c] + kMargin + x + i, upper * load(at) + lower * load(at + C * kColumn));
+          const int at = c * kWide + column * kColumn + i;
+          store(large + to.offset(column * kColumn, j, C) + c * kColumn + i,
+                upper * load(a + at) + lower * load(b + at));
         }
-    });
-    for (int c = 0; c < C; ++c) {
-      const float* middle = row[c] + kMargin + first;
-      for (int n = 0; 2 * n < to.width; n += kLanes) {
-        const Floats here = 0.75f * load(middle + n);
-        const Floats even = 0.25f * load(middle + n - 1) + here, odd = 0.25f * load(middle + n + 1) + here;
-        store(large + to.offset(2 * n, j, C) + c * kColumn, zip_low(even, odd));
-        if (2 * n + kLanes < to.columns() * kColumn)
-          store(large + to.offset(2 * n + kLanes, j, C) + c * kColumn, zip_high(even, odd));
-      }
-    }
   }
 }
 

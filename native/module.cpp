@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <limits>
@@ -324,6 +325,28 @@ auto draw_weighted_pixels(const BytePicture& pixels, const Tiles& tiles, const C
   return std::make_tuple(means, weights);
 }
 
+// Raises ValueError for damaged bytes. `out` holds as many Gaussians as the groups, pairs of bytes and count.
+void decode_into(const std::vector<std::tuple<nb::bytes, int64_t>>& coded, const QuantizerTuple& t,
+                 const Parameters& out, int threads) {
+  const GaussianArrays g = arrays(out);
+  const QuantizerSettings q = quantizer(t);
+  check_channels(g, q);
+  std::vector<CodedGroup> groups;
+  int64_t total = 0;
+  for (const auto& [bytes, count] : coded) {
+    if (count < 0) throw std::invalid_argument("a negative count");
+    groups.push_back({static_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size()), count});
+    total += count;
+  }
+  if (total != g.count) throw std::invalid_argument("groups and Gaussians differ in number");
+  const char* problem;
+  {
+    nb::gil_scoped_release release;
+    problem = decode_gaussians(q, groups, g, std::max(threads, 1));
+  }
+  if (problem) throw std::invalid_argument(problem);
+}
+
 auto median_colors(const BytePicture& pixels, const FloatPairs& mean, const FloatColumn& scale, int threads) {
   float* color;
   const size_t channels = pixels.shape(2);
@@ -371,5 +394,6 @@ NB_MODULE(_native, m) {
   m.attr("LARGEST_WINDOW") = kLargestWindow;
   m.def("tile_features", &tile_features);
   m.def("draw_weighted", &draw_weighted_pixels);
+  m.def("decode_gaussians", &decode_into);
   m.def("weighted_median_colors", &median_colors);
 }

@@ -13,13 +13,16 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
+constexpr int kMostSquared = 2 * 4096;  // of the sum of cosine2 and its complement
+
 // Tables of rounded values; no entry is near a tie, so every libm gives the same integers.
 struct Tables {
-  int32_t exp2[8];               // 2^(i/8), 2^14 units
-  int32_t shape[97];             // 8 log2(a - 1/a) for a = 2^(i/16), i > 0
-  int32_t squared[97];           // 2^(-2 i/16), 2^12 units
-  int32_t cosine2[256];          // cos^2(pi i/256), 2^12 units
-  double fraction[2 * kOctave];  // 2^(i/2048)
+  int32_t exp2[8];                // 2^(i/8), 2^14 units
+  int32_t shape[97];              // 8 log2(a - 1/a) for a = 2^(i/16), i > 0
+  int32_t squared[97];            // 2^(-2 i/16), 2^12 units
+  int32_t cosine2[256];           // cos^2(pi i/256), 2^12 units
+  double fraction[2 * kOctave];   // 2^(i/2048)
+  int8_t log2[kMostSquared + 1];  // 8 log2(i / 4096), rounded down
   Tables() {
     for (int i = 0; i < 2 * kOctave; ++i) fraction[i] = std::exp2(i / (2.0 * kOctave));
     for (int i = 0; i < 8; ++i) exp2[i] = static_cast<int32_t>(std::lround(16384 * std::exp2(i / 8.0)));
@@ -33,6 +36,19 @@ struct Tables {
       const double c = std::cos(kPi * i / 256);
       cosine2[i] = static_cast<int32_t>(std::lround(4096 * c * c));
     }
+    log2[0] = 0;
+    for (int i = 1; i <= kMostSquared; ++i) log2[i] = static_cast<int8_t>(log2_of(i));
+  }
+
+ private:
+  // By comparing with exp2: integers, so that it is the same everywhere.
+  int log2_of(int value) const {
+    int exponent = 0;
+    while (value >> (exponent + 1)) ++exponent;
+    const int mantissa = value << (14 - exponent);
+    int eighth = 0;
+    while (eighth < 7 && mantissa >= exp2[eighth + 1]) ++eighth;
+    return 8 * (exponent - 12) + eighth;
   }
 };
 const Tables tables;
@@ -45,15 +61,8 @@ int clamp(int value, int low, int high) { return std::min(std::max(value, low), 
 // 2^(eighths/8), rounded down, for 0 <= eighths < 120.
 int power_of_eighths(int eighths) { return tables.exp2[eighths & 7] >> (14 - (eighths >> 3)); }
 
-// 8 log2(value / 4096), rounded down, for value > 0.
-int log2_eighths(int value) {
-  int exponent = 0;
-  while (value >> (exponent + 1)) ++exponent;
-  const int mantissa = exponent <= 14 ? value << (14 - exponent) : value >> (exponent - 14);
-  int eighth = 0;
-  while (eighth < 7 && mantissa >= tables.exp2[eighth + 1]) ++eighth;
-  return 8 * (exponent - 12) + eighth;
-}
+// 8 log2(value / 4096), rounded down, for 0 < value <= kMostSquared.
+int log2_eighths(int value) { return tables.log2[value]; }
 
 int sixteenths(int ratio_units) { return clamp((ratio_units + 32) >> 6, 0, 96); }
 

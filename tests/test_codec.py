@@ -91,13 +91,13 @@ def test_a_region_decodes_only_the_groups_that_reach_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(entropy, "GROUP", 25)
     data = packed(largest=3)
     decoded: list[int] = []
-    decode_groups = codec.decode_groups
+    decode = entropy.decode_gaussians
 
     def counting(groups: list[Any], *rest: Any) -> Any:
         decoded.append(len(groups))
-        return decode_groups(groups, *rest)
+        return decode(groups, *rest)
 
-    monkeypatch.setattr(codec, "decode_groups", counting)
+    monkeypatch.setattr(codec.entropy, "decode_gaussians", counting)
     reader = smartsplat.open(data)
     assert reader.info.groups == 24
     corner = reader.read(region=(0, 0, 20, 20))

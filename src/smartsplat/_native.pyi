@@ -48,6 +48,7 @@ def draw_weighted(
     gradient_share: float,
     threads: int,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def decode_gaussians(groups: list[tuple[bytes, int]], settings: Quantizer, out: Fields, threads: int) -> None: ...
 def weighted_median_colors(
     pixels: npt.NDArray[np.uint8],
     mean: npt.NDArray[np.float32],

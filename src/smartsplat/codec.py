@@ -10,7 +10,6 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,6 @@ from smartsplat import container, entropy
 from smartsplat.container import TILE, File, Group
 from smartsplat.errors import FormatError, LimitError, SettingsError
 from smartsplat.gaussians import Gaussians
-from smartsplat.quantize import Quantizer, dequantize
 from smartsplat.raster import CUTOFF, View, filter_variance
 from smartsplat.raster.native import Backend, available_threads, fields
 from smartsplat.settings import Limits
@@ -248,11 +246,12 @@ class Reader:
     def _gaussians(self, indices: Sequence[int]) -> Gaussians:
         missing = [index for index in indices if index not in self._decoded]
         if missing:
-            groups = [self._file.groups[index] for index in missing]
-            whole = decode_groups(groups, self._file.quantizer, self._threads)
-            ends = np.cumsum([group.count for group in groups])
-            for index, group, end in zip(missing, groups, ends, strict=True):
-                self._decoded[index] = whole[end - group.count : end]
+            groups = [(self._file.groups[index].data, self._file.groups[index].count) for index in missing]
+            whole = entropy.decode_gaussians(groups, self._file.quantizer, self._threads)
+            end = 0
+            for index, (_, count) in zip(missing, groups, strict=True):
+                self._decoded[index] = whole[end : end + count]
+                end += count
             if len(missing) == len(indices):
                 return whole
         if len(indices) == 1:
@@ -260,20 +259,6 @@ class Reader:
         empty = Gaussians.empty(self.channels)
         parts = [fields(self._decoded[index]) for index in indices] or [fields(empty)]
         return Gaussians(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
-def decode_groups(groups: Sequence[Group], quantizer: Quantizer, threads: int) -> Gaussians:
-    """The Gaussians of groups, one after the other. FormatError for damaged ones."""
-    out = Gaussians.of_size(sum(group.count for group in groups), quantizer.channels)
-    ends = np.cumsum([group.count for group in groups])
-
-    def decode_one(group: Group, end: int) -> None:
-        (symbols,) = entropy.decode([(group.data, group.count)], quantizer)
-        dequantize(symbols, quantizer, out[end - group.count : end])
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(decode_one, groups, ends))
-    return out
 
 
 def _bytes_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits) -> bytes:

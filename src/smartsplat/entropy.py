@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 
 from smartsplat import _native
 from smartsplat.errors import FormatError
+from smartsplat.gaussians import Gaussians
 from smartsplat.quantize import Quantizer, SymbolArray
+from smartsplat.raster.native import fields
 
 GROUP = 8192
 """Gaussians in a group: fewer decode on more threads and cut regions finer, more save bytes (measured: the
@@ -37,6 +40,14 @@ def decode(groups: Iterable[tuple[bytes, int]], quantizer: Quantizer, threads: i
         return list(pool.map(lambda group: _decode(group[0], group[1], quantizer, False)[0], groups))
 
 
+def decode_gaussians(groups: Sequence[tuple[bytes, int]], quantizer: Quantizer, threads: int = 1) -> Gaussians:
+    """``decode`` and ``dequantize`` in one pass: the Gaussians of each (bytes, count), one after the other."""
+    out = Gaussians.of_size(sum(count for _, count in groups), quantizer.channels)
+    with _damage_named():
+        _native.decode_gaussians(list(groups), quantizer.key, fields(out), threads)
+    return out
+
+
 def account(data: bytes, count: int, quantizer: Quantizer) -> npt.NDArray[np.float64]:
     """Bits that a group spends on each of ``ATTRIBUTES``."""
     return _decode(data, count, quantizer, True)[1]
@@ -45,7 +56,13 @@ def account(data: bytes, count: int, quantizer: Quantizer) -> npt.NDArray[np.flo
 def _decode(
     data: bytes, count: int, quantizer: Quantizer, account: bool
 ) -> tuple[SymbolArray, npt.NDArray[np.float64]]:
-    try:
+    with _damage_named():
         return _native.decode_symbols(np.frombuffer(data, np.uint8), count, quantizer.key, account)
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         raise FormatError(f"damaged Gaussians: {error}") from None

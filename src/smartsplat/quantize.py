@@ -58,9 +58,9 @@ def quantize(gaussians: Gaussians, quantizer: Quantizer) -> SymbolArray:
     return _native.quantize(fields(gaussians), quantizer.key)
 
 
-def dequantize(symbols: SymbolArray, quantizer: Quantizer, out: Gaussians | None = None) -> Gaussians:
-    """The Gaussians that a decoder sees, in ``out`` if it is given. ValueError if a symbol is out of its range."""
-    gaussians = Gaussians.of_size(len(symbols), quantizer.channels) if out is None else out
+def dequantize(symbols: SymbolArray, quantizer: Quantizer) -> Gaussians:
+    """The Gaussians that a decoder sees. ValueError if a symbol is out of its range."""
+    gaussians = Gaussians.of_size(len(symbols), quantizer.channels)
     _native.dequantize(symbols, quantizer.key, fields(gaussians))
     return gaussians
 

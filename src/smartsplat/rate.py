@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smartsplat import container, entropy
-from smartsplat.codec import decode_groups
 from smartsplat.container import TILE, File, Group
 from smartsplat.errors import SettingsError
 from smartsplat.fit import Fit, Listener, Progress
@@ -327,5 +326,6 @@ def _encode_to_psnr(
 
 def _decoded_psnr(data: bytes, picture: Picture, backend: Backend) -> float:
     file = container.parse(data)
-    gaussians = decode_groups(file.groups, file.quantizer, available_threads())
+    groups = [(group.data, group.count) for group in file.groups]
+    gaussians = entropy.decode_gaussians(groups, file.quantizer, available_threads())
     return psnr(picture.pixels, backend.render_bytes(gaussians, View.whole(picture.width, picture.height)))
