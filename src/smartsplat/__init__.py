@@ -1,6 +1,6 @@
 """SmartSplat: a codec for ultra-high-resolution pictures. A picture becomes 2D Gaussians in a real file."""
 
-from importlib.metadata import version
+from typing import Any
 
 from smartsplat.codec import Info, Reader, decode, encode, open
 from smartsplat.errors import (
@@ -12,8 +12,6 @@ from smartsplat.errors import (
     UnsupportedError,
 )
 from smartsplat.gaussians import Gaussians
-
-__version__ = version("smartsplat")
 
 __all__ = [
     "FormatError",
@@ -30,3 +28,11 @@ __all__ = [
     "encode",
     "open",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # 30 ms, which few commands need
+
+    return version("smartsplat")
