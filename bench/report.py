@@ -1,9 +1,9 @@
 """Turn rd.tsv into rate-distortion plots and a markdown table.
 
-python -m bench.report results/v0.1/rd.tsv                         (table to stdout)
-python -m bench.report results/v0.1/rd.tsv --into docs/results.md  (table between the two markers of the file)
-python -m bench.report results/v0.1/rd.tsv --means --into README.md     (only the means, no plots)
-python -m bench.report results/v0.1/effort.tsv --efforts --into docs/effort.md
+python -m bench.report results/v0.2/rd.tsv                         (table to stdout)
+python -m bench.report results/v0.2/rd.tsv --into docs/results.md  (table between the two markers of the file)
+python -m bench.report results/v0.2/rd.tsv --means --into README.md     (only the means, no plots)
+python -m bench.report results/v0.2/effort.tsv --efforts --into docs/effort.md
 """
 
 from __future__ import annotations

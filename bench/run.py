@@ -1,7 +1,7 @@
 """Measure codecs on a picture set and extend a table of results; rows that are there already are skipped.
 
 python -m bench.run --set small --ratios 50 200 1000 --codecs jpeg webp avif smartsplat:e5 \\
-    --table results/v0.1/rd.tsv
+    --table results/v0.2/rd.tsv
 
 The budget of a row is floor(H W 3 / ratio) bytes. encode_seconds is the whole of encode(): for the peers that
 is their search over quality and shrinking, dozens of files. decode_seconds is the median of five.

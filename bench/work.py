@@ -1,6 +1,7 @@
 """What a kernel has to do at least, counted from the Gaussians: what its time is held against.
 
-An evaluation is one Gaussian at one pixel inside the rectangle of its three standard deviations (E8). Drawing counts
+An evaluation is one Gaussian at one pixel inside the rectangle of its three standard deviations (E8); a wide one is
+evaluated at one sample for 4, 16, 64 or 256 pixels (native/levels.cpp), and is counted so. Drawing counts
 as 8 floating-point operations an evaluation: two multiplications for the weight's recurrence and a multiply-add for
 each of three channels. The gradient counts as 20: two for the same recurrence, twelve for the two products with each
 channel, six for the sums of h, h t and h t^2 down the rows (native/kernels.cpp). What else a kernel does is its own
@@ -16,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from smartsplat.gaussians import Gaussians
 from smartsplat.raster import CUTOFF, View, filter_variance
@@ -23,6 +25,8 @@ from smartsplat.raster import CUTOFF, View, filter_variance
 PARAMETERS = 4 * (2 + 2 + 1 + 3)  # bytes of a Gaussian in memory
 MOMENTS = 2 * PARAMETERS + 4  # Adam's two and the age
 SYMBOLS = 4 * 11
+
+WIDE, COARSEST = 4.0, 4  # kWide of native/project.cpp, the highest level of native/kernels.h
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,23 @@ def work_of(kernel: str, pixels: int, gaussians: int, evaluations: int, coded: i
 
 
 def evaluations(gaussians: Gaussians, view: View) -> int:
-    """Pixels of each Gaussian's rectangle that lie in the view, summed: as native/raster.cpp bounds them."""
+    """Samples of each Gaussian's rectangle that lie in the view, summed: as native/project.cpp does it."""
     u2, v2 = np.square(gaussians.scale.astype(np.float64)).T
     cosine, sine = np.cos(gaussians.rotation), np.sin(gaussians.rotation)
     variances = (cosine**2 * u2 + sine**2 * v2, sine**2 * u2 + cosine**2 * v2)
-    covered = np.ones(len(gaussians), np.int64)
+    covered = 0.25 ** levels(gaussians, view)
     axes = ((view.x, view.scale_x, view.columns), (view.y, view.scale_y, view.rows))
     for axis, (start, scale, side) in enumerate(axes):
         center = (gaussians.mean[:, axis] - start) * scale
         reach = CUTOFF * scale * np.sqrt(variances[axis] + filter_variance(scale))
         begin = np.clip(np.ceil(center - reach - 0.5), 0, side)
         end = np.clip(np.floor(center + reach - 0.5) + 1, 0, side)
-        covered *= np.maximum(end - begin, 0).astype(np.int64)
-    return int(covered.sum())
+        covered *= np.maximum(end - begin, 0)
+    return round(covered.sum())
+
+
+def levels(gaussians: Gaussians, view: View) -> npt.NDArray[np.int64]:
+    """The level that each Gaussian is drawn on, [N]; exact for views that do not change the picture's proportions."""
+    shorter = gaussians.scale.min(axis=1).astype(np.float64)
+    deviation = view.scale_x * np.sqrt(shorter**2 + filter_variance(view.scale_x))
+    return np.clip(np.floor(np.log2(deviation / WIDE)), 0, COARSEST).astype(np.int64)

@@ -24,7 +24,7 @@ VIEWS = {
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 def test_evaluations_are_the_pixels_of_the_rectangles(view: View) -> None:
-    gaussians = scene(50, 41, 67)
+    gaussians = scene(50, 41, 67, largest=3)
     params = reference.upload(gaussians)
     inside = 0
     for i in range(len(gaussians)):
@@ -33,6 +33,17 @@ def test_evaluations_are_the_pixels_of_the_rectangles(view: View) -> None:
         inside += np.count_nonzero((distance <= CUTOFF * np.sqrt(np.diag(covariance))).all(axis=-1))
     assert work.evaluations(gaussians, view) == inside
     assert inside > 0
+
+
+def test_wide_gaussians_have_fewer_evaluations() -> None:
+    view = View.whole(600, 600)
+    round_ones = scene(5, 600, 600)
+    round_ones.mean[:] = 300
+    round_ones.scale[:] = np.array([[7.9], [8.1], [15.9], [33], [80]], np.float32)
+    assert work.levels(round_ones, view).tolist() == [0, 1, 1, 3, 4]
+    assert work.levels(round_ones, View.whole(600, 600, 300, 300)).tolist() == [0, 0, 0, 2, 3]
+    one = round_ones[3:4]
+    assert work.evaluations(one, view) == pytest.approx((6 * 33) ** 2 / 64, rel=0.02)
 
 
 def test_the_work_of_a_kernel() -> None:

@@ -45,7 +45,7 @@ class Growth:
 class FitSettings:
     """The optimisation: E21-E22 and what goes beyond them. The defaults are the codec's, PAPER the paper's."""
 
-    steps: int = 1200
+    steps: int = 1000
     l1: float = 0.0
     l2: float = 1.0
     ssim: float = 0.0
@@ -87,15 +87,15 @@ EFFORT_TRIES: dict[int, tuple[tuple[int, float], ...]] = {
     1: ((100, 0.04),),
     2: ((200, 0.04),),
     3: ((400, 0.04),),
-    4: ((700, 0.04),),
-    5: ((1200, 0.04),),
-    6: ((1200, 0.04), (1200, 0.08)),
-    7: ((1200, 0.04), (1200, 0.08), (1200, 0.02)),
-    8: ((1200, 0.04), (1200, 0.08), (1200, 0.02), (2000, 0.04)),
-    9: ((1200, 0.04), (1200, 0.08), (1200, 0.02), (2000, 0.04), (2000, 0.08)),
+    4: ((600, 0.04),),
+    5: ((1000, 0.04),),
+    6: ((1000, 0.04), (1000, 0.08)),
+    7: ((1000, 0.04), (1000, 0.08), (1000, 0.02)),
+    8: ((1000, 0.04), (1000, 0.08), (1000, 0.02), (2000, 0.04)),
+    9: ((1000, 0.04), (1000, 0.08), (1000, 0.02), (2000, 0.04), (2000, 0.08)),
 }
 """The fits of each effort level, as (steps, noise); the best of them at the target size is kept (docs/effort.md).
 
-Steps alone stop paying at equal bytes near 1200: longer fits make Gaussians that cancel each other and so need
+Steps alone stop paying at equal bytes near 1000: longer fits make Gaussians that cancel each other and so need
 finer rounding. From level 6 on the time goes into other balances of count against precision instead.
 """
