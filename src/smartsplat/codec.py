@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,12 +26,16 @@ from smartsplat.quantize import dequantize
 from smartsplat.raster import CUTOFF, View, filter_variance
 from smartsplat.raster.native import Backend, available_threads
 from smartsplat.settings import Limits
+from smartsplat.strips import ROWS, Strips
 
 if TYPE_CHECKING:
     from smartsplat.fit import Listener
 
 Pixels = npt.NDArray[np.uint8]
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels of the full picture
+
+STRIP = 1 << 24
+"""Pixels that are drawn at once, about: less memory than that is not worth drawing some Gaussians twice."""
 
 
 def encode(
@@ -125,7 +130,7 @@ class Info:
 
 
 class Reader:
-    """An opened .sspl file: ``width``, ``height``, ``channels``, ``icc``, ``info`` and ``read``."""
+    """An opened .sspl file: ``width``, ``height``, ``channels``, ``icc``, ``info``, ``read`` and ``strips``."""
 
     def __init__(
         self,
@@ -162,11 +167,16 @@ class Reader:
         self, *, region: Region | None = None, size: tuple[int, int] | None = None, scale: float | None = None
     ) -> Pixels:
         """Pixels of a region at a size: see ``decode``. Decodes only the groups that reach the region."""
+        return self.strips(region=region, size=size, scale=scale).joined()
+
+    def strips(
+        self, *, region: Region | None = None, size: tuple[int, int] | None = None, scale: float | None = None
+    ) -> Strips:
+        """The same pixels in strips of rows, each drawn when it is asked for: the whole need not fit into memory."""
         view = self._view(region, size, scale)
-        with self._drawing:  # the backend owns the buffers that it works in
-            gaussians = self._gaussians(self._reaching(view))
-            self._check_overlap(gaussians, view)
-            return self._backend.render_bytes(gaussians, view)
+        with self._drawing:
+            self._check_overlap(self._parts(self._reaching(view)), view)
+        return Strips((view.rows, view.columns, self.channels), map(self._draw, _strips(view)))
 
     def gaussians(self) -> Gaussians:
         """All Gaussians of the file, in its order."""
@@ -200,6 +210,10 @@ class Reader:
     def _backend(self) -> Backend:
         return Backend(self._threads)
 
+    def _draw(self, view: View) -> Pixels:
+        with self._drawing:  # the backend owns the buffers that it works in
+            return self._backend.render_bytes(self._gaussians(self._reaching(view)), view)
+
     def _view(self, region: Region | None, size: tuple[int, int] | None, scale: float | None) -> View:
         x, y, width, height = region or (0, 0, self.width, self.height)
         if x < 0 or y < 0 or width < 1 or height < 1 or x + width > self.width or y + height > self.height:
@@ -223,24 +237,14 @@ class Reader:
             )
         return View(x, y, width, height, columns, rows)
 
-    def _check_overlap(self, gaussians: Gaussians, view: View) -> None:
+    def _check_overlap(self, parts: Sequence[Gaussians], view: View) -> None:
         """Refuse a file whose Gaussians lie on top of each other: a small one could keep a reader busy for hours."""
-        if len(gaussians) <= self._limits.overlap:
+        count = sum(map(len, parts))
+        if count <= self._limits.overlap:
             return
-        longest = gaussians.scale.max(axis=1)
-        # Output pixels inside each one's ellipse, times the share of the square around it that lies in the view.
-        area = np.full(len(gaussians), np.float32(np.pi * CUTOFF**2))
-        for axis, (start, zoom, side) in enumerate(
-            ((view.x, view.scale_x, view.columns), (view.y, view.scale_y, view.rows))
-        ):
-            blur = np.float32(filter_variance(zoom))
-            area *= np.float32(zoom) * np.sqrt(gaussians.scale[:, axis] ** 2 + blur)
-            center = (gaussians.mean[:, axis] - np.float32(start)) * np.float32(zoom)
-            reach = np.float32(CUTOFF * zoom) * np.sqrt(longest**2 + blur)
-            area *= (np.clip(center + reach, 0, side) - np.clip(center - reach, 0, side)) / (2 * reach)
         # At minification even the smallest Gaussian covers some pixels.
-        most = self._limits.overlap * view.columns * view.rows + 64 * len(gaussians)
-        if area.sum(dtype=np.float64) > most:
+        most = self._limits.overlap * view.columns * view.rows + 64 * count
+        if sum(_covered(part, view) for part in parts) > most:
             raise LimitError(
                 f"more than {self._limits.overlap} Gaussians lie over each of {view.columns} x {view.rows} pixels"
             )
@@ -261,13 +265,8 @@ class Reader:
 
         return [index for index, group in enumerate(self._file.groups) if touches(group)]
 
-    def _gaussians(self, indices: Any) -> Gaussians:
-        file = self._file
-        missing = [index for index in indices if index not in self._decoded]
-        groups = [(file.groups[index].data, file.groups[index].count) for index in missing]
-        for index, symbols in zip(missing, entropy.decode(groups, file.quantizer, self._threads), strict=True):
-            self._decoded[index] = dequantize(symbols, file.quantizer)
-        parts = [self._decoded[index] for index in indices]
+    def _gaussians(self, indices: Sequence[int]) -> Gaussians:
+        parts = self._parts(indices)
         if len(parts) == 1:
             return parts[0]
         if not parts:
@@ -278,6 +277,42 @@ class Reader:
                 for name in ("mean", "scale", "rotation", "color")
             )
         )
+
+    def _parts(self, indices: Sequence[int]) -> list[Gaussians]:
+        """The Gaussians of each group, which are decoded once and kept."""
+        file = self._file
+        missing = [index for index in indices if index not in self._decoded]
+        groups = [(file.groups[index].data, file.groups[index].count) for index in missing]
+        for index, symbols in zip(missing, entropy.decode(groups, file.quantizer, self._threads), strict=True):
+            self._decoded[index] = dequantize(symbols, file.quantizer)
+        return [self._decoded[index] for index in indices]
+
+
+def _strips(view: View) -> Iterator[View]:
+    """Views of consecutive rows. The size of a strip is part of what a decoded picture is.
+
+    Float32 rounds the places of Gaussians relative to the view: another strip might round a pixel otherwise.
+    """
+    most = max(ROWS, STRIP // view.columns // ROWS * ROWS)
+    for top in range(0, view.rows, most):
+        rows = min(most, view.rows - top)
+        y, height = view.y + view.height * top / view.rows, view.height * rows / view.rows
+        yield replace(view, y=y, height=height, rows=rows)
+
+
+def _covered(gaussians: Gaussians, view: View) -> float:
+    """Sum of the output pixels in each one's ellipse, times the share of the square around it that lies in the view."""
+    longest = gaussians.scale.max(axis=1)
+    area = np.full(len(gaussians), np.float32(np.pi * CUTOFF**2))
+    for axis, (start, zoom, side) in enumerate(
+        ((view.x, view.scale_x, view.columns), (view.y, view.scale_y, view.rows))
+    ):
+        blur = np.float32(filter_variance(zoom))
+        area *= np.float32(zoom) * np.sqrt(gaussians.scale[:, axis] ** 2 + blur)
+        center = (gaussians.mean[:, axis] - np.float32(start)) * np.float32(zoom)
+        reach = np.float32(CUTOFF * zoom) * np.sqrt(longest**2 + blur)
+        area *= (np.clip(center + reach, 0, side) - np.clip(center - reach, 0, side)) / (2 * reach)
+    return float(area.sum(dtype=np.float64))
 
 
 def _bytes_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits) -> bytes:
