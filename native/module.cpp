@@ -7,7 +7,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -88,13 +87,22 @@ void render(Rasterizer& self, const Parameters& p, const ViewTuple& v,
   self.render(g, view, image.data());
 }
 
-void render_bytes(Rasterizer& self, const Parameters& p, const ViewTuple& v,
-                  const Array<uint8_t, nb::shape<-1, -1, -1>>& image, double overlap) {
+// Rows of a view, drawn by draw_bytes one strip after the other.
+void prepare_bytes(Rasterizer& self, const Parameters& p, const ViewTuple& v, double overlap) {
   const GaussianArrays g = arrays(p);
   const ViewArea view = area(v);
-  check_picture(image, view, g.channels);
   nb::gil_scoped_release release;
-  self.render_bytes(g, view, image.data(), overlap);
+  self.prepare_bytes(g, view, overlap);
+}
+
+void draw_bytes(Rasterizer& self, int top, const Array<uint8_t, nb::shape<-1, -1, -1>>& image) {
+  const ViewArea& view = self.view();
+  const int64_t rows = static_cast<int64_t>(image.shape(0)), bottom = top + rows;
+  if (image.shape(1) != static_cast<size_t>(view.width) || image.shape(2) != static_cast<size_t>(self.channels()) ||
+      top < 0 || top % kPanel != 0 || bottom > view.height || (bottom % kPanel != 0 && bottom != view.height))
+    throw std::invalid_argument("these are not rows of the view");
+  nb::gil_scoped_release release;
+  self.draw_bytes(top, static_cast<int>(rows), image.data());
 }
 
 void render_gradient(Rasterizer& self, const Parameters& p, const ViewTuple& v,
@@ -364,6 +372,7 @@ auto median_colors(const BytePicture& pixels, const FloatPairs& mean, const Floa
 
 NB_MODULE(_native, m) {
   using namespace smartsplat;
+  m.attr("PANEL") = kPanel;
   m.attr("SYMBOL_FIELDS") = kSymbolFields;
   m.attr("LARGEST_QUALITY") = kLargestQuality;
   m.attr("QUALITY_ZERO") = kQualityZero;
@@ -378,8 +387,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("variant", &Rasterizer::variant)
       .def_prop_ro("threads", &Rasterizer::threads)
       .def("render", &render)
-      .def("render_bytes", &render_bytes, "fields"_a, "area"_a, "image"_a,
-           "overlap"_a = std::numeric_limits<double>::infinity())
+      .def("prepare_bytes", &prepare_bytes)
+      .def("draw_bytes", &draw_bytes)
       .def("render_gradient", &render_gradient)
       .def("step", &step)
       .def("residual", &residual)

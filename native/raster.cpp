@@ -55,9 +55,10 @@ double Rasterizer::seconds(Stage stage) const {
 }
 
 template <class Work>
-void Rasterizer::for_each_panel(const Work& work) {
-  const int64_t panels = static_cast<int64_t>(panels_x_) * panels_y_;
-  pool_.run(panels, [&](int64_t panel, int thread) {
+void Rasterizer::for_each_panel(int first_row, int last_row, const Work& work) {
+  const int64_t first = static_cast<int64_t>(first_row) * panels_x_;
+  pool_.run(static_cast<int64_t>(last_row - first_row) * panels_x_, [&](int64_t index, int thread) {
+    const int64_t panel = first + index;
     const int x = static_cast<int>(panel % panels_x_) * kPanel, y = static_cast<int>(panel / panels_x_) * kPanel;
     int top = kLevels - 1;
     while (top > 0 && empty(first_area(top) + panel)) --top;
@@ -160,18 +161,19 @@ void Rasterizer::render(const GaussianArrays& g, const ViewArea& view, float* im
   });
 }
 
-void Rasterizer::render_bytes(const GaussianArrays& g, const ViewArea& view, uint8_t* image, double overlap) {
-  prepare(g, view, false, overlap);
-  const int64_t stride = static_cast<int64_t>(view.width) * channels_;
-  for_each_panel([&](int64_t panel, Area area, int top, int thread) {
-    draw_levels(panel, area, top, 0, thread);
-    for_each_tile(area, [&](int64_t tile, Area a) {
-      draw_tile(tile, a, area, top, 0, thread);
-      timed(kStore, thread, [&] {
-        kernels_->store_bytes(workspaces_[thread].tile, channels_, a, image + a.y * stride + a.x * channels_, stride);
-      });
-    });
-  });
+void Rasterizer::draw_bytes(int top_row, int rows, uint8_t* image) {
+  const int64_t stride = static_cast<int64_t>(view_.width) * channels_;
+  for_each_panel(top_row / kPanel, (top_row + rows + kPanel - 1) / kPanel,
+                 [&](int64_t panel, Area area, int top, int thread) {
+                   draw_levels(panel, area, top, 0, thread);
+                   for_each_tile(area, [&](int64_t tile, Area a) {
+                     draw_tile(tile, a, area, top, 0, thread);
+                     timed(kStore, thread, [&] {
+                       kernels_->store_bytes(workspaces_[thread].tile, channels_, a,
+                                             image + (a.y - top_row) * stride + a.x * channels_, stride);
+                     });
+                   });
+                 });
 }
 
 void Rasterizer::gradient_of(const GaussianArrays& g, int64_t i, double* gradient) const {

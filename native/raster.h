@@ -105,7 +105,14 @@ class Rasterizer {
   void render(const GaussianArrays& g, const ViewArea& view, float* image);
   // Throws std::overflow_error before anything large is allocated if more than `overlap` Gaussians lie over a pixel on
   // average.
-  void render_bytes(const GaussianArrays& g, const ViewArea& view, uint8_t* image, double overlap);
+  void prepare_bytes(const GaussianArrays& g, const ViewArea& view, double overlap) {
+    prepare(g, view, false, overlap);
+  }
+  // Then draws the rows [top, top + rows) of the view, `top` a multiple of kPanel and `rows` too unless they are the
+  // last.
+  void draw_bytes(int top, int rows, uint8_t* image);
+  const ViewArea& view() const { return view_; }
+  int channels() const { return channels_; }
 
   // d_image [height, width, C]; the gradients have the shapes of the parameters.
   void render_gradient(const GaussianArrays& g, const ViewArea& view, const float* d_image,
@@ -148,7 +155,11 @@ class Rasterizer {
   void for_each_piece(Stage stage, int64_t count, const Work& work);
   // Calls work(panel, its area, its highest level with splats, thread) for all panels, on all threads.
   template <class Work>
-  void for_each_panel(const Work& work);
+  void for_each_panel(const Work& work) {
+    for_each_panel(0, panels_y_, work);
+  }
+  template <class Work>
+  void for_each_panel(int first_row, int last_row, const Work& work);
   // Calls work(tile, its part inside) for each tile that an area in the picture touches.
   template <class Work>
   void for_each_tile(Area inside, const Work& work) const;

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from smartsplat.strips import ROWS, Strips
+
 
 def landscape(width: int, height: int, channels: int = 3, rng: int = 0) -> npt.NDArray[np.uint8]:
     """Gradients, edges and texture as natural pictures have them, uint8 [height, width, channels]."""
@@ -23,6 +25,12 @@ def landscape(width: int, height: int, channels: int = 3, rng: int = 0) -> npt.N
     texture = gaussian_filter(random.normal(0, 1, (height, width)), 0.8)
     image += 0.12 * (texture * (y > 0.4 * height / max(width, height)))[..., None]
     return np.ascontiguousarray((image.clip(0, 1) * 255).round().astype(np.uint8)[..., :channels])
+
+
+def cut(pixels: npt.NDArray[np.uint8], rows: int = ROWS) -> Strips:
+    """A picture [H, W, C] in strips."""
+    height, width, channels = pixels.shape
+    return Strips((height, width, channels), (pixels[top : top + rows] for top in range(0, height, rows)))
 
 
 def png(width: int, height: int, bits: int, color_type: int, rows: bytes, **chunks: bytes) -> bytes:

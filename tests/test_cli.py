@@ -21,7 +21,7 @@ from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
 import smartsplat
-from smartsplat import cli, metrics
+from smartsplat import cli, codec, metrics
 from smartsplat.container import SIGNATURE
 from tests.pictures import landscape
 
@@ -253,12 +253,20 @@ def test_decode_views(place: Path) -> None:
         assert np.array_equal(np.asarray(Image.open("b.png")), smartsplat.decode("a.sspl", **expected))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_decode_strip_by_strip(suffix: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "STRIP", 1)
+    run("decode", "a.sspl", f"b.{suffix}", "--scale", "3")
+    assert np.array_equal(np.asarray(Image.open(f"b.{suffix}")), smartsplat.decode("a.sspl", scale=3))
+
+
 def test_decode_carries_the_profile(place: Path) -> None:
     Image.fromarray(PICTURE).save("srgb.png", icc_profile=SRGB)
     run("encode", "srgb.png", "b.sspl", "--gaussians", "9", *QUICK)
-    run("decode", "b.sspl", "b.png")
-    with Image.open("b.png") as image:
-        assert image.info["icc_profile"] == SRGB
+    for name in ("b.png", "b.tif", "b.jpg"):
+        run("decode", "b.sspl", name)
+        with Image.open(name) as image:
+            assert image.info["icc_profile"] == SRGB
 
 
 @pytest.mark.parametrize(
@@ -379,13 +387,15 @@ def test_a_full_device(place: Path) -> None:
 
 
 def test_a_full_disk_keeps_what_was_there(place: Path) -> None:
-    for name in ("b.sspl", "b.bmp"):
+    names = ("b.bmp", "b.png", "b.sspl", "b.tif")
+    for name in names:
         Path(name).write_bytes(b"older")
-    for command in (("encode", "a.png", "b.sspl", "--ratio", "3", *QUICK), ("decode", "a.sspl", "b.bmp")):
+    encode = ("encode", "a.png", "b.sspl", "--ratio", "3", *QUICK)
+    for command in (encode, *(("decode", "a.sspl", name) for name in names if name != "b.sspl")):
         _, said = process(*command, code=1, blocks=2)
         assert said == f"smartsplat: {command[2]}: cannot be written: {os.strerror(errno.EFBIG)}\n"
         assert Path(command[2]).read_bytes() == b"older"
-    assert files(place) == ["a.png", "a.sspl", "b.bmp", "b.sspl"]
+    assert files(place) == ["a.png", "a.sspl", *names]
 
 
 def test_a_reader_that_has_had_enough(place: Path) -> None:

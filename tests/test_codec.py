@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,66 @@ def test_a_region_decodes_only_the_groups_that_reach_it(monkeypatch: pytest.Monk
     whole = reader.read()
     assert sum(decoded) == 24
     assert np.array_equal(whole[:20, :20], corner)
+
+
+PANEL = 256  # rows that strips are cut at
+
+VIEWS: list[dict[str, Any]] = [
+    {"scale": 3},
+    {"scale": 1.7},
+    {"size": (150, 777)},
+    {"region": (37, 21, 201, 157), "scale": 3.3},
+    {"region": (10, 20, 55, 44), "size": (101, 2 * PANEL)},
+]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("options", VIEWS)
+def test_strips_are_the_rows_of_the_whole(
+    options: dict[str, Any], channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entropy, "GROUP", 100)
+    reader = smartsplat.open(packed(channels=channels))
+    whole = reader.read(**options)
+    monkeypatch.setattr(codec, "STRIP", 1)
+    strips = reader.strips(**options)
+    parts = list(strips.parts)
+    assert [len(part) for part in parts[:-1]] == [PANEL] * (len(parts) - 1)
+    assert 2 <= len(parts) <= 4
+    assert strips.shape == whole.shape
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_strips_of_a_picture_are_drawn_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = Backend._drawn
+
+    def counting(self: Backend, top: int, *rest: Any) -> Any:
+        drawn.append(top)
+        return draw(self, top, *rest)
+
+    monkeypatch.setattr(Backend, "_drawn", counting)
+    monkeypatch.setattr(codec, "STRIP", 1)
+    parts = iter(smartsplat.open(FILE).strips(scale=3).parts)
+    assert drawn == []
+    next(parts)
+    assert drawn == [0]
+    assert [len(part) for part in parts] == [256, 88]
+
+
+def test_strips_complain_before_the_first_one() -> None:
+    damaged = bytearray(FILE)
+    damaged[-40:] = bytes(40)
+    table = struct.calcsize("<8sBBHIIBBBBII")
+    kind, stored, unpacked, _ = struct.unpack_from("<4sIII", FILE, table)
+    struct.pack_into("<4sIII", damaged, table, kind, stored, unpacked, zlib.crc32(damaged[-stored:]))
+    struct.pack_into("<I", damaged, table + 16, zlib.crc32(damaged[: table + 16]))
+    with pytest.raises(FormatError, match="damaged Gaussians"):
+        smartsplat.open(bytes(damaged)).strips()
+    with pytest.raises(SettingsError):
+        smartsplat.open(FILE).strips(scale=0)
+    with pytest.raises(LimitError):
+        smartsplat.open(FILE).strips(scale=1e4)
 
 
 def test_minified_regions_count_on_gaussians_beyond_their_edge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ import io
 import os
 import resource
 import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from PIL import Image, ImageCms
 from smartsplat.errors import LimitError, PictureError
 from smartsplat.image import WRITABLE, Picture, from_object, read, without_profile, write
 from smartsplat.settings import Limits
+from smartsplat.strips import Strips
+from tests.pictures import cut
 
 LOSSLESS = ("png", "webp", "tif", "tiff", "bmp", "ppm")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -155,17 +159,72 @@ def test_largest_side(suffix: str, side: int, tmp_path: Path) -> None:
     assert read(tmp_path / f"a.{suffix}").width == side
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("suffix", WRITABLE)
-def test_no_room_for_the_last_byte(suffix: str, tmp_path: Path) -> None:
-    """The system accepts a part of the last write, so whoever does not look at the count sees no error."""
+def test_strips_become_the_same_picture(suffix: str, channels: int, tmp_path: Path) -> None:
+    pixels = np.tile(smooth(channels), (4, 2, 1))
+    write(tmp_path / f"whole.{suffix}", pixels, icc=SRGB)
+    write(tmp_path / f"strips.{suffix}", cut(pixels), icc=SRGB, threads=2)
+    whole, strips = (read(tmp_path / f"{name}.{suffix}") for name in ("whole", "strips"))
+    assert np.array_equal(whole.pixels, strips.pixels)
+    assert whole.icc == strips.icc
+
+
+def test_strips_in_streams(tmp_path: Path) -> None:
+    pixels = noise(70, 8, 3)
+    behind = io.BytesIO(b"prefix")
+    behind.seek(6)
+    write(behind, cut(pixels), format="png")
+    assert np.array_equal(read(behind.getvalue()[6:]).pixels, pixels)
+    os.mkfifo(tmp_path / "a.tif")
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "a.tif").read_bytes()))
+    reader.start()
+    write(tmp_path / "a.tif", cut(pixels))
+    reader.join()
+    assert np.array_equal(read(received[0]).pixels, pixels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+@pytest.mark.parametrize("existing", [None, b"older"])
+def test_a_strip_that_fails_leaves_everything_as_it_was(suffix: str, existing: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
-    write(path, noise(70, 90, 3))
+    if existing is not None:
+        path.write_bytes(existing)
+
+    def parts(error: BaseException) -> Iterator[Any]:
+        yield noise(64, 9, 3)
+        raise error
+
+    with pytest.raises(PictureError, match=rf"a\.{suffix}: cannot be written: not enough memory"):
+        write(path, Strips((128, 9, 3), parts(MemoryError())))
+    with pytest.raises(KeyboardInterrupt):
+        write(path, Strips((128, 9, 3), parts(KeyboardInterrupt())))
+    assert os.listdir(tmp_path) == ([] if existing is None else [path.name])
+    assert existing is None or path.read_bytes() == existing
+
+
+def test_strips_that_do_not_fit_a_format(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="JPEG ends at 65500 pixels a side"):
+        write(tmp_path / "a.jpg", Strips((1, 65501, 3), []))
+    with pytest.raises(PictureError, match=r"a\.tif: cannot be written: TIFF ends at"):
+        write(tmp_path / "a.tif", Strips((1 << 16, 1 << 16, 3), []))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "in_strips"), [*((suffix, False) for suffix in WRITABLE), ("png", True), ("tif", True)]
+)
+def test_no_room_for_the_last_byte(suffix: str, in_strips: bool, tmp_path: Path) -> None:
+    """The system accepts a part of the last write, so whoever does not look at the count sees no error."""
+    path, pixels = tmp_path / f"a.{suffix}", noise(70, 90, 3)
+    write(path, cut(pixels) if in_strips else pixels)
     complete = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(complete) - 1, hard))
     try:
         with pytest.raises(PictureError, match="cannot be written: File too large"):
-            write(path, noise(70, 90, 3))
+            write(path, cut(pixels) if in_strips else pixels)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == complete

@@ -74,6 +74,20 @@ def test_the_height_of_the_strips_does_not_matter(
     assert metric(*pictures) == expected
 
 
+@pytest.mark.parametrize("rows", [1, 7, 64, 170, 171])
+def test_psnr_of_strips(rows: int) -> None:
+    reference, picture = pair(171, 165, 3, "shift")
+    parts = [picture[top : top + rows] for top in range(0, 171, rows)]
+    assert metrics.psnr_of_strips(reference, parts) == metrics.psnr(reference, picture)
+
+
+def test_strips_of_another_picture() -> None:
+    reference, picture = pair(171, 165, 3, "shift")
+    for parts in ([], [picture[:100]], [picture[:100], picture[:72]], [picture[:, :100]], [picture[..., :1]]):
+        with pytest.raises(PictureError):
+            metrics.psnr_of_strips(reference, parts)
+
+
 def test_psnr_is_exact() -> None:
     reference = np.zeros((5, 70, 3), np.uint8)
     picture = reference.copy()

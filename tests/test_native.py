@@ -432,6 +432,14 @@ def test_pictures_of_other_shapes(shape: tuple[int, ...]) -> None:
         backend.step(gaussians, gaussians, backend.start(gaussians), np.zeros(shape, np.uint8), view, StepSettings())
 
 
+@pytest.mark.parametrize(("top", "rows"), [(-256, 256), (1, 256), (0, 255), (256, 257), (512, 1)])
+def test_rows_that_are_not_a_strip(top: int, rows: int) -> None:
+    rasterizer = _native.Rasterizer(1)
+    rasterizer.prepare_bytes(fields(scene(3, 20, 512)), (0.0, 0.0, 1.0, 1.0, 20, 512), math.inf)
+    with pytest.raises(ValueError, match="rows of the view"):
+        rasterizer.draw_bytes(top, np.empty((rows, 20, 3), np.uint8))
+
+
 @pytest.mark.parametrize("cell", [0, -4, 3, 128])
 def test_cells_that_do_not_divide_the_tile(cell: int) -> None:
     with pytest.raises(ValueError, match="cell"):

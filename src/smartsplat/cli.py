@@ -129,7 +129,7 @@ def _report(pixels: Any, data: bytes, seconds: float, output: str, as_json: bool
         "bytes": info.bytes,
         "ratio": round(info.ratio, 3),
         "bpp": round(info.bpp, 5),
-        "psnr": _finite(metrics.psnr(pixels, reader.read())),
+        "psnr": _finite(metrics.psnr_of_strips(pixels, reader.strips().parts)),
         "seconds": round(seconds, 3),
     }
     if as_json:
@@ -155,20 +155,19 @@ def decode(
     """Render a file, or a region of it, at any size: first the region, then the size."""
     import smartsplat
     from smartsplat import image
+    from smartsplat.raster.native import available_threads
 
     try:
         x = _numbers(region, ",", 4, "--region", "X,Y,W,H")
         wanted = _numbers(size, "x", 2, "--size", "WxH")
         reader = smartsplat.open(_input(source), threads=threads)
-        pixels = reader.read(
+        strips = reader.strips(
             region=(x[0], x[1], x[2], x[3]) if x else None,
             size=(wanted[0], wanted[1]) if wanted else None,
             scale=scale,
         )
-        if output == "-":
-            image.write(sys.stdout.buffer, pixels, icc=reader.icc, format="png")
-        else:
-            image.write(output, pixels, icc=reader.icc)
+        destination, form = (sys.stdout.buffer, "png") if output == "-" else (output, None)
+        image.write(destination, strips, icc=reader.icc, format=form, threads=threads or available_threads())
     except PictureError as error:  # of the output, and named so
         fail(error)
     except SmartSplatError as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +26,16 @@ from smartsplat.gaussians import Gaussians
 from smartsplat.raster import CUTOFF, View, filter_variance
 from smartsplat.raster.native import Backend, available_threads, fields
 from smartsplat.settings import Limits
+from smartsplat.strips import Strips
 
 if TYPE_CHECKING:
     from smartsplat.fit import Listener
 
 Pixels = npt.NDArray[np.uint8]
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels of the full picture
+
+STRIP = 1 << 24
+"""Pixels of a strip, about."""
 
 
 def encode(
@@ -125,7 +130,7 @@ class Info:
 
 
 class Reader:
-    """An opened .sspl file: ``width``, ``height``, ``channels``, ``icc``, ``info`` and ``read``."""
+    """An opened .sspl file: ``width``, ``height``, ``channels``, ``icc``, ``info``, ``read`` and ``strips``."""
 
     def __init__(
         self,
@@ -163,14 +168,29 @@ class Reader:
     ) -> Pixels:
         """Pixels of a region at a size: see ``decode``. Decodes only the groups that reach the region."""
         view = self._view(region, size, scale)
-        with self._drawing:  # the backend owns the buffers that it works in
+        with self._drawing, self._overlap_named(view):  # the backend owns the buffers that it works in
             gaussians = self._gaussians(self._reaching(view))
-            try:
-                return self._backend.render_bytes(gaussians, view, self._limits.overlap)
-            except OverflowError:  # a small file could keep a reader busy for hours
-                raise LimitError(
-                    f"more than {self._limits.overlap} Gaussians lie over each of {view.columns} x {view.rows} pixels"
-                ) from None
+            return self._backend.render_bytes(gaussians, view, self._limits.overlap)
+
+    def strips(
+        self, *, region: Region | None = None, size: tuple[int, int] | None = None, scale: float | None = None
+    ) -> Strips:
+        """The same pixels in strips of rows, each drawn when it is asked for: the whole need not fit into memory."""
+        view = self._view(region, size, scale)
+        with self._drawing:
+            gaussians = self._gaussians(self._reaching(view))
+        with self._overlap_named(view):
+            parts = Backend(self._threads).render_strips(gaussians, view, STRIP, self._limits.overlap)
+        return Strips((view.rows, view.columns, self.channels), parts)
+
+    @contextmanager
+    def _overlap_named(self, view: View) -> Iterator[None]:
+        try:
+            yield
+        except OverflowError:  # a small file could keep a reader busy for hours
+            raise LimitError(
+                f"more than {self._limits.overlap} Gaussians lie over each of {view.columns} x {view.rows} pixels"
+            ) from None
 
     def gaussians(self) -> Gaussians:
         """All Gaussians of the file, in its order."""

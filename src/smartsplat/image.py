@@ -28,6 +28,7 @@ from .opening import (
     stream_of,
 )
 from .settings import Limits
+from .strips import Strips, write_png, write_tiff
 
 WRITABLE = {
     "png": "PNG",
@@ -174,32 +175,41 @@ def _upright(pixels: Pixels, turn: int) -> Pixels:
 
 def write(
     destination: str | os.PathLike[str] | BinaryIO,
-    pixels: Pixels,
+    pixels: Pixels | Strips,
     *,
     icc: bytes | None = None,
     format: str | None = None,
+    threads: int = 1,
     **save_options: Any,
 ) -> None:
     """Writes ``pixels`` (uint8 [H, W, 1 or 3]) in the format of the destination's suffix, or in ``format``.
 
-    A file appears whole or not at all. ``save_options`` are Pillow's for that format and override the
-    defaults here. BMP and PPM cannot hold a profile. Raises PictureError.
+    A file appears whole or not at all. Strips are written to PNG and TIFF one by one, on ``threads`` threads, and
+    joined for every other format. ``save_options`` are Pillow's for that format and override the defaults here.
+    BMP and PPM cannot hold a profile. Raises PictureError.
     """
     name = name_of(destination)
     is_path = isinstance(destination, str | os.PathLike)
     kind = _kind(format or (os.path.splitext(name)[1] if is_path else ""), name)
     options = {**_SAVE_OPTIONS.get(kind, {}), **({"icc_profile": icc} if icc else {}), **save_options}
     try:
-        picture = Picture(np.ascontiguousarray(pixels))
-        if max(picture.width, picture.height) > _LARGEST_SIDE.get(kind, 1 << 31):
-            size = f"{picture.width} x {picture.height}"
-            raise PictureError(f"{kind} ends at {_LARGEST_SIDE[kind]} pixels a side, the picture has {size}")
-        if kind == "AVIF" and picture.channels == 3:
+        if not isinstance(pixels, Strips):
+            pixels = Picture(np.ascontiguousarray(pixels)).pixels
+        height, width, channels = pixels.shape
+        if max(width, height) > _LARGEST_SIDE.get(kind, 1 << 31):
+            raise PictureError(
+                f"{kind} ends at {_LARGEST_SIDE[kind]} pixels a side, the picture has {width} x {height}"
+            )
+        if kind == "AVIF" and channels == 3:
             options.setdefault("subsampling", "4:4:4")
-        image = Image.fromarray(picture.pixels if picture.channels == 3 else picture.pixels[:, :, 0])
 
         def save(file: BinaryIO) -> None:
-            image.save(cast(BinaryIO, _Sink(file)), kind, **options)
+            if isinstance(pixels, Strips) and kind == "PNG":
+                write_png(file, pixels, icc, threads)
+            elif isinstance(pixels, Strips) and kind == "TIFF" and file.seekable() and file.tell() == 0:
+                write_tiff(file, pixels, icc, threads)
+            else:
+                _save(file, pixels.joined() if isinstance(pixels, Strips) else pixels, kind, options)
 
         if isinstance(destination, str | os.PathLike):
             write_atomically(destination, save)
@@ -208,6 +218,11 @@ def write(
             destination.flush()
     except Exception as error:  # an encoder can raise nearly anything
         raise PictureError(f"{name}: cannot be written: {reason(error)}") from error
+
+
+def _save(file: BinaryIO, pixels: Pixels, kind: str, options: dict[str, Any]) -> None:
+    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+    image.save(cast(BinaryIO, _Sink(file)), kind, **options)
 
 
 def _kind(suffix: str, name: str) -> str:

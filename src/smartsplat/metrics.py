@@ -9,7 +9,7 @@ the strips does not change a single bit of the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +39,21 @@ def psnr(reference: ByteArray, picture: ByteArray) -> float:
     Both are uint8 [H, W, C]. The sum of squares is exact.
     """
     _check(reference, picture)
-    total = 0
-    for rows in _strips(reference.shape[0]):
-        difference = reference[rows].astype(np.int32) - picture[rows]
-        total += int(np.square(difference).sum(dtype=np.int64))
+    return psnr_of_strips(reference, (picture,))
+
+
+def psnr_of_strips(reference: ByteArray, parts: Iterable[ByteArray]) -> float:
+    """psnr of a picture that comes in strips of its rows, uint8 [h, W, C], from top to bottom."""
+    total = top = 0
+    for part in parts:
+        expected = reference[top : top + part.shape[0]]
+        _check(expected, part)
+        for rows in _strips(part.shape[0]):
+            difference = expected[rows].astype(np.int16) - part[rows]
+            total += int(np.square(difference, dtype=np.int32).sum(dtype=np.int64))
+        top += part.shape[0]
+    if top != reference.shape[0]:
+        raise PictureError(f"cannot compare a picture of {reference.shape[0]} rows with one of {top}")
     if total == 0:
         return float("inf")
     return float(10 * np.log10(PEAK**2 * reference.size / total))

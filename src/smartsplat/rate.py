@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smartsplat import container, entropy
+from smartsplat.codec import Reader
 from smartsplat.container import TILE, File, Group
 from smartsplat.errors import SettingsError
 from smartsplat.fit import Fit, Listener, Progress
 from smartsplat.gaussians import Gaussians, nominal_count
 from smartsplat.grow import strongest
 from smartsplat.image import Picture, without_profile
-from smartsplat.metrics import psnr
+from smartsplat.metrics import psnr_of_strips
 from smartsplat.quantize import LARGEST_QUALITY, Quantizer, SymbolArray, dequantize, quantize
-from smartsplat.raster import View
-from smartsplat.raster.native import Backend, available_threads
+from smartsplat.raster.native import Backend
 from smartsplat.settings import EFFORT_TRIES, PAPER, FitSettings, Limits
 
 DEFAULT_RATIO = 100
@@ -237,7 +237,7 @@ def _best_of(
 
     for settings in tries:
         data = _encode_to_size(picture, size, settings, rng, backend, threads, listen)
-        files.append((_decoded_psnr(data, picture, backend), data))
+        files.append((_decoded_psnr(data, picture, threads), data))
         before += settings.steps
         if stopped:
             break
@@ -303,7 +303,7 @@ def _encode_to_psnr(
         data = _encode_to_size(picture, size, settings if full else quick, rng, backend, threads, listen)
         if stopped:
             return best or data
-        decibels = min(_decoded_psnr(data, picture, backend), PSNR_HIGHEST)
+        decibels = min(_decoded_psnr(data, picture, threads), PSNR_HIGHEST)
         if full and decibels >= wanted and (best is None or len(data) < len(best)):
             best = data
         if full and wanted <= decibels <= wanted + PSNR_TOLERANCE:
@@ -324,8 +324,5 @@ def _encode_to_psnr(
     return best
 
 
-def _decoded_psnr(data: bytes, picture: Picture, backend: Backend) -> float:
-    file = container.parse(data)
-    groups = [(group.data, group.count) for group in file.groups]
-    gaussians = entropy.decode_gaussians(groups, file.quantizer, available_threads())
-    return psnr(picture.pixels, backend.render_bytes(gaussians, View.whole(picture.width, picture.height)))
+def _decoded_psnr(data: bytes, picture: Picture, threads: int) -> float:
+    return psnr_of_strips(picture.pixels, Reader(data, threads=threads).strips().parts)
