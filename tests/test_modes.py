@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from smartsplat import modes
+from smartsplat import large, modes
 from smartsplat.errors import PictureError
 from smartsplat.image import Picture, read
 from tests.pictures import cmyk_profile, gamma_profile, png, tiff_12_bits
@@ -37,10 +37,13 @@ def grey_profile() -> bytes:
     return SRGB[:16] + b"GRAY" + SRGB[20:]
 
 
-@pytest.fixture(params=[1 << 18, 40])
+@pytest.fixture(params=[1 << 18, 40, "large"])
 def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures in one strip and in many."""
-    monkeypatch.setattr(modes, "STRIP", request.param)
+    """Pictures in one strip, in many, and read like large ones."""
+    if request.param == "large":
+        monkeypatch.setattr(large, "LARGE", 1)
+    else:
+        monkeypatch.setattr(modes, "STRIP", request.param)
 
 
 pytestmark = pytest.mark.usefixtures("strip")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from . import large
 from .atomic import write_atomically
 from .errors import PictureError
 from .modes import Color, Flat, Pixels, alpha_notice, blend, flatten, inspect, mend_transparency, to_srgb
@@ -102,6 +104,11 @@ def _decode(stream: BinaryIO, name: str, background: Color, limits: Limits) -> t
     image = open_image(stream, head, name, limits)
     notices = check_frames(image, name)
     source = inspect(image, head)
+    if large.is_ordinary(image, stream):
+        with contextlib.suppress(large.Unreadable):  # Pillow says why not, or reads it all the same
+            flat = flatten(image, background, source, large.strips(image, stream))
+            return Flat(flat.pixels, flat.icc, (*notices, *flat.notices)), 1
+        notices = (*notices, *large.advice(image))
     mend_transparency(image)
     load(image)
     flat = flatten(image, background, source)

@@ -6,7 +6,7 @@ Works on strips, so that beside Pillow's own copy of the picture only the result
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Flat:
 
 def inspect(image: Image.Image, head: bytes) -> Source:
     """Depth of an image that is opened but not loaded; ``head`` is the first part of its file."""
-    rawmode = _rawmode(image)
+    rawmode = raw_mode(image)
     if image.format == "PNG":
         return Source(16 if rawmode.endswith(";16B") else 8, grey_alpha=rawmode.startswith("LA"))
     if image.format == "TIFF":
@@ -70,7 +70,7 @@ def _byte(head: bytes, mark: bytes, offset: int, otherwise: int = 0) -> int:
     return head[start + offset] if 0 <= start < len(head) - offset else otherwise
 
 
-def _rawmode(image: Image.Image) -> str:
+def raw_mode(image: Image.Image) -> str:
     """Pillow's name for the layout of samples in the file; empty once the image is loaded."""
     tile = getattr(image, "tile", None)
     arguments = tile[0][3] if tile else None  # of the codec: the raw mode, alone or first
@@ -79,7 +79,7 @@ def _rawmode(image: Image.Image) -> str:
 
 def mend_transparency(image: Image.Image) -> None:
     """Brings the transparent colour of a PNG (tRNS) from the file's depth to that of Pillow's samples."""
-    color, rawmode = image.info.get("transparency"), _rawmode(image)
+    color, rawmode = image.info.get("transparency"), raw_mode(image)
     scale = {"1": 255, "L;2": 85, "L;4": 17}.get(rawmode)
     if isinstance(color, int) and scale is not None:
         image.info["transparency"] = min(color * scale, 255)  # newer versions of Pillow scale one bit themselves
@@ -87,15 +87,23 @@ def mend_transparency(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in color)
 
 
-def flatten(image: Image.Image, background: Color, source: Source) -> Flat:
-    """The loaded ``image`` as grey or RGB; raises ValueError where samples cannot be brought to 8 bits."""
+def flatten(
+    image: Image.Image,
+    background: Color,
+    source: Source,
+    strips: Iterable[tuple[int, Image.Image]] | None = None,
+) -> Flat:
+    """The loaded ``image`` as grey or RGB; raises ValueError where samples cannot be brought to 8 bits.
+
+    With ``strips``, each after its first row, an image in RGB or RGBA need not be loaded.
+    """
     grey = image.mode in _GREY or source.grey_alpha
     transform = _cmyk_transform(image)
     colored = len(set(background)) > 1
     channels = 1 if grey and not (colored and _is_transparent(image, source)) else 3
     pixels = np.empty((image.height, image.width, channels), np.uint8)
     transparent = False
-    for top, strip in _strips(image):
+    for top, strip in strips or _strips(image):
         color, alpha = _split(image, strip, source, transform)
         if alpha is not None and alpha.min(initial=255) < 255:
             transparent = True
