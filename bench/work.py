@@ -26,7 +26,8 @@ PARAMETERS = 4 * (2 + 2 + 1 + 3)  # bytes of a Gaussian in memory
 MOMENTS = 2 * PARAMETERS + 4  # Adam's two and the age
 SYMBOLS = 4 * 11
 
-WIDE, COARSEST = 4.0, 4  # kWide of native/project.cpp, the highest level of native/kernels.h
+WIDE, STEEP = 4.0, 13.4  # kWide and kSteep of native/project.cpp
+COARSEST = 4  # the highest level of native/kernels.h
 
 
 @dataclass(frozen=True)
@@ -106,5 +107,6 @@ def evaluations(gaussians: Gaussians, view: View) -> int:
 def levels(gaussians: Gaussians, view: View) -> npt.NDArray[np.int64]:
     """The level that each Gaussian is drawn on, [N]; exact for views that do not change the picture's proportions."""
     shorter = gaussians.scale.min(axis=1).astype(np.float64)
+    samples = np.maximum(WIDE, STEEP * np.abs(gaussians.color).max(axis=1))
     deviation = view.scale_x * np.sqrt(shorter**2 + filter_variance(view.scale_x))
-    return np.clip(np.floor(np.log2(deviation / WIDE)), 0, COARSEST).astype(np.int64)
+    return np.clip(np.floor(np.log2(deviation / samples)), 0, COARSEST).astype(np.int64)

@@ -5,7 +5,7 @@
 // the grid is enlarged step by step, linearly: sample j of a level lies a quarter between the samples floor(j / 2) and
 // its neighbour of the level above. Enlarging blurs: by a variance of 3/4 of a pixel at full size, of (4^level - 1) / 4
 // altogether. So the Gaussian is made narrower by as much before it is evaluated (project.cpp), and comes out as it
-// should, up to 2e-4 of its value, and 2e-3 at the edge of its window, whose kink is rounded off.
+// should, up to 2e-4 of its value, and 5e-4 at the edge of its window, whose kink is rounded off.
 #include "pixels.h"
 
 namespace smartsplat {

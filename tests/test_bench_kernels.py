@@ -38,7 +38,7 @@ def test_evaluations_are_the_pixels_of_the_rectangles(view: View) -> None:
 def test_wide_gaussians_have_fewer_evaluations() -> None:
     view = View.whole(600, 600)
     round_ones = scene(5, 600, 600)
-    round_ones.mean[:] = 300
+    round_ones.mean[:], round_ones.color[:] = 300, 0.2
     round_ones.scale[:] = np.array([[7.9], [8.1], [15.9], [33], [80]], np.float32)
     assert work.levels(round_ones, view).tolist() == [0, 1, 1, 3, 4]
     assert work.levels(round_ones, View.whole(600, 600, 300, 300)).tolist() == [0, 0, 0, 2, 3]

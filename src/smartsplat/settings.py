@@ -35,7 +35,7 @@ class Growth:
     start: float = 0.15  # share of the final count that is seeded
     until: float = 0.75  # share of the steps after which the count only settles
     events: int = 60  # times at which Gaussians are added and moved
-    moved: float = 0.1  # share with the least energy that is moved at each event
+    moved: float = 0.03  # share with the least energy that is moved at each event
     scale: float = 0.6  # of a new Gaussian, in units of the base scale (E14)
     cell: float = 0.6  # side of the cells that the error is averaged over, in units of the base scale
     blur: float = 1.0  # of the error that new places are drawn from, cells
@@ -54,7 +54,7 @@ class FitSettings:
     rate_rotation: float = 0.1  # radians
     rate_color: float = 0.035
     relative: bool = True
-    hold: float = 0.7  # share of the steps at full rates
+    hold: float = 0.5  # share of the steps at full rates
     decay: float = 0.02  # the rates' last value, relative to the first; a cosine falls to it
     beta2: float = 0.99
     pyramid: tuple[tuple[int, float], ...] = ((8, 0.2), (4, 0.2), (2, 0.3))

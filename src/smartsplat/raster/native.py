@@ -63,7 +63,7 @@ class Backend:
 
     ``variant`` names an instruction set ("v2", "v3", "v4"; "base" elsewhere than on x86-64); the default is the
     best that this processor runs. ValueError if it cannot run the one that is named. Gaussians that are wide against
-    the pixels are drawn on coarser grids, within 2e-3 of their colour (native/levels.cpp); ``exact`` draws all of
+    the pixels are drawn on coarser grids, within 1e-3 each (native/levels.cpp); ``exact`` draws all of
     them at full size. Not to be shared between Python threads: it owns the buffers that it works in.
     """
 
