@@ -404,6 +404,23 @@ def test_a_small_file_cannot_keep_a_reader_busy() -> None:
     assert allowed.read(region=(0, 0, 16, 16)).shape == (16, 16, 1)
 
 
+def test_a_small_file_cannot_fill_the_memory() -> None:
+    """Thin Gaussians along a diagonal cover little, but the boxes around them take a list entry for every tile."""
+    count, side = 16_000, 2048
+    gaussians = Gaussians(
+        np.full((count, 2), side / 2, np.float32),
+        np.tile(np.float32([448, 7]), (count, 1)),
+        np.full(count, np.pi / 4, np.float32),
+        np.full((count, 1), 1e-4, np.float32),
+    )
+    data = pack(to_file(gaussians, Quantizer(80, 11, side, side, 1), None))
+    assert len(data) < 100_000
+    with pytest.raises(LimitError, match="lie over each"):
+        codec.decode(data)
+    few = pack(to_file(gaussians[: count // 100], Quantizer(80, 11, side, side, 1), None))
+    assert codec.decode(few).shape == (side, side, 1)
+
+
 def test_a_group_that_claims_to_reach_nowhere_is_not_drawn() -> None:
     file = sample()
     (group,) = file.groups
