@@ -4,7 +4,7 @@
 // in the first two cache levels. Vector lanes run along x. Down a column of lanes the Gaussian needs no
 // exponential: with q quadratic in y, g(y+1) = g(y) r(y) and r(y+1) = r(y) exp(-c), so a pixel costs
 // two multiplications for its weight. Rounding would grow with the rows, so g and r are computed anew
-// every `run` rows (at most 32, fewer for flat Gaussians; see raster.cpp), which bounds the error of
+// every `run` rows (at most 32, fewer for flat Gaussians; see project.cpp), which bounds the error of
 // the weight to about 4e-5. Measured on a fitted 20-megapixel photograph, 32 rows decode a fifth faster than 16; 64
 // would err by 1.4e-4.
 //

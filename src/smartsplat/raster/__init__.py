@@ -6,7 +6,7 @@ A backend is an object with these methods; ``params`` and ``state`` are its own 
 - ``render(params, view) -> float32 [h, w, C]``, not clamped, and ``render_bytes(params, view) -> uint8``
 - ``render_gradient(params, view, d_image) -> Gaussians``: dL/d(parameter) for dL/d(image), of natural
   parameters (pixels, radians)
-- ``start(params) -> state``, ``extend(state, count) -> state``: Adam's moments for new Gaussians
+- ``start(params) -> state``: Adam's moments for new Gaussians; states can be joined and indexed as params can
 - ``step(params, drawn, state, target, view, settings) -> StepResult``: render ``drawn``, loss against
   ``target``, gradient, Adam on ``params`` in place. ``drawn`` is ``params`` itself or its quantised twin.
 - ``residual(params, target, view, cell) -> float32 [rows, columns, C + 1]``: mean of (target - rendering) and
