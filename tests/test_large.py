@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import struct
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -204,6 +207,26 @@ def test_errors_of_the_stream_pass_through(yielded: list[int], capfd: pytest.Cap
         read(Failing(data, 70_000, OSError(5, "Input/output error")))
     with pytest.raises(KeyboardInterrupt):
         read(Failing(data, 70_000, KeyboardInterrupt()))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff, tiles", "jpeg"])
+def test_ctrl_c_while_libvips_reads(
+    kind: str, yielded: list[int], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The signal comes while libvips calls back: raised there, it would be lost."""
+
+    class Interrupting(io.BytesIO):
+        sent = False
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if threading.current_thread() is not threading.main_thread() and not self.sent:
+                self.sent = True
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().read(size)
+
+    with pytest.raises(KeyboardInterrupt):
+        read(Interrupting(ORDINARY[kind]()))
     assert capfd.readouterr() == ("", "")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -92,9 +93,23 @@ def _png_is_upright(image: ImageFile.ImageFile, stream: BinaryIO) -> bool:
 def strips(image: ImageFile.ImageFile, stream: BinaryIO) -> Iterator[tuple[int, Image.Image]]:
     """Full-width strips of an ordinary image from top to bottom, each after its first row.
 
-    Raises Unreadable, or what the stream raises.
+    libvips works in a thread of its own, one strip ahead. It calls back into Python, where Ctrl-C would be raised if
+    that were the main thread, and be lost. Raises Unreadable, or what the stream raises.
     """
-    pyvips, callbacks, before = libvips(), _Callbacks(stream), stream.tell()
+    before = stream.tell()
+    decoded = _decoded(image, _Callbacks(stream))
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            ahead = thread.submit(next, decoded, None)
+            while (strip := ahead.result()) is not None:
+                ahead = thread.submit(next, decoded, None)
+                yield strip
+    finally:
+        stream.seek(before)
+
+
+def _decoded(image: ImageFile.ImageFile, callbacks: _Callbacks) -> Iterator[tuple[int, Image.Image]]:
+    pyvips = libvips()
     if pyvips is None:
         raise Unreadable("pyvips is not installed")
     try:
@@ -113,8 +128,6 @@ def strips(image: ImageFile.ImageFile, stream: BinaryIO) -> Iterator[tuple[int, 
             yield top, _strip(samples, picture.format, (rows, picture.width, picture.bands))
     except (pyvips.Error, AttributeError) as error:  # the latter of a libvips that is old or lacks a format
         raise callbacks.error or Unreadable(str(error)) from None
-    finally:
-        stream.seek(before)
 
 
 def _strip(samples: Any, kind: str, shape: tuple[int, int, int]) -> Image.Image:
@@ -136,7 +149,7 @@ class _Callbacks:
     def read(self, size: int) -> bytes | None:
         try:
             return self._stream.read(size)
-        except BaseException as error:  # Ctrl-C as well
+        except BaseException as error:
             self.error = error
             return None
 
