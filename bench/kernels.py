@@ -46,7 +46,7 @@ from smartsplat import container, entropy
 from smartsplat.gaussians import Gaussians, nominal_count
 from smartsplat.quantize import dequantize, quantize, snap
 from smartsplat.raster import StepSettings, View
-from smartsplat.raster.native import Backend, available_threads
+from smartsplat.raster.native import Backend, available_threads, runs_here
 from smartsplat.seed import seed
 
 ByteArray = npt.NDArray[np.uint8]
@@ -156,14 +156,6 @@ def subjects_of(case: Case, peers: dict[str, bytes], scaling: bool) -> Iterator[
     for name, data in peers.items():
         work = Work(pixels=case.pixels.size // 3, coded=len(data))
         yield Subject(f"pillow_{name}", partial(loaded, data), work, threads if name == "avif" else 1)
-
-
-def runs_here(variant: str) -> bool:
-    try:
-        Backend(1, variant)
-    except ValueError:
-        return False
-    return True
 
 
 def copying(threads: int) -> Subject:

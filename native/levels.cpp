@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kMargin = 2 * kColumn;  // zeros on both sides of a row
 constexpr int kRow = kMostColumns * kColumn + 2 * kMargin;
-constexpr int kWide = kMostColumns * kColumn + kColumn;  // floats of a widened row
+constexpr int kWideRow = kMostColumns * kColumn + kColumn;  // floats of a widened row
 
 // Calls visit(first sample) for each column of memory with some of the samples [begin, end) of an area's rows.
 template <class Visit>
@@ -37,30 +37,37 @@ inline void widen(Area from, const float* small, int y, int first, int columns, 
     for (int n = 0; 2 * n < columns * kColumn; n += kLanes) {
       const Floats here = 0.75f * load(middle + n);
       const Floats even = 0.25f * load(middle + n - 1) + here, odd = 0.25f * load(middle + n + 1) + here;
-      store(wide + c * kWide + 2 * n, zip_low(even, odd));
-      store(wide + c * kWide + 2 * n + kLanes, zip_high(even, odd));
+      store(wide + c * kWideRow + 2 * n, zip_low(even, odd));
+      store(wide + c * kWideRow + 2 * n + kLanes, zip_high(even, odd));
     }
   }
 }
 
+// Where row y of a level lies between two rows of the one above: number `above` and the next.
+struct Between {
+  int above;
+  float upper, lower;
+  explicit Between(int y) : above(((y + 1) >> 1) - 1), upper(y & 1 ? 0.75f : 0.25f), lower(1.0f - upper) {}
+};
+
 template <int C>
 void enlarge(Area from, const float* small, Area to, float* large) {
   const int first = to.x / 2 - from.x, columns = to.columns();
-  float rows[2][C * kWide];  // two rows of the level, widened: number y at y & 1
-  int ready = 0;             // rows before this one, counted from the first that is needed, are there
-  const int base = ((to.y + 1) >> 1) - 1 - from.y;
+  float rows[2][C * kWideRow];  // two rows of the level, widened: number y at y & 1
+  int ready = 0;                // rows before this one, counted from the first that is needed, are there
+  const int base = Between(to.y).above - from.y;
   for (int j = 0; j < to.height; ++j) {
-    const int y = to.y + j, above = ((y + 1) >> 1) - 1 - from.y;
+    const Between row(to.y + j);
+    const int above = row.above - from.y;
     for (; base + ready <= above + 1; ++ready)
       widen<C>(from, small, base + ready, first, columns, rows[(base + ready) & 1]);
-    const float upper = y & 1 ? 0.75f : 0.25f, lower = 1.0f - upper;
     const float *a = rows[above & 1], *b = rows[(above + 1) & 1];
     for (int column = 0; column < columns; ++column)
       for (int c = 0; c < C; ++c)
         for (int i = 0; i < kColumn; i += kLanes) {
-          const int at = c * kWide + column * kColumn + i;
+          const int at = c * kWideRow + column * kColumn + i;
           store(large + to.offset(column * kColumn, j, C) + c * kColumn + i,
-                upper * load(a + at) + lower * load(b + at));
+                row.upper * load(a + at) + row.lower * load(b + at));
         }
   }
 }
@@ -69,8 +76,7 @@ template <int C>
 void reduce(Area from, const float* large, Area to, float* small) {
   const int first = from.x / 2 - to.x, count = (from.width + 1) / 2;
   for (int j = 0; j < from.height; ++j) {
-    const int y = from.y + j, above = ((y + 1) >> 1) - 1 - to.y;
-    const float upper = y & 1 ? 0.75f : 0.25f, lower = 1.0f - upper;
+    const Between between(from.y + j);
     for (int c = 0; c < C; ++c) {
       float even[kRow] = {}, odd[kRow] = {}, row[kRow] = {};  // sample n of a row at kMargin + n
       for (int n = 0; n < count; n += kLanes) {
@@ -88,9 +94,9 @@ void reduce(Area from, const float* large, Area to, float* small) {
       for_each_column(to, first - 1, first + count + 1, [&](int x) {
         for (int i = 0; i < kColumn; i += kLanes) {
           const Floats value = load(row + kMargin + x + i - first);
-          float* at = small + to.offset(x, above, C) + c * kColumn + i;
-          store(at, load(at) + upper * value);
-          store(at + C * kColumn, load(at + C * kColumn) + lower * value);
+          float* at = small + to.offset(x, between.above - to.y, C) + c * kColumn + i;
+          store(at, load(at) + between.upper * value);
+          store(at + C * kColumn, load(at + C * kColumn) + between.lower * value);
         }
       });
     }

@@ -103,14 +103,12 @@ void Rasterizer::prepare(const GaussianArrays& g, const ViewArea& view, bool wit
   }
   splats_.resize(g.count);
   places_.resize(g.count);
-  piece_work_.assign(g.count / kPiece + 1, 0.0);
+  std::vector<double> covered(g.count / kPiece + 1, 0.0);  // output pixels, by each piece of Gaussians
   for_each_piece(kProject, g.count, [&](int64_t begin, int64_t end) {
-    double work = 0;
-    for (int64_t i = begin; i < end; ++i) work += project(g, i);
-    piece_work_[begin / kPiece] = work;
+    for (int64_t i = begin; i < end; ++i) covered[begin / kPiece] += project(g, i);
   });
   double work = 0;
-  for (double part : piece_work_) work += part;
+  for (double part : covered) work += part;
   if (work > overlap * view.width * view.height + 64.0 * static_cast<double>(g.count))
     throw std::overflow_error("too many Gaussians lie over each other");
   timed(kBin, 0, [&] { bin(with_slots, overlap); });

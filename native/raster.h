@@ -187,7 +187,6 @@ class Rasterizer {
   LevelView level_views_[kLevels];
   std::vector<Splat> splats_;
   std::vector<Place> places_;
-  std::vector<double> piece_work_;   // output pixels that each piece of Gaussians covers
   std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each area it touches
   std::vector<int64_t> start_;       // [areas + 1] into list_
   std::vector<int64_t> next_;        // [areas] where bin() puts an area's next splat

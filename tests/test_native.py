@@ -14,20 +14,12 @@ import pytest
 from smartsplat import _native
 from smartsplat.gaussians import Gaussians
 from smartsplat.raster import StepResult, StepSettings, View, reference
-from smartsplat.raster.native import Backend, State, available_threads, fields
+from smartsplat.raster.native import Backend, State, available_threads, fields, runs_here
 from tests.compare import relative_error, scene
 
 FIELDS = ("mean", "scale", "rotation", "color")
 VALUE = 5e-5  # largest error of a rendered value for colours of about 1: the kernels' exponentials are re-anchored
 GRADIENT = 1e-4  # relative, as a vector over all Gaussians
-
-
-def runs_here(variant: str) -> bool:
-    try:
-        Backend(1, variant)
-    except ValueError:
-        return False
-    return True
 
 
 def mark(variant: str) -> object:

@@ -57,7 +57,7 @@ class Progress:
     step: int
     steps: int
     gaussians: int
-    psnr: float  # of the picture that the step saw: at half size early on
+    psnr: float  # of the picture that the step saw: a small version of it in most steps
 
 
 Listener = Callable[[Progress], bool | None]

@@ -154,3 +154,12 @@ class Backend:
         Timed, it is the ceiling that ``bench.kernels`` compares with.
         """
         return self._rasterizer.multiply_add(rounds)
+
+
+def runs_here(variant: str) -> bool:
+    """Whether this processor can run the kernels of an instruction set."""
+    try:
+        Backend(1, variant)
+    except ValueError:
+        return False
+    return True
