@@ -43,7 +43,7 @@ LossSums pixel_loss(float* planes, Area area, const uint8_t* target, int64_t str
         for (int i = 0; i < kColumn; i += kLanes) {
           float* at = planes + area.offset(x, y, C) + c * kColumn + i;
           const Ints counted = lanes + all(static_cast<float>(i)) < all(static_cast<float>(width));
-          store(at, weights.norm * loss(clamped(load(at)), goal.channel(c, i), counted));
+          store(at, weights.norm * loss(error(clamped(load(at)), goal.levels(c, i)), counted));
         }
     }
     sums.absolute += sum(loss.absolute);
@@ -57,15 +57,15 @@ void cell_errors(const float* planes, Area area, const uint8_t* target, int64_t 
                  int64_t row_floats) {
   for (int top = 0; top < area.height; top += cell, out += row_floats) {
     const int bottom = top + cell < area.height ? top + cell : area.height;
-    float error[C][kTile] = {}, square[kTile] = {};  // sums down the columns of pixels
+    float sums[C][kTile] = {}, square[kTile] = {};  // sums down the columns of pixels
     for (int x = 0; x < area.width; x += kColumn)
       for (int y = top; y < bottom; ++y) {
         Words goal;
         load_target<C>(target + y * stride + x * C, area.width - x < kColumn ? area.width - x : kColumn, goal);
         for (int c = 0; c < C; ++c)
           for (int i = 0; i < kColumn; i += kLanes) {
-            const Floats e = goal.channel(c, i) - clamped(load(planes + area.offset(x, y, C) + c * kColumn + i));
-            store(error[c] + x + i, load(error[c] + x + i) + e);
+            const Floats e = error(clamped(load(planes + area.offset(x, y, C) + c * kColumn + i)), goal.levels(c, i));
+            store(sums[c] + x + i, load(sums[c] + x + i) - e);
             store(square + x + i, load(square + x + i) + e * e);
           }
       }
@@ -78,7 +78,7 @@ void cell_errors(const float* planes, Area area, const uint8_t* target, int64_t 
       to[C] = total * norm / C;
       for (int c = 0; c < C; ++c) {
         total = 0;
-        for (int x = left; x < right; ++x) total += error[c][x];
+        for (int x = left; x < right; ++x) total += sums[c][x];
         to[c] = total * norm;
       }
     }

@@ -19,11 +19,15 @@ inline Ints load(const int32_t* from) { return *reinterpret_cast<const Ints*>(fr
 struct alignas(64) Words {
   int32_t pixel[kColumn];
 
-  // A channel of the pixels [i, i + kLanes), in [0, 1].
-  inline Floats channel(int c, int i) const {
-    return __builtin_convertvector((load(pixel + i) >> (8 * c)) & 255, Floats) * kLevel;
+  // A channel of the pixels [i, i + kLanes), 0 to 255.
+  inline Floats levels(int c, int i) const {
+    return __builtin_convertvector((load(pixel + i) >> (8 * c)) & 255, Floats);
   }
 };
+
+// value - levels / 255, exactly 0 where both are white or both black, with and without fused multiply-adds: Adam
+// would follow what rounding leaves there, however small, in steps of full size.
+inline Floats error(Floats value, Floats levels) { return (value * 255.0f - levels) * kLevel; }
 
 inline void pack_rgb(const Words& words, uint8_t* to) {
   const Bytes* in = reinterpret_cast<const Bytes*>(words.pixel);
@@ -71,8 +75,8 @@ struct PixelLoss {
   float l1, l2;
   Floats absolute{}, square{};
 
-  inline Floats operator()(Floats value, Floats goal, Ints counted) {
-    const Floats e = select(counted, value - goal, Floats{});
+  inline Floats operator()(Floats error, Ints counted) {
+    const Floats e = select(counted, error, Floats{});
     const Floats sign = select(e > Floats{}, all(1.0f), select(e < Floats{}, all(-1.0f), Floats{}));
     absolute += e * sign;
     square += e * e;

@@ -34,7 +34,7 @@ void panel_put(const float* planes, Area area, const uint8_t* target, int64_t st
         // Columns beyond the picture must stay 0.
         const Ints inside = lane_index() + all(static_cast<float>(i)) < all(static_cast<float>(width));
         store(panel.image + to + i, select(inside, clamped(load(planes + at + c * kColumn + i)), Floats{}));
-        store(panel.target + to + i, select(inside, goal.channel(c, i), Floats{}));
+        store(panel.target + to + i, select(inside, goal.levels(c, i) * kLevel, Floats{}));
       }
     }
   });
@@ -165,7 +165,7 @@ class ChannelSsim {
       for (int i = 0; i < 3; ++i) slope[i] = blur([&](int tap) { return load(rows[i][tap] + x); });
       const Floats value = load(image + x), wanted = load(target + x);
       const Ints counted = lanes + all(static_cast<float>(x)) < all(static_cast<float>(panel_.width));
-      const Floats pixelwise = loss_(value, wanted, counted);
+      const Floats pixelwise = loss_(value - wanted, counted);
       const Floats ssim = slope[0] + 2.0f * value * slope[1] + wanted * slope[2];
       store(image + x, weights_.norm * (pixelwise - weights_.ssim * ssim));
     }

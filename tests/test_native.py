@@ -226,6 +226,22 @@ def test_a_step_moves_the_kept_values_and_not_the_drawn_ones(variant: str) -> No
         assert relative_error(getattr(params, field), getattr(kept, field)) < 1e-5
 
 
+@pytest.mark.parametrize("level", [0, 255])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_colours_rest_where_black_or_white_is_met(variant: str, channels: int, level: int) -> None:
+    """Adam makes a step of full size of any gradient: what rounding leaves of no error at all would let them drift."""
+    scale, color = np.full((1, 2), 50, np.float32), np.full((1, channels), 9 if level else -9, np.float32)
+    drawn = Gaussians(np.array([[20, 15]], np.float32), scale, np.zeros(1, np.float32), color)
+    target = np.full((30, 40, channels), level, np.uint8)
+    backend = Backend(1, variant)
+    state = backend.start(drawn)
+    result = backend.step(drawn, drawn, state, target, View.whole(40, 30), StepSettings(l1=0.5, l2=0.5))
+    assert result.loss == 0
+    assert not state.first.any()
+    assert not backend.residual(drawn, target, View.whole(40, 30), 4).any()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_steps_keep_to_their_bounds(variant: str) -> None:
     gaussians, target = fitting(STEP_SCENES["75x53"])
