@@ -1,285 +1,200 @@
-// One function, code_gaussian, describes the bitstream; it is instantiated with a coder that writes the
-// bits it is given and with one that returns the bits it reads, so the two directions cannot disagree.
+// One function, code_gaussian, describes the bitstream; it is instantiated with a coder that writes what it is given
+// and with one that returns what it reads, so the two directions cannot disagree.
 #include "entropy.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 
+#include "priors.h"
+#include "rans.h"
 #include "threads.h"
 
 namespace smartsplat {
 namespace {
 
-// ---- Adaptive bits ------------------------------------------------------------------------------------
-
-constexpr int kProbabilityBits = 12;
-constexpr int kFinalZeros = 4;  // zero bytes at the end that a file may leave out
-constexpr int kFastLimit = 20, kSlowLimit = 160;
-
-struct Reciprocals {
-  int32_t of[kSlowLimit + 1];  // 2^15 / (n + 3/2)
-  Reciprocals() {
-    for (int n = 0; n <= kSlowLimit; ++n) of[n] = 65536 / (2 * n + 3);
-  }
-};
-const Reciprocals reciprocal;
-
-// Estimates the probability of a 1 by the mean of two running averages with different memories; while
-// it has seen few bits each average is the plain one (Krichevsky-Trofimov), so that it learns fast.
-struct Bit {
-  uint16_t fast = 1 << 15, slow = 1 << 15;
-  uint16_t seen = 0;
-
-  uint32_t probability() const {  // of a 1, in (0, 2^12)
-    const uint32_t p = (static_cast<uint32_t>(fast) + slow) >> (17 - kProbabilityBits);
-    return p < 1 ? 1 : (p > (1u << kProbabilityBits) - 1 ? (1u << kProbabilityBits) - 1 : p);
-  }
-  void learn(int bit) {
-    // Products stay below 2^31, so that every language computes them alike.
-    const int32_t goal = bit ? 65535 : 0;
-    fast = static_cast<uint16_t>(fast + ((goal - fast) * reciprocal.of[std::min<int>(seen, kFastLimit)] >> 15));
-    slow = static_cast<uint16_t>(slow + ((goal - slow) * reciprocal.of[seen] >> 15));
-    if (seen < kSlowLimit) ++seen;
-  }
-};
-
-// ---- Range coder: 32-bit range, bytes leave from the top, carries ripple through a cache ----------------
-
-class Encoder {
- public:
-  int bit(Bit& model, int value) {
-    const uint32_t bound = (range_ >> kProbabilityBits) * model.probability();
-    if (value) {
-      range_ = bound;
-    } else {
-      low_ += bound;
-      range_ -= bound;
-    }
-    model.learn(value);
-    normalize();
-    return value;
-  }
-  uint32_t raw(uint32_t value, int bits) {
-    if (bits == 0) return 0;
-    range_ >>= bits;
-    low_ += static_cast<uint64_t>(value) * range_;
-    normalize();
-    return value;
-  }
-  void attribute(Attribute) {}
-
-  std::string finish() {
-    // Any number in [low, low + range) will do: take the one with the most zeros at its end, which need
-    // not be stored because the decoder reads zeros beyond the end.
-    uint64_t value = low_;
-    for (int bits = 32; bits > 0; --bits) {
-      const uint64_t mask = (uint64_t{1} << bits) - 1;
-      const uint64_t rounded = (low_ + mask) & ~mask;
-      if (rounded < low_ + range_) {
-        value = rounded;
-        break;
-      }
-    }
-    low_ = value;
-    for (int i = 0; i < 5; ++i) shift();
-    std::string result = bytes_.substr(1);  // the first byte only ever held a carry, which cannot happen
-    for (int i = 0; i < kFinalZeros && !result.empty() && result.back() == 0; ++i) result.pop_back();
-    return result;
-  }
-
- private:
-  void normalize() {
-    while (range_ < (1u << 24)) {
-      range_ <<= 8;
-      shift();
-    }
-  }
-  void shift() {
-    if (low_ < 0xff000000u || low_ >= (uint64_t{1} << 32)) {
-      const int carry = static_cast<int>(low_ >> 32);
-      bytes_.push_back(static_cast<char>(cache_ + carry));
-      for (; pending_ > 0; --pending_) bytes_.push_back(static_cast<char>(0xff + carry));
-      cache_ = static_cast<uint8_t>(low_ >> 24);
-    } else {
-      ++pending_;
-    }
-    low_ = (low_ & 0x00ffffffu) << 8;
-  }
-
-  uint64_t low_ = 0;
-  uint32_t range_ = 0xffffffffu;
-  uint8_t cache_ = 0;
-  int64_t pending_ = 0;
-  std::string bytes_;
-};
-
-template <bool kCount>
-class Decoder {
- public:
-  // `bytes` must be followed by kPadding zeros.
-  Decoder(const uint8_t* bytes, int64_t size, double* bits)
-      : next_(bytes + 4), end_(bytes + size), bits_(bits), code_(word(bytes)) {}
-  int bit(Bit& model, int) {
-    const uint32_t p = model.probability();
-    const uint32_t bound = (range_ >> kProbabilityBits) * p;
-    const int value = code_ < bound;
-    if (value) {
-      range_ = bound;
-    } else {
-      code_ -= bound;
-      range_ -= bound;
-    }
-    if (kCount) bits_[attribute_] += kProbabilityBits - std::log2(value ? p : (1u << kProbabilityBits) - p);
-    model.learn(value);
-    normalize();
-    return value;
-  }
-  uint32_t raw(uint32_t, int bits) {
-    if (bits == 0) return 0;
-    range_ >>= bits;
-    const uint32_t value = std::min(code_ / range_, (1u << bits) - 1);
-    code_ -= value * range_;
-    if (kCount) bits_[attribute_] += bits;
-    normalize();
-    return value;
-  }
-  void attribute(Attribute attribute) { attribute_ = attribute; }
-  bool overrun() const { return next_ > end_ + kFinalZeros; }
-  // Zeros may follow, as they may be missing.
-  bool leftover() const {
-    return next_ < end_ && std::any_of(next_, end_, [](uint8_t byte) { return byte != 0; });
-  }
-
- private:
-  static uint32_t word(const uint8_t* at) {
-    return static_cast<uint32_t>(at[0]) << 24 | static_cast<uint32_t>(at[1]) << 16 | static_cast<uint32_t>(at[2]) << 8 |
-           at[3];
-  }
-  // As many whole bytes as leave the range above 2^24, without a branch that nothing could predict.
-  void normalize() {
-    const int bits = __builtin_clz(range_) & ~7;
-    code_ = static_cast<uint32_t>((static_cast<uint64_t>(code_) << 32 | word(next_)) << bits >> 32);
-    range_ <<= bits;
-    next_ += bits >> 3;
-  }
-
-  const uint8_t *next_, *end_;
-  double* bits_;
-  uint32_t range_ = 0xffffffffu, code_;
-  Attribute attribute_ = kPosition;
-};
+int bit_length(uint64_t value) { return value == 0 ? 0 : 64 - __builtin_clzll(value); }
+int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+int limit(int64_t value, int high) { return static_cast<int>(std::min<int64_t>(std::max<int64_t>(value, 0), high)); }
 
 // ---- Numbers --------------------------------------------------------------------------------------------
 
-int bit_length(uint64_t value) { return value == 0 ? 0 : 64 - __builtin_clzll(value); }
+// Small numbers are tokens; of larger ones the token tells the first two binary digits and how many follow.
+inline int64_t token_base(int token) { return token < 4 ? token : (2 + (token & 1)) << ((token >> 1) - 1); }
+inline int token_digits(int token) { return token < 4 ? 0 : (token >> 1) - 1; }
+constexpr int kEscape = kTokens - 1;
+constexpr int64_t kEscapeBase = 192;
 
-// Elias gamma with adaptive bits: the length in unary, then the digits, the first two of them adaptive.
-struct Magnitude {
-  static constexpr int kLengths = 48;
-  Bit longer[kLengths];
-  Bit digit[kLengths][3];
-
-  template <class Coder>
-  uint64_t code(Coder& coder, uint64_t value) {
-    const int wanted = bit_length(value + 1);
-    int length = 1;
-    while (length < kLengths - 1 && coder.bit(longer[length - 1], wanted > length)) ++length;
-    uint64_t result = 1;
-    int left = length - 1;
-    for (int tree = 0; left > 0 && tree < 3; --left) {
-      const int bit = coder.bit(digit[length][tree], static_cast<int>((value + 1) >> (left - 1)) & 1);
-      result = result << 1 | bit;
-      tree = 2 * tree + 1 + bit;
-    }
-    while (left > 0) {
-      const int some = std::min(left, 8);
-      left -= some;
-      result = result << some | coder.raw(static_cast<uint32_t>((value + 1) >> left) & ((1u << some) - 1), some);
-    }
-    return result - 1;
+template <class Coder>
+int64_t magnitude(Coder& coder, Distribution& d, int64_t value) {
+  int token = kEscape;
+  if (value < kEscapeBase) {
+    const int length = std::max(bit_length(value), 2);
+    token = value < 4 ? static_cast<int>(value) : 2 * (length - 1) + static_cast<int>(value >> (length - 2) & 1);
   }
-};
-
-constexpr int64_t kLargestNumber = 1 << 30;  // leaves room for adding a prediction
-
-struct SignedNumber {
-  Bit nonzero, negative;
-  Magnitude magnitude;
-
-  template <class Coder>
-  int32_t code(Coder& coder, int32_t value) {
-    if (!coder.bit(nonzero, value != 0)) return 0;
-    const int minus = coder.bit(negative, value < 0);
-    const int64_t size = static_cast<int64_t>(magnitude.code(coder, std::abs(static_cast<int64_t>(value)) - 1)) + 1;
-    return static_cast<int32_t>(std::min<int64_t>(size, kLargestNumber) * (minus ? -1 : 1));
+  token = coder.token(d, token);
+  if (token < kEscape) {
+    const int64_t base = token_base(token);
+    return base + coder.raw(static_cast<uint32_t>(value - base), token_digits(token));
   }
-};
+  const int64_t rest = value - kEscapeBase + 1;
+  const int digits = static_cast<int>(coder.raw(bit_length(rest) - 1, 5));
+  const int64_t first = int64_t{1} << digits;
+  return kEscapeBase - 1 + first + coder.raw(static_cast<uint32_t>(rest - first), digits);
+}
+
+// The digits of a number below its multiple of 2^shift.
+template <class Coder>
+int64_t with_digits(Coder& coder, int64_t multiple, int64_t value, int shift) {
+  return multiple * (int64_t{1} << shift) + coder.raw(static_cast<uint32_t>(value) & ((1u << shift) - 1), shift);
+}
+
+// In bins of 2^shift, of which the first fifteen have a token each.
+template <class Coder>
+int64_t binned(Coder& coder, Distribution& d, Distribution& beyond, int64_t value, int shift) {
+  int64_t bin = value >> shift;
+  const int token = coder.token(d, limit(bin, kEscape));
+  bin = token == kEscape ? kEscape + magnitude(coder, beyond, bin - kEscape) : token;
+  return with_digits(coder, bin, value, shift);
+}
+
+// In bins of both signs, of which those from -7 to 6 have a token each.
+template <class Coder>
+int64_t centred(Coder& coder, Distribution& d, Distribution& beyond, int64_t value, int shift) {
+  constexpr int kMiddle = kTokens / 2;
+  int64_t bin = value >> shift;
+  const int token = coder.token(d, limit(bin + kMiddle, kEscape));
+  if (token == 0)
+    bin = -kMiddle - magnitude(coder, beyond, -kMiddle - bin);
+  else if (token == kEscape)
+    bin = kMiddle - 1 + magnitude(coder, beyond, bin - (kMiddle - 1));
+  else
+    bin = token - kMiddle;
+  return with_digits(coder, bin, value, shift);
+}
+
+// The sign of a number of which the size is known.
+template <class Coder>
+int64_t with_sign(Coder& coder, int64_t size, int64_t value) {
+  return coder.raw(value < 0, size != 0) ? -size : size;
+}
 
 // ---- The model of one group -------------------------------------------------------------------------------
 
-constexpr int kStepClasses = 8, kColorClasses = 14, kGapClasses = 8;
+constexpr int kLargestColorClass = 13;
 
 struct Model {
-  Magnitude gap[kGapClasses];
-  SignedNumber energy[kGapClasses];
-  SignedNumber scale[kStepClasses];
-  Magnitude ratio[kStepClasses];
-  SignedNumber color[kMaxChannels][kColorClasses];
+  Distribution of[kContexts];
 
   // What was coded before.
-  uint64_t cell = 0, gap1 = 0, gap2 = 0;
-  int32_t energy16 = 16;       // running mean of the energy class, sixteenths
-  int32_t scale_units = 1024;  // running mean of the scale
+  int64_t cell = 0, gap1 = 0, gap2 = 0;
+  int32_t energy16 = 16;             // running mean of the energy class, sixteenths
+  int32_t scale_units = 1024;        // running mean of the scale
+  int32_t direction = 0;             // of the last one, 1024ths of half a turn
+  bool elongated = false;            // is the last one
+  int64_t slope1 = 0;                // how the second colour follows the first, 4096ths
+  int64_t slope20 = 0, slope21 = 0;  // and the third the first and the second
+
+  Model() { std::copy(std::begin(priors.of), std::end(priors.of), std::begin(of)); }
 };
 
-int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-int limit(int value, int high) { return std::min(std::max(value, 0), high); }
+// One step of least mean squares; 4^(size - 2) is about the square of the colour's length in steps.
+void follow(int64_t& slope, int64_t error, int64_t by, int size) {
+  const int64_t most = int64_t{4} << size, steepest = 1 << 16;
+  error = std::min(std::max(error, -most), most);
+  by = std::min(std::max(by, -most), most);
+  const int shift = 2 * size + 1;
+  slope += (error * by * 4096 + (int64_t{1} << (shift - 1))) >> shift;
+  slope = std::min(std::max(slope, -steepest), steepest);
+}
+
+// The number of steps, limited so that as many lie between two numbers of units. What was written does already.
+int32_t within(int64_t steps, int low, int high, int step) {
+  if (steps * step < low) return low / step;
+  if (steps * step > high) return high / step;
+  return static_cast<int32_t>(steps);
+}
 
 template <class Coder>
 void code_gaussian(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s) {
   coder.attribute(kPosition);
   const int crowd = limit(bit_length((m.gap1 + m.gap2) / 2), kGapClasses - 1);
-  const uint64_t cell = morton(static_cast<uint32_t>(s.cell_x), static_cast<uint32_t>(s.cell_y));
-  const uint64_t gap = m.gap[crowd].code(coder, cell - m.cell);
+  const int64_t cell = static_cast<int64_t>(morton(static_cast<uint32_t>(s.cell_x), static_cast<uint32_t>(s.cell_y)));
+  const int64_t gap = magnitude(coder, m.of[kGap + crowd], cell - m.cell);
   m.cell += gap;
   m.gap2 = m.gap1;
   m.gap1 = gap;
   uint32_t x, y;
-  unmorton(m.cell, &x, &y);
+  unmorton(static_cast<uint64_t>(m.cell), &x, &y);
   s.cell_x = static_cast<int32_t>(std::min<uint32_t>(x, INT32_MAX));
   s.cell_y = static_cast<int32_t>(std::min<uint32_t>(y, INT32_MAX));
 
   coder.attribute(kEnergy);
   const int expected = (m.energy16 + 8) >> 4;
-  s.energy = expected + m.energy[limit(bit_length(gap), kGapClasses - 1)].code(coder, s.energy - expected);
-  s.energy = std::min(std::max(s.energy, kSmallestEnergy), kLargestEnergy);
+  const int lonely = limit(bit_length(gap), kGapClasses - 1);
+  const int64_t energy = expected + centred(coder, m.of[kEnergies + lonely], m.of[kBeyond], s.energy - expected, 0);
+  s.energy = static_cast<int32_t>(std::min<int64_t>(std::max<int64_t>(energy, kSmallestEnergy), kLargestEnergy));
 
   coder.attribute(kScale);
   const ShapeSteps steps = shape_steps(q, s.energy);
   const int fineness = bit_length(steps.mean) - 4;  // steps are 8 to 1024
+  const int digits = std::max(5 - fineness, 0);     // so that a bin is a quarter to half of an octave
   // A Gaussian with more energy than its neighbours is as a rule larger, too.
   const int guess = m.scale_units + (16 * s.energy - m.energy16) * (5 * kOctave / 128);
   const int guess_steps = floor_divide(guess + steps.mean / 2, steps.mean);
-  s.mean_scale = guess_steps + m.scale[fineness].code(coder, s.mean_scale - guess_steps);
-  s.mean_scale = std::min(std::max(s.mean_scale, kLowestMean / steps.mean), kHighestMean / steps.mean);
+  const int64_t mean_scale =
+      guess_steps + centred(coder, m.of[kScales + fineness], m.of[kBeyond + 1], s.mean_scale - guess_steps, digits);
+  s.mean_scale = within(mean_scale, kLowestMean, kHighestMean, steps.mean);
   const int mean_units = mean_scale_units(s, steps);
   m.scale_units += (mean_units - m.scale_units) >> 4;
   m.energy16 += (16 * s.energy - m.energy16) >> 4;
 
   coder.attribute(kRatio);
+  const int shape = kSizeClasses * std::max(fineness - 4, 0) + limit((mean_units >> 9) + 2, kSizeClasses - 1);
   s.ratio =
-      static_cast<int32_t>(std::min<uint64_t>(m.ratio[fineness].code(coder, s.ratio), kLargestRatio / steps.ratio));
+      within(binned(coder, m.of[kRatios + shape], m.of[kBeyond + 2], s.ratio, digits), 0, kLargestRatio, steps.ratio);
   const int ratio = ratio_units(s, steps);
 
   coder.attribute(kAngle);
   const int turn_bits = angle_bits(q, s.energy, ratio);
-  s.angle = static_cast<int32_t>(coder.raw(static_cast<uint32_t>(s.angle), turn_bits));
+  if (turn_bits > 0) {
+    // The first digits of the turn from the last direction; half a bin is added, so that none is in the middle of one.
+    const int lead = std::min(turn_bits, kLeadBits), rest = turn_bits - lead, whole = 1 << turn_bits;
+    const int from = (m.direction >> (kMostAngleBits - turn_bits)) - (whole >> 1 >> lead);
+    const int turn = (s.angle - from) & (whole - 1);
+    const int token = coder.token(m.of[kTurns + 2 * (lead - 1) + m.elongated], turn >> rest);
+    s.angle = static_cast<int32_t>((with_digits(coder, token, turn, rest) + from) & (whole - 1));
+  } else {
+    s.angle = 0;
+  }
+  m.direction = s.angle << (kMostAngleBits - turn_bits);
+  m.elongated = ratio > kOctave;
 
   coder.attribute(kColor);
   // The energy class tells the length of the colour in steps: 2^energy / K.
-  const int size = limit(s.energy + ((q.quality - kQualityZero) >> 3) + 2, kColorClasses - 1);
-  for (int c = 0; c < q.channels; ++c) s.color[c] = m.color[c][size].code(coder, s.color[c]);
+  const int size = limit(s.energy + ((q.quality - kQualityZero) >> 3) + 2, kLargestColorClass);
+  const auto color = [](int64_t value) {  // out of range is not hidden by what the field can hold
+    return static_cast<int32_t>(std::min<int64_t>(std::max<int64_t>(value, -kLargestColor - 1), kLargestColor + 1));
+  };
+  const int64_t first = binned(coder, m.of[kFirstColor + std::min(size, kFirstColorClasses - 1)], m.of[kBeyond + 3],
+                               std::abs(s.color[0]), std::max(size - 5, 0));
+  s.color[0] = color(with_sign(coder, first, s.color[0]));
+  if (q.channels == 3) {
+    const int lack = limit(size - bit_length(std::abs(s.color[0])), kLackClasses - 1);
+    const int context = kLackClasses * std::min(size, kColorClasses - 1) + lack, shift = std::max(size - 7, 0);
+    const auto other = [&](int base, int64_t expected, int32_t& value) {
+      const int64_t error = value - expected;
+      const int64_t large = magnitude(coder, m.of[base + context], std::abs(error) >> shift);
+      const int64_t found = with_sign(coder, with_digits(coder, large, std::abs(error), shift), error);
+      value = color(expected + found);
+      return found;
+    };
+    const int64_t error1 = other(kSecondColor, (m.slope1 * s.color[0] + 2048) >> 12, s.color[1]);
+    follow(m.slope1, error1, s.color[0], size);
+    const int64_t error2 =
+        other(kThirdColor, (m.slope20 * s.color[0] + m.slope21 * s.color[1] + 2048) >> 12, s.color[2]);
+    follow(m.slope20, error2, s.color[0], size);
+    follow(m.slope21, error2, s.color[1], size);
+  }
 
   coder.attribute(kPosition);
   const PositionBits bits = position_bits(q, s, mean_units, ratio, turn_bits);
@@ -287,29 +202,26 @@ void code_gaussian(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& 
   s.offset_y = static_cast<int32_t>(coder.raw(static_cast<uint32_t>(s.offset_y), bits.y));
 }
 
-// Bytes that one Gaussian cannot read past before its end is checked: each adaptive bit takes at most two, a raw number
-// two, and a Gaussian has fewer than 400 of both.
-constexpr int64_t kPadding = 1024;
-
 // Calls visit(i, symbols) for each Gaussian of a group.
 template <bool kCount, class Visit>
 const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count, double* bits,
                    const Visit& visit) {
-  std::vector<uint8_t> padded(size + kPadding, 0);
-  std::copy(bytes, bytes + size, padded.begin());
-  Decoder<kCount> coder(padded.data(), size, bits);
+  constexpr int64_t kPadding = Decoder<kCount>::kPadding;
+  std::vector<uint8_t> padded(size + 2 * kPadding, 0);
+  std::copy(bytes, bytes + size, padded.begin() + kPadding);
+  Decoder<kCount> coder(padded.data() + kPadding, size, bits);
   std::vector<Model> model(1);  // too large for the stack
   for (int64_t i = 0; i < count; ++i) {
     Symbols s{};
     code_gaussian(coder, q, model[0], s);
+    if (coder.overrun()) return "the coded Gaussians end too soon";
     // Everything else is limited where it is decoded.
     bool good = s.cell_x < q.cells_x() && s.cell_y < q.cells_y();
     for (int c = 0; c < q.channels; ++c) good = good && s.color[c] >= -kLargestColor && s.color[c] <= kLargestColor;
     if (!good) return "a Gaussian is out of range";
-    if (coder.overrun()) return "the coded Gaussians end too soon";
     visit(i, s);
   }
-  return coder.leftover() ? "there are bytes after the last Gaussian" : nullptr;
+  return coder.leftover() ? "there is more than the last Gaussian" : nullptr;
 }
 
 }  // namespace
@@ -321,7 +233,7 @@ std::string encode_group(const QuantizerSettings& q, const Symbols* symbols, int
     Symbols s = symbols[i];
     code_gaussian(coder, q, model[0], s);
   }
-  return coder.finish();
+  return coder.finish(static_cast<size_t>(count));
 }
 
 const char* decode_group(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,

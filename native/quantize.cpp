@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace smartsplat {
 namespace {
@@ -17,7 +18,6 @@ constexpr int kMostSquared = 2 * 4096;  // of the sum of cosine2 and its complem
 
 // Tables of rounded values; no entry is near a tie, so every libm gives the same integers.
 struct Tables {
-  int32_t exp2[8];                // 2^(i/8), 2^14 units
   int32_t shape[97];              // 8 log2(a - 1/a) for a = 2^(i/16), i > 0
   int32_t squared[97];            // 2^(-2 i/16), 2^12 units
   int32_t cosine2[256];           // cos^2(pi i/256), 2^12 units
@@ -25,7 +25,6 @@ struct Tables {
   int8_t log2[kMostSquared + 1];  // 8 log2(i / 4096), rounded down
   Tables() {
     for (int i = 0; i < 2 * kOctave; ++i) fraction[i] = std::exp2(i / (2.0 * kOctave));
-    for (int i = 0; i < 8; ++i) exp2[i] = static_cast<int32_t>(std::lround(16384 * std::exp2(i / 8.0)));
     shape[0] = -1000;  // a circle has no angle
     for (int i = 0; i < 97; ++i) {
       const double a = std::exp2(i / 16.0);
@@ -41,25 +40,30 @@ struct Tables {
   }
 
  private:
-  // By comparing with exp2: integers, so that it is the same everywhere.
+  // By comparing with kExp2: integers, so that it is the same everywhere.
   int log2_of(int value) const {
     int exponent = 0;
     while (value >> (exponent + 1)) ++exponent;
     const int mantissa = value << (14 - exponent);
     int eighth = 0;
-    while (eighth < 7 && mantissa >= exp2[eighth + 1]) ++eighth;
+    while (eighth < 7 && mantissa >= kExp2[eighth + 1]) ++eighth;
     return 8 * (exponent - 12) + eighth;
   }
 };
 const Tables tables;
 
-// 2^(units / 2048): exp2, several times as fast.
-double power_of_two(int units) { return std::ldexp(tables.fraction[units & (2 * kOctave - 1)], units >> 11); }
+// 2^(units / 2048): exp2, several times as fast. The exponent is that of a normal number.
+double power_of_two(int units) {
+  const uint64_t bits = static_cast<uint64_t>(1023 + (units >> 11)) << 52;
+  double whole;
+  std::memcpy(&whole, &bits, sizeof whole);
+  return tables.fraction[units & (2 * kOctave - 1)] * whole;
+}
 
 int clamp(int value, int low, int high) { return std::min(std::max(value, low), high); }
 
 // 2^(eighths/8), rounded down, for 0 <= eighths < 120.
-int power_of_eighths(int eighths) { return tables.exp2[eighths & 7] >> (14 - (eighths >> 3)); }
+int power_of_eighths(int eighths) { return kExp2[eighths & 7] >> (14 - (eighths >> 3)); }
 
 // 8 log2(value / 4096), rounded down, for 0 < value <= kMostSquared.
 int log2_eighths(int value) { return tables.log2[value]; }

@@ -9,6 +9,9 @@
 
 namespace smartsplat {
 
+// 2^(i/8) in 2^14 units.
+constexpr int32_t kExp2[8] = {16384, 17867, 19484, 21247, 23170, 25268, 27554, 30048};
+
 // One value of each per file.
 struct QuantizerSettings {
   int quality;    // K = 2^(kQualityZero/8 - quality/8): the error budget of each attribute

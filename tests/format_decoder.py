@@ -7,10 +7,10 @@ a PGM or PPM picture to standard output.
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
 import zlib
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,7 @@ EXP2 = [math.floor(16384 * 2 ** (i / 8) + 0.5) for i in range(8)]
 SHAPE = [-1000] + [math.floor(8 * math.log2(2 ** (i / 16) - 2 ** (-i / 16)) + 0.5) for i in range(1, 97)]
 SQUARED = [math.floor(4096 * 2 ** (-i / 8) + 0.5) for i in range(97)]
 COSINE2 = [math.floor(4096 * math.cos(math.pi * i / 256) ** 2 + 0.5) for i in range(256)]
-RECIPROCAL = [65536 // (2 * i + 3) for i in range(161)]
-TABLES = {"exp2": EXP2, "shape": SHAPE, "squared": SQUARED, "cosine2": COSINE2, "reciprocal": RECIPROCAL}
+TABLES = {"exp2": EXP2, "shape": SHAPE, "squared": SQUARED, "cosine2": COSINE2}
 
 FILTER_VARIANCE = 0.1
 AXES = [
@@ -81,7 +80,7 @@ def read_container(data: bytes) -> Content:
     require(len(data) <= 1 << 31, "too large")
     require(data[:8] == bytes.fromhex("895353500D0A1A0A"), "no signature")
     require(len(data) >= 36, "no header")
-    require(data[8] == 1, "another major version")
+    require(data[8] == 2, "another major version")
     flags, width, height, channels, quality, cell_log2, reserved, count, chunks = struct.unpack_from(
         "<HIIBBBBII", data, 10
     )
@@ -190,141 +189,184 @@ def _half(along: int) -> int:
 
 # ---- Entropy coding -------------------------------------------------------------------------------------------------
 
+CONTEXTS = (8, 8, 8, 40, 8, 7, 48, 48, 4)
+NUMBERS = ("gap", "energy", "scale", "ratio", "turn", "first", "second", "third", "beyond")
+
+
+def _priors() -> dict[tuple[str, int], list[int]]:
+    """below[0..16] of each context, from the page's own block."""
+    page = (Path(__file__).parents[1] / "docs/format.md").read_text()
+    digits = iter(re.findall(r"\b[0-9a-f]{16}\b", page))
+    priors = {}
+    for number, contexts in zip(NUMBERS, CONTEXTS, strict=True):
+        for context in range(contexts):
+            weights = [EXP2[-5 * d % 8] >> -(-5 * d >> 3) for d in (int(digit, 16) for digit in next(digits))]
+            priors[number, context] = [i + 32752 * sum(weights[:i]) // sum(weights) for i in range(17)]
+    assert next(digits, None) is None
+    return priors
+
+
+PRIORS = _priors()
+
 
 @dataclass
-class Bit:
-    fast: int = 32768
-    slow: int = 32768
+class Distribution:
+    below: list[int]
     seen: int = 0
 
-    @property
-    def probability(self) -> int:
-        return clamp((self.fast + self.slow) >> 5, 1, 4095)
-
-    def learn(self, bit: int) -> None:
-        goal = 65535 if bit else 0
-        self.fast += (goal - self.fast) * RECIPROCAL[min(self.seen, 20)] // 32768
-        self.slow += (goal - self.slow) * RECIPROCAL[self.seen] // 32768
-        self.seen = min(self.seen + 1, 160)
+    def learn(self, token: int) -> None:
+        rate = 5 + (self.seen >= 16) + (self.seen >= 64)
+        self.seen = min(self.seen + 1, 64)
+        for i in range(1, 16):
+            goal = i if i <= token else 32752 + i
+            self.below[i] += (goal - self.below[i]) >> rate
 
 
-class RangeDecoder:
+class Coder:
+    """The bytes of a group, read from both ends."""
+
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.next = 0
-        self.range = 0xFFFFFFFF
-        self.code = 0
-        for _ in range(4):
-            self.code = self.code * 256 + self._byte()
+        self.next = 4
+        self.taken = 0
+        self.state = sum(self._byte(i) << 8 * i for i in range(4))
 
-    def _byte(self) -> int:
-        self.next += 1
-        return self.data[self.next - 1] if self.next <= len(self.data) else 0
+    def _byte(self, index: int) -> int:
+        return self.data[index] if 0 <= index < len(self.data) else 0
 
-    def _normalize(self) -> None:
-        while self.range < 1 << 24:
-            self.range *= 256
-            self.code = (self.code * 256 + self._byte()) % (1 << 32)
-
-    def bit(self, model: Bit) -> int:
-        bound = (self.range >> 12) * model.probability
-        bit = int(self.code < bound)
-        if bit:
-            self.range = bound
-        else:
-            self.range -= bound
-            self.code = (self.code - bound) % (1 << 32)
-        model.learn(bit)
-        self._normalize()
-        return bit
+    def token(self, distribution: Distribution) -> int:
+        slot = self.state % 32768
+        below = distribution.below
+        token = max(i for i in range(16) if below[i] <= slot)
+        self.state = (below[token + 1] - below[token]) * (self.state >> 15) + slot - below[token]
+        if self.state < 65536:
+            self.state = 65536 * self.state + self._byte(self.next) + 256 * self._byte(self.next + 1)
+            self.next += 2
+        distribution.learn(token)
+        return token
 
     def raw(self, bits: int) -> int:
-        if bits == 0:
-            return 0
-        self.range >>= bits
-        value = min(self.code // self.range, (1 << bits) - 1)
-        self.code = (self.code - value * self.range) % (1 << 32)
-        self._normalize()
+        value = 0
+        for i in range(bits):
+            value |= (self._byte(len(self.data) - 1 - self.taken // 8) >> self.taken % 8 & 1) << i
+            self.taken += 1
         return value
 
+    def signed(self, size: int) -> int:
+        return -size if size and self.raw(1) else size
 
-Coder = RangeDecoder
-Context = tuple[str | int, ...]
+    def between(self) -> bytes:
+        """What neither end has taken, the bits of a byte that was taken in part as one of their own."""
+        last = len(self.data) - -(-self.taken // 8)
+        require(self.next <= last, "the group ends early")
+        return self.data[self.next : last] + bytes([self._byte(last) >> self.taken % 8 if self.taken % 8 else 0])
 
 
 class Model:
-    """The adaptive bits of a group, each made when it is first met, and the running state."""
+    """The distributions of a group and its running state."""
 
-    def __init__(self) -> None:
-        self.bits: defaultdict[Context, Bit] = defaultdict(Bit)
+    def __init__(self, coder: Coder) -> None:
+        self.coder = coder
+        self.of = {context: Distribution(list(below)) for context, below in PRIORS.items()}
         self.cell = self.gap1 = self.gap2 = 0
         self.energy16 = 16
         self.scale_units = 1024
+        self.direction = self.elongated = 0
+        self.slope1 = self.slope20 = self.slope21 = 0
 
-    def magnitude(self, coder: Coder, *context: str | int) -> int:
-        k = 1
-        while k < 47 and coder.bit(self.bits[*context, "longer", k]):
-            k += 1
-        v = 1
-        last = -1  # the first adaptive digit has place 0, the second 1 or 2
-        for _ in range(min(k - 1, 2)):
-            last = coder.bit(self.bits[*context, "digit", k, 1 + last])
-            v = 2 * v + last
-        left = max(k - 3, 0)
-        while left:
-            n = min(left, 8)
-            v = (v << n) + coder.raw(n)
-            left -= n
-        return v - 1
+    def token(self, number: str, context: int) -> int:
+        return self.coder.token(self.of[number, context])
 
-    def signed(self, coder: Coder, *context: str | int) -> int:
-        if not coder.bit(self.bits[*context, "nonzero"]):
-            return 0
-        negative = coder.bit(self.bits[*context, "negative"])
-        size = min(self.magnitude(coder, *context) + 1, 1 << 30)
-        return -size if negative else size
+    def magnitude(self, number: str, context: int) -> int:
+        t = self.token(number, context)
+        if t < 4:
+            return t
+        if t < 15:
+            n = (t >> 1) - 1
+            return (2 + t % 2 << n) + self.coder.raw(n)
+        n = self.coder.raw(5)
+        return 191 + 2**n + self.coder.raw(n)
+
+    def binned(self, number: str, context: int, beyond: int, digits: int, middle: int = 0) -> int:
+        t = self.token(number, context)
+        b = t - middle
+        if t == 15 or (t == 0 and middle):
+            b += self.magnitude("beyond", beyond) * (1 if t else -1)
+        return b * 2**digits + self.coder.raw(digits)
+
+    def colors(self, channels: int, size: int) -> tuple[int, int, int]:
+        coder = self.coder
+        first = coder.signed(self.binned("first", min(size, 6), 3, max(size - 5, 0)))
+        if channels == 1:
+            return first, 0, 0
+        context = 6 * min(size, 7) + clamp(size - abs(first).bit_length(), 0, 5)
+        n = max(size - 7, 0)
+        error1 = coder.signed(self.magnitude("second", context) * 2**n + coder.raw(n))
+        second = (self.slope1 * first + 2048 >> 12) + error1
+        self.slope1 = _followed(self.slope1, error1, first, size)
+        error2 = coder.signed(self.magnitude("third", context) * 2**n + coder.raw(n))
+        third = (self.slope20 * first + self.slope21 * second + 2048 >> 12) + error2
+        self.slope20 = _followed(self.slope20, error2, first, size)
+        self.slope21 = _followed(self.slope21, error2, second, size)
+        return first, second, third
 
 
-def _gaussian(coder: Coder, model: Model, header: Header) -> Symbols:
-    gap = model.magnitude(coder, "gap", min(((model.gap1 + model.gap2) >> 1).bit_length(), 7))
+def _followed(slope: int, error: int, by: int, size: int) -> int:
+    most = 4 * 2**size
+    product = clamp(error, -most, most) * clamp(by, -most, most)
+    return clamp(slope + (product * 4096 + 4**size >> 2 * size + 1), -65536, 65536)
+
+
+def _gaussian(model: Model, header: Header) -> Symbols:
+    coder = model.coder
+    gap = model.magnitude("gap", min(((model.gap1 + model.gap2) >> 1).bit_length(), 7))
     model.cell += gap
     model.gap2, model.gap1 = model.gap1, gap
-    x = sum((model.cell >> (2 * i) & 1) << i for i in range(24))
-    y = sum((model.cell >> (2 * i + 1) & 1) << i for i in range(24))
-    require(gap < 1 << 32 and x < header.columns and y < header.rows, "a cell outside the picture")
+    x, y = (sum((model.cell >> (2 * i + odd) & 1) << i for i in range(32)) for odd in (0, 1))
+    require(x < header.columns and y < header.rows, "a cell outside the picture")
 
     expected = (model.energy16 + 8) >> 4
-    energy = clamp(expected + model.signed(coder, "energy", min(gap.bit_length(), 7)), -8, 17)
+    energy = clamp(expected + model.binned("energy", min(gap.bit_length(), 7), 0, 0, middle=8), -8, 17)
     steps = Steps(header, energy)
     fineness = steps.mean.bit_length() - 4
+    digits = max(5 - fineness, 0)
     surprise = 16 * energy - model.energy16
     guess = (model.scale_units + surprise * 40 + (steps.mean >> 1)) // steps.mean
-    mean = guess + model.signed(coder, "scale", fineness)
+    mean = guess + model.binned("scale", fineness, 1, digits, middle=8)
     mean = clamp(mean, -(2048 // steps.mean), 16384 // steps.mean)
     mean_units = mean * steps.mean
     model.scale_units += (mean_units - model.scale_units) >> 4
     model.energy16 += surprise >> 4
 
-    ratio = min(model.magnitude(coder, "ratio", fineness), 6144 // steps.ratio)
+    shape = 10 * max(fineness - 4, 0) + clamp((mean_units >> 9) + 2, 0, 9)
+    ratio = min(model.binned("ratio", shape, 2, digits), 6144 // steps.ratio)
     ratio_units = ratio * steps.ratio
-    angle = coder.raw(steps.angle_bits(ratio_units))
+    bits = steps.angle_bits(ratio_units)
+    lead = min(bits, 4)
+    turn = 0
+    if bits:
+        token = model.token("turn", 2 * (lead - 1) + model.elongated)
+        turn = token * 2 ** (bits - lead) + coder.raw(bits - lead)
+    angle = (turn + (model.direction >> (10 - bits)) - (2**bits >> (lead + 1))) % 2**bits
+    model.direction = angle * 2 ** (10 - bits)
+    model.elongated = int(ratio_units > 1024)
+
     size = clamp(energy + ((header.quality - 64) >> 3) + 2, 0, 13)
-    color = [0, 0, 0]
-    for c in range(header.channels):
-        color[c] = model.signed(coder, "color", c, size)
-        require(abs(color[c]) <= 1048575, "a colour out of range")
+    color = model.colors(header.channels, size)
+    require(all(abs(value) <= 1048575 for value in color), "a colour out of range")
     bits_x, bits_y = steps.position_bits(mean_units, ratio_units, angle)
     offset_x, offset_y = coder.raw(bits_x), coder.raw(bits_y)
-    return x, y, energy, mean, ratio, angle, color[0], color[1], color[2], offset_x, offset_y
+    return x, y, energy, mean, ratio, angle, *color, offset_x, offset_y
 
 
 def decode_group(group: Group, header: Header) -> list[Symbols]:
-    coder, model = RangeDecoder(group.coded), Model()
+    coder = Coder(group.coded)
+    model = Model(coder)
     symbols = []
     for _ in range(group.count):
-        symbols.append(_gaussian(coder, model, header))
-        require(coder.next <= len(group.coded) + 4, "the group ends early")
-    require(not any(group.coded[coder.next :]), "bytes after the last Gaussian")
+        symbols.append(_gaussian(model, header))
+        coder.between()
+    require(coder.state == 65536 and not any(coder.between()), "more than the last Gaussian")
     return symbols
 
 

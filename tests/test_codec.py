@@ -114,6 +114,35 @@ def test_a_region_decodes_only_the_groups_that_reach_it(monkeypatch: pytest.Monk
     assert np.array_equal(whole[:20, :20], corner)
 
 
+def test_what_there_is_of_a_partial_file_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "GROUP", 25)
+    monkeypatch.setattr(entropy, "LAYERED", 100)
+    data = packed(icc=SRGB)
+    whole = smartsplat.decode(data)
+    groups = container.parse(data).groups
+    end, errors = len(data) - sum(len(group.data) + 12 for group in groups), []
+    for index, group in enumerate(groups):
+        with pytest.raises(FormatError, match="bytes"):
+            smartsplat.decode(data[: end + 12])
+        end += len(group.data) + 12
+        reader = smartsplat.open(data[:end], partial=True)
+        assert reader.info.groups == index + 1
+        assert reader.icc == SRGB
+        errors.append(float(np.abs(reader.read().astype(int) - whole).mean()))
+        if index + 1 < len(groups):
+            longer = data[: end + 12 + len(groups[index + 1].data) - 1]
+            assert np.array_equal(smartsplat.decode(longer, partial=True), reader.read())
+    assert errors[-1] == 0
+    assert errors[len(errors) // 4] < errors[0] / 2, "the strongest come first"
+    for size in (0, 20, end - sum(len(group.data) + 12 for group in groups) + 12):
+        with pytest.raises(FormatError):
+            smartsplat.open(data[:size], partial=True)
+    damaged = bytearray(data)
+    damaged[-1] ^= 1
+    with pytest.raises(FormatError, match="checksum"):
+        smartsplat.open(bytes(damaged), partial=True)
+
+
 PANEL = 256  # rows that strips are cut at
 
 VIEWS: list[dict[str, Any]] = [
@@ -356,7 +385,7 @@ def test_the_reader_tells_what_the_file_holds(monkeypatch: pytest.MonkeyPatch) -
     info = reader.info
     assert (reader.width, reader.height, reader.channels) == (WIDTH, HEIGHT, 3)
     assert (info.width, info.height, info.channels) == (WIDTH, HEIGHT, 3)
-    assert (info.gaussians, info.groups, info.quality, info.version) == (600, 3, 90, "1.0")
+    assert (info.gaussians, info.groups, info.quality, info.version) == (600, 3, 90, "2.0")
     assert info.bytes == len(data)
     assert info.ratio == pytest.approx(3 * WIDTH * HEIGHT / len(data))
     assert info.bpp == pytest.approx(8 * len(data) / (WIDTH * HEIGHT))

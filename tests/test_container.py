@@ -34,7 +34,16 @@ def several_groups(monkeypatch: pytest.MonkeyPatch, icc: bytes | None = None) ->
 
 def build(parts: list[tuple[bytes, bytes, int]], **header: int) -> bytes:
     """A file with right checksums, whatever its content: (type, stored bytes, claimed length) and header fields."""
-    fields = {"major": 1, "minor": 0, "flags": 0, "width": 96, "height": 64, "channels": 3, "quality": 80, "cell": 3}
+    fields = {
+        "major": container.MAJOR,
+        "minor": 0,
+        "flags": 0,
+        "width": 96,
+        "height": 64,
+        "channels": 3,
+        "quality": 80,
+        "cell": 3,
+    }
     fields |= {"reserved": 0, "count": 0, "chunks": len(parts)} | header
     head = struct.pack(HEADER_FORMAT, SIGNATURE, *fields.values())
     head += b"".join(struct.pack("<4sIII", kind, len(body), size, zlib.crc32(body)) for kind, body, size in parts)
@@ -80,7 +89,7 @@ def same(first: File, second: File) -> bool:
         second.quantizer,
         second.icc,
         [(g.count, g.reach) for g in second.groups],
-    ) and all(b.data.startswith(a.data) for a, b in zip(first.groups, second.groups, strict=True))
+    ) and all(a.data == b.data for a, b in zip(first.groups, second.groups, strict=True))
 
 
 @pytest.mark.parametrize("icc", [None, ICC])
@@ -118,7 +127,8 @@ def test_gaussians_that_cost_nothing_are_padded_to_what_a_reader_accepts() -> No
     black = scene(4000, 96, 64)
     black.mean[:], black.scale[:], black.color[:] = 1, 1, 0
     file = to_file(black, Quantizer(0, 3, 96, 64, 3), None)
-    assert len(file.groups[0].data) < 4000 // 8
+    assert len(file.groups[0].data) == 4000
+    assert len(zlib.compress(file.groups[0].data)) < 4000 // 8
     assert parse(pack(file)).count == 4000
     assert codec.decode(pack(file)).shape == (64, 96, 3)
 
@@ -184,7 +194,7 @@ def test_unknown_chunks() -> None:
     refused(build([*known, (b"\x00\n\x1b\xff", b"", 0)], count=200), UnsupportedError)
 
 
-@pytest.mark.parametrize("major", [0, 2, 255])
+@pytest.mark.parametrize("major", [0, 1, 255])
 def test_other_major_versions_are_not_supported(major: int) -> None:
     assert str(major) in refused(build(chunks_of(pack(sample())), count=200, major=major), UnsupportedError)
 

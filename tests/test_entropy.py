@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -81,7 +83,9 @@ def test_equal_gaussians_take_almost_nothing() -> None:
     black.color[:] = 0
     black.mean[:] = 8
     black.scale[:] = 2
-    assert len(round_trip(quantize(black, by), by)) < 1000
+    data = round_trip(quantize(black, by), by)
+    assert len(data) == 5000, "a reader's allocation is bounded by the bytes"
+    assert entropy.account(data, 5000, by).sum() < 8 * 1000
 
 
 def test_a_gaussian_takes_fewer_bytes_than_its_plain_symbols() -> None:
@@ -103,7 +107,10 @@ def test_account_adds_up_to_the_bytes(quality: int) -> None:
 
 
 def test_account_of_nothing() -> None:
-    assert not entropy.account(b"", 0, quantizer()).any()
+    by = quantizer()
+    data = round_trip(sample(0, by), by)
+    assert len(data) == 4
+    assert not entropy.account(data, 0, by).any()
 
 
 def test_groups_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +126,26 @@ def test_groups_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(np.concatenate(entropy.decode(coded, by, threads)), symbols)
     (last,) = entropy.decode(coded[-1:], by)
     assert np.array_equal(last, groups[-1]), "a group decodes on its own"
+
+
+def test_the_strongest_come_first_in_large_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entropy, "LAYERED", 1000)
+    by = quantizer()
+    symbols = sample(1000, by)
+    assert len(entropy.split(symbols[:999])) == 1
+    layers = entropy.split(symbols)
+    assert 1 < len(layers) <= 1 + len(entropy.LAYERS)
+    for stronger, weaker in itertools.pairwise(layers):
+        assert stronger[:, 2].min() > weaker[:, 2].max()
+    assert len(layers[0]) >= 1000 * entropy.LAYERS[0]
+    whole = np.concatenate(layers)
+    assert np.array_equal(np.unique(whole, axis=0), np.unique(symbols, axis=0))
+    monkeypatch.setattr(entropy, "GROUP", 100)
+    groups = entropy.split(symbols)
+    assert max(len(group) for group in groups) == 100
+    assert np.array_equal(np.concatenate(groups), whole)
+    for group in groups:
+        round_trip(group, by)
 
 
 def test_no_groups() -> None:
@@ -163,9 +190,16 @@ def test_trailing_bytes() -> None:
     by = quantizer()
     symbols = sample(200, by)
     data = round_trip(symbols, by)
-    assert decoded_or_refused(data + bytes(4) + b"\x01", 200, by) is None
-    padded = decoded_or_refused(data + bytes(50), 200, by)
-    assert np.array_equal(padded, symbols), "zeros may follow: container.pack adds them"
+    assert decoded_or_refused(data + b"\x01", 200, by) is None
+    seams = [
+        at for at in range(len(data)) if np.array_equal(decoded_or_refused(pad(data, at, bytes(50)), 200, by), symbols)
+    ]
+    assert seams, "zeros may lie between the two ends"
+    assert decoded_or_refused(pad(data, seams[0], b"\0\0\1\0"), 200, by) is None
+
+
+def pad(data: bytes, at: int, padding: bytes) -> bytes:
+    return data[:at] + padding + data[at:]
 
 
 @pytest.mark.parametrize("quality", [0, 80, LARGEST_QUALITY])

@@ -100,9 +100,7 @@ def test_the_encoder_writes_the_same_bytes(name: str) -> None:
     file = container.parse(vector(name))
     for group in file.groups:
         tables = entropy.decode([(group.data, group.count)], file.quantizer)
-        (coded,) = entropy.encode(tables, file.quantizer)
-        assert coded == group.data[: len(coded)]
-        assert not any(group.data[len(coded) :])
+        assert entropy.encode(tables, file.quantizer) == [group.data]
 
 
 def test_the_vectors_reach_what_they_are_for() -> None:
@@ -115,7 +113,7 @@ def test_the_vectors_reach_what_they_are_for() -> None:
     assert max(cells) >= 1 << 31
     assert max(b - a for a, b in itertools.pairwise(cells)) >= 1 << 30
     (coarse,) = files["coarse"].groups
-    assert coarse.data.endswith(bytes(8))
+    assert bytes(8) in coarse.data, "between the two ends"
     assert len(coarse.data) == coarse.count
     assert len(files["groups"].groups) > 2
     assert files["profile"].icc
@@ -153,14 +151,6 @@ def test_both_decoders_agree_on_damaged_groups(name: str) -> None:
     assert True in kinds
 
 
-@pytest.mark.parametrize("coded", ["9ffff80000001fffffffffffc0000000000000", "cffff80000000fffffffffffc0000000"])
-def test_a_number_above_31_bits_is_limited(coded: str) -> None:
-    """Energy class and mean scale are limited to their ranges, whatever was coded."""
-    q = Quantizer(100, 3, 64, 64, 1)
-    data = bytes.fromhex(coded)
-    assert decode_group(Group(1, (0, 0, 0, 0), data), header(q)) == native_symbols(data, 1, q)
-
-
 def damaged(data: bytes) -> Iterator[tuple[str, bytes, type[SmartSplatError]]]:
     """Changes of a file with one group that a decoder must refuse, and how."""
     table = len(data) - len(container.parse(data).groups[0].data) - 12 - 4
@@ -170,14 +160,14 @@ def damaged(data: bytes) -> Iterator[tuple[str, bytes, type[SmartSplatError]]]:
         size = struct.calcsize(layout)
         return sealed(data[:offset] + struct.pack(layout, value) + data[offset + size : table], bodies)
 
-    assert changed(8, "<B", 1) == data
+    assert changed(8, "<B", 2) == data
     yield "signature", b"\x88" + data[1:], FormatError
     yield "truncated", data[:-1], FormatError
     yield "longer", data + b"\0", FormatError
     yield "inside the header", data[:20], FormatError
     yield "header CRC", data[:12] + b"\x11" + data[13:], FormatError
     yield "body CRC", data[:-1] + bytes([data[-1] ^ 1]), FormatError
-    yield "major", changed(8, "<B", 2), UnsupportedError
+    yield "major", changed(8, "<B", 1), UnsupportedError
     yield "flags", changed(10, "<H", 1), FormatError
     yield "reserved", changed(23, "<B", 1), FormatError
     yield "width 0", changed(12, "<I", 0), FormatError
@@ -263,9 +253,9 @@ def test_the_tables_of_numbers() -> None:
 def constants() -> dict[str, int]:
     """The integer constants of the compiled sources, by name."""
     found: dict[str, int] = {}
-    for name in ("quantize.h", "entropy.cpp", "kernels.h"):
+    for name in ("quantize.h", "rans.h", "priors.h", "kernels.h"):
         text = (ROOT / "native" / name).read_text()
-        for declaration in re.findall(r"constexpr int (k[^;]+);", text):
+        for declaration in re.findall(r"constexpr u?int(?:32_t)? (k[^;]+);", text):
             for constant, value in re.findall(r"(k\w+) = ([^,]+)", declaration):
                 if re.fullmatch(r"[\w\s()*+<-]+", value) and "sizeof" not in value:
                     found[constant] = int(eval(value, {"__builtins__": {}}, dict(found)))
@@ -298,19 +288,20 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         f"| {-k['kLargestColor']} to {k['kLargestColor']} |",
         f">> 3, 0, {k['kMostAngleBits']})",
         f">> 3, 0, {k['kMostPositionBits']})",
-        f"reciprocal[min(seen, {k['kFastLimit']})]",
-        f"seen    = min(seen + 1, {k['kSlowLimit']})",
-        f"range >> {k['kProbabilityBits']}",
-        f"while k < {k['kLengths'] - 1} ",
-        f"longer[1..{k['kLengths'] - 2}] and digit[2..{k['kLengths'] - 1}]",
-        f"| gap | magnitude | {k['kGapClasses']} |",
-        f"| scale | signed | {k['kStepClasses']} |",
-        f"| colour | signed | {k['kColorClasses']} for each channel |",
+        f"rate   = {k['kFirstRate']}, from seen = {k['kSecondRateFrom']} on {k['kFirstRate'] + 1}, "
+        f"from seen = {k['kThirdRateFrom']} on {k['kFirstRate'] + 2};",
+        f"state mod {k['kWhole']}",
+        f"if state < {k['kLeastState']}:",
+        f"| gap | {k['kGapClasses']} |",
+        f"| scale | {k['kStepClasses']} |",
+        f"| ratio | {4 * k['kSizeClasses']} |",
+        f"lead         min(angle_bits, {k['kLeadBits']})",
+        f"| first colour | {k['kFirstColorClasses']} |",
+        f"| second colour | {k['kColorClasses'] * k['kLackClasses']} |",
         f"F = {FILTER_VARIANCE:g}\n",
     ]
     text = PAGE.replace("−", "-")
     assert [phrase for phrase in quoted if phrase.replace("−", "-") not in text] == []
-    assert ("more than four bytes beyond", k["kFinalZeros"]) == ("more than four bytes beyond", 4)
     assert format_decoder.FILTER_VARIANCE == FILTER_VARIANCE
 
 

@@ -150,6 +150,7 @@ def decode(
     region: Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Part of the picture, pixels.")] = None,
     scale: Annotated[float | None, typer.Option(help="Size of the output, relative to the region.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the output, pixels.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Draw what there is of a file that ends early.")] = False,
     threads: Threads = None,
 ) -> None:
     """Render a file, or a region of it, at any size: first the region, then the size."""
@@ -160,7 +161,7 @@ def decode(
     try:
         x = _numbers(region, ",", 4, "--region", "X,Y,W,H")
         wanted = _numbers(size, "x", 2, "--size", "WxH")
-        reader = smartsplat.open(_input(source), threads=threads)
+        reader = smartsplat.open(_input(source), partial=partial, threads=threads)
         strips = reader.strips(
             region=(x[0], x[1], x[2], x[3]) if x else None,
             size=(wanted[0], wanted[1]) if wanted else None,

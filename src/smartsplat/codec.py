@@ -86,28 +86,32 @@ def decode(
     region: Region | None = None,
     size: tuple[int, int] | None = None,
     scale: float | None = None,
+    partial: bool = False,
     threads: int | None = None,
     limits: Limits = Limits(),
 ) -> Pixels:
     """The pixels of a .sspl file (its bytes, a path or an open binary file), uint8 [H, W, C], C = 1 or 3.
 
     First ``region`` (x, y, width, height in pixels of the full picture), then ``size`` (width, height) or
-    ``scale``: the order of IIIF. Enlarging renders the Gaussians larger; shrinking is anti-aliased exactly.
+    ``scale``: the order of IIIF. Enlarging renders the Gaussians larger; shrinking is anti-aliased exactly. A file that
+    ends early is refused, unless it may be ``partial``: then what there is of it is drawn, the strongest Gaussians of
+    a large picture being stored first.
 
     Raises FormatError, UnsupportedError or LimitError for bytes that cannot be decoded, SettingsError for a
     region or size that makes no sense.
     """
-    return Reader(data, threads=threads, limits=limits).read(region=region, size=size, scale=scale)
+    return Reader(data, partial=partial, threads=threads, limits=limits).read(region=region, size=size, scale=scale)
 
 
 def open(
     source: bytes | os.PathLike[str] | str | BinaryIO,
     *,
+    partial: bool = False,
     threads: int | None = None,
     limits: Limits = Limits(),
 ) -> Reader:
-    """A reader that decodes regions and sizes of one file without decoding the rest."""
-    return Reader(source, threads=threads, limits=limits)
+    """A reader that decodes regions and sizes of one file without decoding the rest. The arguments are ``decode``'s."""
+    return Reader(source, partial=partial, threads=threads, limits=limits)
 
 
 @dataclass(frozen=True)
@@ -136,11 +140,12 @@ class Reader:
         self,
         source: bytes | os.PathLike[str] | str | BinaryIO,
         *,
+        partial: bool = False,
         threads: int | None = None,
         limits: Limits = Limits(),
     ) -> None:
         data = _bytes_of(source, limits)
-        self._file: File = container.parse(data, limits)
+        self._file: File = container.parse(data, limits, partial)
         self._size = len(data)
         self._limits = limits
         self._threads = threads or available_threads()

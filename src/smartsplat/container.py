@@ -17,7 +17,7 @@ from smartsplat.settings import Limits
 SIGNATURE = b"\x89SSP\r\n\x1a\n"
 """As PNG's: a byte above 127, the name, and line ends that a text transfer would change."""
 
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 2, 0
 GAUSSIANS, PROFILE = b"GAUS", b"iccp"
 """Chunk types. A capital first letter: a reader that does not know the type must give up."""
 
@@ -65,13 +65,11 @@ def overhead(groups: int, icc: bytes | None) -> int:
 def pack(file: File) -> bytes:
     """The bytes of a file."""
     chunks: list[tuple[bytes, bytes, int]] = []
+    if file.icc:  # first, so that what is left of a file that ends early has its colours
+        chunks.append((PROFILE, zlib.compress(file.icc, 9), len(file.icc)))
     for group in file.groups:
         body = _GROUP.pack(group.count, *group.reach) + group.data
-        # Coded Gaussians can be so predictable that they fall below the bound on a reader's allocation.
-        body = body.ljust(_GROUP.size + group.count * LEAST_BYTES, b"\0")
         chunks.append((GAUSSIANS, body, len(body)))
-    if file.icc:
-        chunks.append((PROFILE, zlib.compress(file.icc, 9), len(file.icc)))
     q = file.quantizer
     header = _HEADER.pack(
         SIGNATURE,
@@ -92,8 +90,11 @@ def pack(file: File) -> bytes:
     return head + _CRC.pack(zlib.crc32(head)) + b"".join(body for _, body, _ in chunks)
 
 
-def parse(data: bytes, limits: Limits = Limits()) -> File:
-    """Read a file. FormatError, UnsupportedError or LimitError say what is wrong with it."""
+def parse(data: bytes, limits: Limits = Limits(), partial: bool = False) -> File:
+    """Read a file; if it may be ``partial``, those of its groups that come before its end.
+
+    FormatError, UnsupportedError or LimitError say what is wrong with it.
+    """
     if len(data) > limits.file_bytes:
         raise LimitError(f"the file has {len(data)} bytes, the limit is {limits.file_bytes}")
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)] or not data:
@@ -116,8 +117,8 @@ def parse(data: bytes, limits: Limits = Limits()) -> File:
     if quality > LARGEST_QUALITY or cell_log2 > LARGEST_CELL_LOG2:
         raise FormatError(f"quality {quality} or cell size 2^{cell_log2} is out of range")
     quantizer = Quantizer(quality, cell_log2, width, height, channels)
-    groups, icc = _chunks(data, chunks, table_end + _CRC.size, limits)
-    if sum(group.count for group in groups) != count:
+    groups, icc, whole = _chunks(data, chunks, table_end + _CRC.size, limits, partial)
+    if whole and sum(group.count for group in groups) != count:
         raise FormatError(f"the header claims {count} Gaussians, the chunks hold another number")
     return File(quantizer, tuple(groups), icc)
 
@@ -133,12 +134,17 @@ def _check_size(width: int, height: int, channels: int, count: int, limits: Limi
         raise LimitError(f"the file claims {count} Gaussians, the limit is {limits.gaussians}")
 
 
-def _chunks(data: bytes, chunks: int, start: int, limits: Limits) -> tuple[list[Group], bytes | None]:
+def _chunks(
+    data: bytes, chunks: int, start: int, limits: Limits, partial: bool
+) -> tuple[list[Group], bytes | None, bool]:
+    """Groups, profile, and whether all chunks are there."""
     groups: list[Group] = []
     icc: bytes | None = None
     for index in range(chunks):
         kind, stored, unpacked, crc = _ENTRY.unpack_from(data, _HEADER.size + index * _ENTRY.size)
         if len(data) - start < stored:
+            if partial and groups:
+                return groups, icc, False
             raise FormatError(f"chunk {index} claims {stored} bytes, the file has {len(data) - start} left")
         body = data[start : start + stored]
         start += stored
@@ -158,7 +164,7 @@ def _chunks(data: bytes, chunks: int, start: int, limits: Limits) -> tuple[list[
             )
     if start != len(data):
         raise FormatError(f"{len(data) - start} bytes follow the last chunk")
-    return groups, icc
+    return groups, icc, True
 
 
 def _group(index: int, body: bytes, limits: Limits) -> Group:

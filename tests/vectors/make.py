@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent
 Window = tuple[int, int, int, int, int, int]  # region x, y, width, height, then columns and rows drawn
 
 
-def packed(gaussians: Gaussians, quantizer: Quantizer, group: int = 8192, icc: bytes | None = None) -> bytes:
+def packed(gaussians: Gaussians, quantizer: Quantizer, group: int = entropy.GROUP, icc: bytes | None = None) -> bytes:
     with mock.patch.object(entropy, "GROUP", group):
         return container.pack(to_file(gaussians, quantizer, icc))
 
