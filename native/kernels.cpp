@@ -82,7 +82,7 @@ constexpr int kMostRuns = kBatch + kTile / kLanes * kTile;
 static_assert(kMostSlices * ((kLevelSide + kLongestRun - 1) / kLongestRun) <= kTile / kLanes * kTile, "");
 
 // The runs of one splat; returns their number.
-template <int C, bool kDistances>
+template <bool kDistances>
 inline int set_up(const Splat& s, Area area, Run* runs) {
   const Patch patch(s, area);
   const Floats lanes = lane_index();
@@ -105,7 +105,7 @@ inline int set_up(const Splat& s, Area area, Run* runs) {
         run.dx = dx;
         run.t = t;
       }
-      run.offset = area.offset(i * kLanes, y, C);
+      run.offset = area.offset(i * kLanes, y);
       run.rows = end - y < s.run ? end - y : s.run;
     }
   }
@@ -120,7 +120,7 @@ struct Entry {
 
 // Sets up the runs of a tile's splats batch by batch and gives each splat's to walk(k, splat, its runs, their end),
 // k being its place in the list.
-template <int C, bool kDistances, class Walk>
+template <bool kDistances, class Walk>
 inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t count, Area area, const Walk& walk) {
   Run runs[kMostRuns];
   Entry entries[kBatch];
@@ -131,7 +131,7 @@ inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t cou
       Entry& entry = entries[k - batch];
       entry.splat = &splats[list[k]];
       entry.first = used;
-      used += set_up<C, kDistances>(*entry.splat, area, runs + used);
+      used += set_up<kDistances>(*entry.splat, area, runs + used);
       entry.end = used;
     }
     for (int64_t i = batch; i < k; ++i) {
@@ -143,16 +143,16 @@ inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t cou
 
 template <int C>
 void forward(const Splat* splats, const int32_t* list, int64_t count, Area area, float* planes) {
-  for_each_splat<C, false>(splats, list, count, area, [&](int64_t, const Splat& s, const Run* run, const Run* end) {
+  for_each_splat<false>(splats, list, count, area, [&](int64_t, const Splat& s, const Run* run, const Run* end) {
     Floats color[C];
     for (int c = 0; c < C; ++c) color[c] = all(s.color[c]);
     const Floats factor = all(s.row_factor);
     for (; run != end; ++run) {
       Floats g = run->g, r = run->r;
       float* pixel = planes + run->offset;
-      for (int row = run->rows; row > 0; --row, pixel += C * kColumn) {
+      for (int row = run->rows; row > 0; --row, pixel += area.down) {
         const Floats weight = maximum(g - all(kEdge), Floats{});
-        for (int c = 0; c < C; ++c) store(pixel + c * kColumn, load(pixel + c * kColumn) + weight * color[c]);
+        for (int c = 0; c < C; ++c) store(pixel + c * area.apart, load(pixel + c * area.apart) + weight * color[c]);
         g *= r;
         r *= factor;
       }
@@ -163,7 +163,7 @@ void forward(const Splat* splats, const int32_t* list, int64_t count, Area area,
 template <int C>
 void backward(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, Area area,
               const float* d_planes, Moments* moments) {
-  for_each_splat<C, true>(splats, list, count, area, [&](int64_t k, const Splat& s, const Run* run, const Run* end) {
+  for_each_splat<true>(splats, list, count, area, [&](int64_t k, const Splat& s, const Run* run, const Run* end) {
     Floats color[C], d_color[3] = {};
     for (int c = 0; c < C; ++c) color[c] = all(s.color[c]);
     const Floats factor = all(s.row_factor);
@@ -172,12 +172,12 @@ void backward(const Splat* splats, const int32_t* list, const int64_t* slots, in
       Floats g = run->g, r = run->r, t = run->t;
       const float* pixel = d_planes + run->offset;
       Floats s0{}, s1{}, s2{};  // sums of h, h t, h t^2 down this column
-      for (int row = run->rows; row > 0; --row, pixel += C * kColumn) {
+      for (int row = run->rows; row > 0; --row, pixel += area.down) {
         const Ints inside = g > all(kEdge);
         const Floats weight = select(inside, g - all(kEdge), Floats{});
         Floats along{};
         for (int c = 0; c < C; ++c) {
-          const Floats d = load(pixel + c * kColumn);
+          const Floats d = load(pixel + c * area.apart);
           along += d * color[c];
           d_color[c] += d * weight;
         }

@@ -10,8 +10,9 @@ namespace smartsplat {
 // 64 x 64 pixels measured best of seven shapes: smaller tiles repeat the set-up of each Gaussian, larger ones fall
 // out of the second-level cache.
 constexpr int kTile = 64;
-// An area's floats lie as [columns][rows][C][kColumn]: what a Gaussian touches while it runs down a column of lanes
-// is one piece of memory, whatever the number of lanes.
+// A tile's floats lie as [columns][kTile][C][kColumn]: what a Gaussian touches while it runs down a column of lanes
+// is one piece of memory, whatever the number of lanes. Those of a level above full size, of which few are touched for
+// each pixel, lie as [rows][C][stride], so that a row can be read from anywhere.
 constexpr int kColumn = 16;
 constexpr int kMaxChannels = 3;
 constexpr int kTileFloats = kTile * kTile * kMaxChannels;
@@ -19,11 +20,10 @@ constexpr int kTileFloats = kTile * kTile * kMaxChannels;
 // A part of a picture, or of a level of one, and how it lies in memory.
 struct Area {
   int x, y, width, height;  // width and height are clipped to the picture
-  int rows;                 // of memory in a column: at least `height`
+  int across, apart, down;  // floats from a column of kColumn samples, a channel and a row to the next
 
-  // Where a pixel lies, channel 0, by its place inside the area; the other channels follow at distances of kColumn.
-  // The top left one lies at 0.
-  int offset(int i, int j, int channels) const { return (i / kColumn * rows + j) * (channels * kColumn) + i % kColumn; }
+  // Where a pixel lies, channel 0, by its place inside the area. The top left one lies at 0.
+  int offset(int i, int j) const { return i / kColumn * across + j * down + i % kColumn; }
   int columns() const { return (width + kColumn - 1) / kColumn; }
 };
 

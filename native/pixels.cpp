@@ -41,7 +41,7 @@ LossSums pixel_loss(float* planes, Area area, const uint8_t* target, int64_t str
       load_target<C>(target + y * stride + x * C, width, goal);
       for (int c = 0; c < C; ++c)
         for (int i = 0; i < kColumn; i += kLanes) {
-          float* at = planes + area.offset(x, y, C) + c * kColumn + i;
+          float* at = planes + area.offset(x, y) + c * kColumn + i;
           const Ints counted = lanes + all(static_cast<float>(i)) < all(static_cast<float>(width));
           store(at, weights.norm * loss(error(clamped(load(at)), goal.levels(c, i)), counted));
         }
@@ -64,7 +64,7 @@ void cell_errors(const float* planes, Area area, const uint8_t* target, int64_t 
         load_target<C>(target + y * stride + x * C, area.width - x < kColumn ? area.width - x : kColumn, goal);
         for (int c = 0; c < C; ++c)
           for (int i = 0; i < kColumn; i += kLanes) {
-            const Floats e = error(clamped(load(planes + area.offset(x, y, C) + c * kColumn + i)), goal.levels(c, i));
+            const Floats e = error(clamped(load(planes + area.offset(x, y) + c * kColumn + i)), goal.levels(c, i));
             store(sums[c] + x + i, load(sums[c] + x + i) - e);
             store(square + x + i, load(square + x + i) + e * e);
           }

@@ -67,7 +67,7 @@ template <int C, class Visit>
 inline void for_each_piece(Area area, const Visit& visit) {
   for (int y = 0; y < area.height; ++y)
     for (int x = 0; x < area.width; x += kColumn)
-      visit(area.offset(x, y, C), x, y, area.width - x < kColumn ? area.width - x : kColumn);
+      visit(area.offset(x, y), x, y, area.width - x < kColumn ? area.width - x : kColumn);
 }
 
 // The loss's gradient by one sample, without SSIM, and what the sample adds to the sums.

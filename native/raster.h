@@ -67,12 +67,12 @@ struct Place {
   uint16_t left, top, right, bottom, level;
 };
 
-// Samples a side of a panel's part of a level at most, and the floats before that of a level in a thread's buffer.
+// Samples a side of a panel's part of a level at most; the floats of a row of it, with a column that vectors may run
+// on into; and the floats before that of a level in a thread's buffer.
 constexpr int level_side(int level) { return ((kPanel + 2 * kPanelHaloX) >> level) + 2 * kLevelBorder; }
+constexpr int level_stride(int level) { return ((level_side(level) + kColumn - 1) / kColumn + 1) * kColumn; }
 constexpr int level_start(int level) {
-  return level <= 1 ? 0
-                    : level_start(level - 1) + level_side(level - 1) * kMaxChannels * kColumn *
-                                                   ((level_side(level - 1) + kColumn - 1) / kColumn);
+  return level <= 1 ? 0 : level_start(level - 1) + level_side(level - 1) * kMaxChannels * level_stride(level - 1);
 }
 
 // What a thread works in. Aligned to cache lines: no vector of theirs straddles two.
