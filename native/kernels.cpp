@@ -256,7 +256,6 @@ const Kernels kernels = {STRINGIFY(SMARTSPLAT_VARIANT),
                          cell_errors,
                          panel_put,
                          panel_loss,
-                         panel_get,
                          multiply_add};
 
 }  // namespace SMARTSPLAT_VARIANT

@@ -76,13 +76,14 @@ constexpr int kSsimRadius = 5;
 constexpr int kPanelHaloX = 16;
 constexpr int kPanelHaloY = 2 * kSsimRadius;
 constexpr int kPanelStride = kPanel + 4 * kPanelHaloX;  // the last vector of a blurred row reads on
-constexpr int64_t kPanelPlane = static_cast<int64_t>(kPanelStride) * (kPanel + 2 * kPanelHaloY);
+constexpr int kPanelPlane = kPanelStride * (kPanel + 2 * kPanelHaloY);
 constexpr int kPanelRing = 16;  // rows of derivatives that are kept: a power of two, at least the window's side
-constexpr int64_t kPanelScratch = (4 + 3 + 3 * kPanelRing) * kPanelStride;  // floats: see ChannelSsim
+constexpr int64_t kPanelScratch =
+    (16 + 4 + 3 + 3 * kPanelRing) * kPanelStride + kPanelHaloX;  // floats: see ChannelSsim
 
 // Where the core's pixel (x, y) of a channel lies in a panel's planes.
 static inline int64_t panel_offset(int x, int y, int channel) {
-  return channel * kPanelPlane + static_cast<int64_t>(y + kPanelHaloY) * kPanelStride + x + kPanelHaloX;
+  return static_cast<int64_t>(channel) * kPanelPlane + (y + kPanelHaloY) * kPanelStride + x + kPanelHaloX;
 }
 
 struct Panel {
@@ -122,10 +123,8 @@ struct Kernels {
   // Puts a tile, clamped, and its target, interleaved, into the planes of a panel.
   void (*panel_put)(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
                     const Panel& panel);
-  // Replaces the core of a panel's image by dL/dC(p).
+  // Replaces the core of a panel's image by dL/dC(p), 0 beyond the picture.
   LossSums (*panel_loss)(const Panel& panel, int channels, LossWeights weights);
-  // Takes a tile's dL/dC(p) out of a panel.
-  void (*panel_get)(const Panel& panel, int channels, Area area, float* planes);
   // Multiply-adds as fast as the instruction set can, the ceiling of the other kernels: returns how many floating-point
   // operations it did.
   double (*multiply_add)(int64_t rounds);

@@ -87,8 +87,8 @@ void reduce(Area from, const float* large, Area to, float* small) {
         const Floats right =
             x + kLanes < samples ? taps.sum(at + from.offset(x + kLanes, 0) - from.offset(x, 0)) : Floats{};
         const Floats even = unzip_even(left, right), odd = unzip_odd(left, right);
-        const Floats most = 3.0f * (even + odd) + delayed(last_odd, odd);
-        store(out, load(out) + (even + delayed(last_most, most)));
+        const Floats most = 3.0f * (even + odd) + lanes_from<kLanes - 1>(last_odd, odd);
+        store(out, load(out) + (even + lanes_from<kLanes - 1>(last_most, most)));
         last_odd = odd;
         last_most = most;
       }

@@ -94,7 +94,6 @@ void cell_errors(const float* planes, int channels, Area area, const uint8_t* ta
                  float* out, int64_t row_floats);
 void panel_put(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, const Panel& panel);
 LossSums panel_loss(const Panel& panel, int channels, LossWeights weights);
-void panel_get(const Panel& panel, int channels, Area area, float* planes);
 
 }  // namespace SMARTSPLAT_VARIANT
 }  // namespace smartsplat

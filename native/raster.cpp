@@ -135,12 +135,12 @@ void Rasterizer::clear_gradient(Area panel, int top, int thread) {
     clear(level_area(panel, level, 0), channels_, workspaces_[thread].gradient + level_start(level));
 }
 
-void Rasterizer::return_tile(int64_t tile, Area area, Area panel, int top, int thread) {
+void Rasterizer::return_tile(int64_t tile, Area area, const float* d_floats, Area panel, int top, int thread) {
   timed(kBackward, thread, [&] {
-    Workspace& space = workspaces_[thread];
-    backward(tile, area, space.tile);
+    backward(tile, area, d_floats);
     if (top > 0)
-      kernels_->reduce(channels_, area, space.tile, level_area(panel, 1, 0), space.gradient + level_start(1));
+      kernels_->reduce(channels_, area, d_floats, level_area(panel, 1, 0),
+                       workspaces_[thread].gradient + level_start(1));
   });
 }
 
@@ -200,7 +200,7 @@ void Rasterizer::render_gradient(const GaussianArrays& g, const ViewArea& view, 
       float* floats = workspaces_[thread].tile;
       clear(a, channels_, floats);  // beyond the picture as well
       for_each_sample(a, channels_, view_.width, [&](int64_t sample, int at) { floats[at] = d_image[sample]; });
-      return_tile(tile, a, area, top, thread);
+      return_tile(tile, a, floats, area, top, thread);
     });
     return_levels(panel, area, top, thread);
   });
@@ -232,7 +232,7 @@ LossSums Rasterizer::pixelwise_pass(const uint8_t* target, LossWeights weights) 
         add(sum, kernels_->pixel_loss(workspaces_[thread].tile, channels_, a, target + a.y * stride + a.x * channels_,
                                       stride, weights));
       });
-      return_tile(tile, a, area, top, thread);
+      return_tile(tile, a, workspaces_[thread].tile, area, top, thread);
     });
     return_levels(panel, area, top, thread);
     sums[panel] = sum;
@@ -268,8 +268,8 @@ LossSums Rasterizer::ssim_pass(const uint8_t* target, LossWeights weights) {
     timed(kLoss, thread, [&] { sums[index] = kernels_->panel_loss(panel, channels_, weights); });
     clear_gradient(area, top, thread);
     for_each_tile(area, [&](int64_t tile, Area a) {
-      timed(kLoss, thread, [&] { kernels_->panel_get(panel, channels_, a, floats); });
-      return_tile(tile, a, area, top, thread);
+      const Area inside = {a.x, a.y, a.width, a.height, kColumn, kPanelPlane, kPanelStride};
+      return_tile(tile, inside, buffer.image + panel_offset(a.x - area.x, a.y - area.y, 0), area, top, thread);
     });
     return_levels(index, area, top, thread);
   });

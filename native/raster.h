@@ -170,7 +170,7 @@ class Rasterizer {
   void draw_levels(int64_t panel, Area area, int top, int halo, int thread);
   void draw_tile(int64_t tile, Area area, Area panel, int top, int halo, int thread);
   // The way back: takes a tile's dL/dC(p) to its splats and to the levels; then, after all tiles, through the levels.
-  void return_tile(int64_t tile, Area area, Area panel, int top, int thread);
+  void return_tile(int64_t tile, Area area, const float* d_floats, Area panel, int top, int thread);
   void return_levels(int64_t panel, Area area, int top, int thread);
   void clear_gradient(Area panel, int top, int thread);
   LossSums pixelwise_pass(const uint8_t* target, LossWeights weights);

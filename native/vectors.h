@@ -2,6 +2,10 @@
 // instruction set: everything lies in the namespace that SMARTSPLAT_VARIANT names.
 #pragma once
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "kernels.h"
 
 namespace smartsplat {
@@ -28,7 +32,7 @@ inline Floats minimum(Floats a, Floats b) { return select(a < b, a, b); }
 inline Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }
 
 // The lower and the upper half of a0 b0 a1 b1 ..., the lanes of two vectors taken in turn; the way back: every other
-// lane of a followed by b; and the lanes of a row one later: the last of the vector before, then all but the last here.
+// lane of a followed by b; and kLanes lanes of a followed by b, from number kFirst on.
 #if defined(__AVX512F__)
 inline Floats zip_low(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -42,23 +46,30 @@ inline Floats unzip_even(Floats a, Floats b) {
 inline Floats unzip_odd(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
-inline Floats delayed(Floats before, Floats here) {
-  return __builtin_shufflevector(before, here, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
+template <int kFirst>
+inline Floats lanes_from(Floats a, Floats b) {  // GCC would look up a table of lanes for the shuffle
+  return reinterpret_cast<Floats>(
+      _mm512_maskz_alignr_epi32(0xffff, reinterpret_cast<__m512i>(b), reinterpret_cast<__m512i>(a), kFirst));
 }
 #elif defined(__AVX2__)
 inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
 inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
 inline Floats unzip_even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
 inline Floats unzip_odd(Floats a, Floats b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
-inline Floats delayed(Floats before, Floats here) {
-  return __builtin_shufflevector(before, here, 7, 8, 9, 10, 11, 12, 13, 14);
+template <int kFirst>
+inline Floats lanes_from(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, kFirst, kFirst + 1, kFirst + 2, kFirst + 3, kFirst + 4, kFirst + 5, kFirst + 6,
+                                 kFirst + 7);
 }
 #else
 inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
 inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
 inline Floats unzip_even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
 inline Floats unzip_odd(Floats a, Floats b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
-inline Floats delayed(Floats before, Floats here) { return __builtin_shufflevector(before, here, 3, 4, 5, 6); }
+template <int kFirst>
+inline Floats lanes_from(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
+}
 #endif
 
 inline float sum(Floats value) {
