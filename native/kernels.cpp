@@ -30,8 +30,8 @@ constexpr float kRowMargin = 0.05f;
 // A splat as a tile sees it: for each column of lanes the rows that its ellipse q < 9 can reach, in tile coordinates.
 // For long thin splats the rectangle is mostly empty: this made such pictures several times faster.
 struct Patch {
-  int first, last;  // columns of lanes
-  int begin[kMostSlices], end[kMostSlices];
+  int first, last;  // columns of lanes; those of number i begin at begin[i - first]
+  int begin[kMostSlices + kLanes], end[kMostSlices + kLanes];
 
   inline Patch(const Splat& s, Area area) {
     const int x_begin = s.x_begin > area.x ? s.x_begin - area.x : 0;
@@ -40,30 +40,19 @@ struct Patch {
     const int y_end = s.y_end < area.y + area.height ? s.y_end - area.y : area.height;
     first = x_begin / kLanes;
     last = (x_end + kLanes - 1) / kLanes;
-    if (area.columns() <= kTile / kColumn)
-      set_rows<kTile / kLanes>(s, area, y_begin, y_end);
-    else
-      set_rows<kMostSlices>(s, area, y_begin, y_end);
-  }
-
- private:
-  template <int kSlices>
-  inline void set_rows(const Splat& s, Area area, int y_begin, int y_end) {
-    const float low_row = static_cast<float>(y_begin), high_row = static_cast<float>(y_end - 1);
-    const float middle = s.mean_y - 0.5f - static_cast<float>(area.y);
-    const float start = static_cast<float>(area.x) + 0.5f - s.mean_x, spread = 1.0f / s.precision_y;
-    for (int i = 0; i < kSlices; ++i) {  // without branches: all of them at once, in vectors
-      const float left = start + static_cast<float>(i * kLanes), right = left + (kLanes - 1);
-      const float nearest = left > 0.0f ? left : (right < 0.0f ? right : 0.0f);
-      const float room = 9.0f - nearest * nearest * s.precision_x;
-      const float reach = __builtin_sqrtf((room > 0.0f ? room : 0.0f) * spread) + kRowMargin;
-      const float a = -s.shear * left, b = -s.shear * right;
-      const float low = middle + (a < b ? a : b) - reach, high = middle + (a < b ? b : a) + reach;
+    const Floats above = all(static_cast<float>(y_begin - 1)), lowest = all(static_cast<float>(y_end - 1));
+    const Floats middle = all(s.mean_y - 0.5f - static_cast<float>(area.y)), spread = all(1.0f / s.precision_y);
+    const Floats start = kLanes * lane_index() + all(static_cast<float>(area.x) + 0.5f - s.mean_x);
+    for (int i = first; i < last; i += kLanes) {  // one lane for each column of lanes
+      const Floats left = start + all(static_cast<float>(i * kLanes)), right = left + (kLanes - 1.0f);
+      const Floats nearest = maximum(left, minimum(right, Floats{}));
+      const Floats room = maximum(9.0f - nearest * nearest * s.precision_x, Floats{});
+      const Floats reach = square_root(room * spread) + kRowMargin;
+      const Floats a = -s.shear * left, b = -s.shear * right;
+      const Floats low = middle + minimum(a, b) - reach, high = middle + maximum(a, b) + reach;
       // Converted only between the patch's own rows: a far or absurd splat leaves the range of int.
-      const float top = low < low_row ? low_row - 1.0f : (low < high_row ? low : high_row);
-      const float bottom = high < low_row ? low_row - 1.0f : (high < high_row ? high : high_row);
-      begin[i] = static_cast<int>(top + 1.0f);
-      end[i] = static_cast<int>(bottom + 1.0f);
+      store(begin + i - first, __builtin_convertvector(maximum(minimum(low, lowest), above) + 1.0f, Ints));
+      store(end + i - first, __builtin_convertvector(maximum(minimum(high, lowest), above) + 1.0f, Ints));
     }
   }
 };
@@ -90,17 +79,17 @@ inline int set_up(const Splat& s, Area area, Run* runs) {
   for (int i = patch.first; i < patch.last; ++i) {
     const Floats dx = lanes + all(static_cast<float>(area.x + i * kLanes) + 0.5f - s.mean_x);
     const Floats sheared = s.shear * dx + (static_cast<float>(area.y) + 0.5f - s.mean_y);
-    const Floats half_x = (0.5f * s.precision_x) * dx * dx;
-    const int end = patch.end[i];
-    for (int y = patch.begin[i]; y < end; y += s.run) {
+    const Floats half_x = (0.5f * kLog2E * s.precision_x) * dx * dx;
+    const int end = patch.end[i - patch.first];
+    for (int y = patch.begin[i - patch.first]; y < end; y += s.run) {
       Run& run = runs[count++];
       const Floats t = sheared + static_cast<float>(y);
-      const Floats half_q = half_x + (0.5f * s.precision_y) * t * t;
-      // Beyond 80 the weight stays zero for a whole run: `run` spans at most 8 standard deviations.
-      const Floats value = exponential(-minimum(half_q, all(80.0f)));
-      run.g = select(half_q < all(80.0f), value, Floats{});
-      const Floats slope = -s.precision_y * (t + 0.5f);
-      run.r = exponential(maximum(minimum(slope, all(80.0f)), all(-80.0f)));
+      const Floats half_q = half_x + (0.5f * kLog2E * s.precision_y) * t * t;
+      // Beyond 80 / ln 2 the weight stays zero for a whole run: `run` spans at most 8 standard deviations.
+      const Floats value = power_of_two(-minimum(half_q, all(kMostPower)));
+      run.g = select(half_q < all(kMostPower), value, Floats{});
+      const Floats slope = (-kLog2E * s.precision_y) * (t + 0.5f);
+      run.r = power_of_two(maximum(minimum(slope, all(kMostPower)), all(-kMostPower)));
       if (kDistances) {
         run.dx = dx;
         run.t = t;

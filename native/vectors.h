@@ -23,10 +23,12 @@ constexpr int kLanes = 4;
 typedef float Floats __attribute__((vector_size(kLanes * 4)));
 typedef float UnalignedFloats __attribute__((vector_size(kLanes * 4), aligned(4)));
 typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
+typedef int32_t UnalignedInts __attribute__((vector_size(kLanes * 4), aligned(4)));
 
 inline Floats all(float value) { return value - Floats{}; }
 inline Floats load(const float* from) { return *reinterpret_cast<const UnalignedFloats*>(from); }
 inline void store(float* to, Floats value) { *reinterpret_cast<UnalignedFloats*>(to) = value; }
+inline void store(int32_t* to, Ints value) { *reinterpret_cast<UnalignedInts*>(to) = value; }
 inline Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
 inline Floats minimum(Floats a, Floats b) { return select(a < b, a, b); }
 inline Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }
@@ -97,21 +99,28 @@ inline void sum_each(const Floats (&values)[8], float* out) {
   }
 }
 
-// exp(x) for -80 <= x <= 80: 2^n times a polynomial on [-ln2/2, ln2/2]; relative error 1e-7.
-inline Floats exponential(Floats x) {
+inline Floats square_root(Floats value) {
+  float lane[kLanes];
+  store(lane, value);
+  for (int i = 0; i < kLanes; ++i) lane[i] = __builtin_sqrtf(lane[i]);
+  return load(lane);
+}
+
+constexpr float kLog2E = 1.44269504f;
+constexpr float kMostPower = 80.0f * kLog2E;
+
+// 2^x for -kMostPower <= x <= kMostPower: 2^n times a polynomial on [-1/2, 1/2], fitted; relative error 2e-7.
+inline Floats power_of_two(Floats x) {
   const Floats shifter = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  Floats n = x * all(1.44269504f) + shifter;
-  const Ints bits = reinterpret_cast<Ints>(n) << 23;
-  n = n - shifter;
-  const Floats r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
-  Floats p = all(1.0f / 720);
-  p = p * r + all(1.0f / 120);
-  p = p * r + all(1.0f / 24);
-  p = p * r + all(1.0f / 6);
-  p = p * r + all(0.5f);
-  p = p * r + all(1.0f);
-  p = p * r + all(1.0f);
-  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + bits);
+  const Floats shifted = x + shifter;
+  const Floats f = x - (shifted - shifter);
+  Floats p = all(0.00132647273f);
+  p = p * f + all(0.00967151299f);
+  p = p * f + all(0.0555073358f);
+  p = p * f + all(0.240222424f);
+  p = p * f + all(0.693147004f);
+  p = p * f + all(1.0f);
+  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
 }
 
 inline Floats lane_index() {
