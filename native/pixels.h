@@ -12,7 +12,7 @@ typedef uint8_t UnalignedBytes __attribute__((vector_size(16), aligned(1)));
 constexpr float kLevel = 1.0f / 255;
 
 // To [0, 1]; NaN becomes 0.
-inline Floats clamped(Floats v) { return select(v > Floats{}, minimum(v, all(1.0f)), Floats{}); }
+inline Floats clamped(Floats v) { return minimum(maximum(v, Floats{}), all(1.0f)); }
 inline Ints load(const int32_t* from) { return *reinterpret_cast<const Ints*>(from); }
 
 // kColumn pixels as words, the first channel in the lowest byte.

@@ -30,8 +30,14 @@ inline Floats load(const float* from) { return *reinterpret_cast<const Unaligned
 inline void store(float* to, Floats value) { *reinterpret_cast<UnalignedFloats*>(to) = value; }
 inline void store(int32_t* to, Ints value) { *reinterpret_cast<UnalignedInts*>(to) = value; }
 inline Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+// b where either is NaN.
+#if defined(__AVX512F__)  // GCC would compare and blend
+inline Floats minimum(Floats a, Floats b) { return _mm512_maskz_min_ps(0xffff, a, b); }
+inline Floats maximum(Floats a, Floats b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+#else
 inline Floats minimum(Floats a, Floats b) { return select(a < b, a, b); }
 inline Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }
+#endif
 
 // The lower and the upper half of a0 b0 a1 b1 ..., the lanes of two vectors taken in turn; the way back: every other
 // lane of a followed by b; and kLanes lanes of a followed by b, from number kFirst on.
