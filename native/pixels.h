@@ -70,16 +70,18 @@ inline void for_each_piece(Area area, const Visit& visit) {
       visit(area.offset(x, y), x, y, area.width - x < kColumn ? area.width - x : kColumn);
 }
 
-// The loss's gradient by one sample, without SSIM, and what the sample adds to the sums.
+// The loss's gradient by one sample, without SSIM, and what the sample adds to the sums; without kL1 only the squares.
+template <bool kL1>
 struct PixelLoss {
   float l1, l2;
   Floats absolute{}, square{};
 
   inline Floats operator()(Floats error, Ints counted) {
     const Floats e = select(counted, error, Floats{});
+    square += e * e;
+    if (!kL1) return (2.0f * l2) * e;
     const Floats sign = select(e > Floats{}, all(1.0f), select(e < Floats{}, all(-1.0f), Floats{}));
     absolute += e * sign;
-    square += e * e;
     return l1 * sign + (2.0f * l2) * e;
   }
 };

@@ -199,7 +199,7 @@ class ChannelSsim {
   float* image_;  // the channel's planes
   const float* target_;
   LossWeights weights_;
-  PixelLoss loss_;
+  PixelLoss<true> loss_;
   double ssim_ = 0;
   float* statistics_;  // [kRows, 4, kPanelStride]: blurred along y
   float* means_;       // [4, kPanelStride]: the same of one row, blurred along x too
