@@ -30,8 +30,8 @@ constexpr float kRowMargin = 0.05f;
 // A splat as a tile sees it: for each column of lanes the rows that its ellipse q < 9 can reach, in tile coordinates.
 // For long thin splats the rectangle is mostly empty: this made such pictures several times faster.
 struct Patch {
-  int first, last;  // columns of lanes
-  int begin[kMostSlices], end[kMostSlices];
+  int first, last;  // columns of lanes; those of number i begin at begin[i - first]
+  int begin[kMostSlices + kLanes], end[kMostSlices + kLanes];
 
   inline Patch(const Splat& s, Area area) {
     const int x_begin = s.x_begin > area.x ? s.x_begin - area.x : 0;
@@ -40,30 +40,19 @@ struct Patch {
     const int y_end = s.y_end < area.y + area.height ? s.y_end - area.y : area.height;
     first = x_begin / kLanes;
     last = (x_end + kLanes - 1) / kLanes;
-    if (area.columns() <= kTile / kColumn)
-      set_rows<kTile / kLanes>(s, area, y_begin, y_end);
-    else
-      set_rows<kMostSlices>(s, area, y_begin, y_end);
-  }
-
- private:
-  template <int kSlices>
-  inline void set_rows(const Splat& s, Area area, int y_begin, int y_end) {
-    const float low_row = static_cast<float>(y_begin), high_row = static_cast<float>(y_end - 1);
-    const float middle = s.mean_y - 0.5f - static_cast<float>(area.y);
-    const float start = static_cast<float>(area.x) + 0.5f - s.mean_x, spread = 1.0f / s.precision_y;
-    for (int i = 0; i < kSlices; ++i) {  // without branches: all of them at once, in vectors
-      const float left = start + static_cast<float>(i * kLanes), right = left + (kLanes - 1);
-      const float nearest = left > 0.0f ? left : (right < 0.0f ? right : 0.0f);
-      const float room = 9.0f - nearest * nearest * s.precision_x;
-      const float reach = __builtin_sqrtf((room > 0.0f ? room : 0.0f) * spread) + kRowMargin;
-      const float a = -s.shear * left, b = -s.shear * right;
-      const float low = middle + (a < b ? a : b) - reach, high = middle + (a < b ? b : a) + reach;
+    const Floats above = all(static_cast<float>(y_begin - 1)), lowest = all(static_cast<float>(y_end - 1));
+    const Floats middle = all(s.mean_y - 0.5f - static_cast<float>(area.y)), spread = all(1.0f / s.precision_y);
+    const Floats start = kLanes * lane_index() + all(static_cast<float>(area.x) + 0.5f - s.mean_x);
+    for (int i = first; i < last; i += kLanes) {  // one lane for each column of lanes
+      const Floats left = start + all(static_cast<float>(i * kLanes)), right = left + (kLanes - 1.0f);
+      const Floats nearest = maximum(left, minimum(right, Floats{}));
+      const Floats room = maximum(9.0f - nearest * nearest * s.precision_x, Floats{});
+      const Floats reach = square_root(room * spread) + kRowMargin;
+      const Floats a = -s.shear * left, b = -s.shear * right;
+      const Floats low = middle + minimum(a, b) - reach, high = middle + maximum(a, b) + reach;
       // Converted only between the patch's own rows: a far or absurd splat leaves the range of int.
-      const float top = low < low_row ? low_row - 1.0f : (low < high_row ? low : high_row);
-      const float bottom = high < low_row ? low_row - 1.0f : (high < high_row ? high : high_row);
-      begin[i] = static_cast<int>(top + 1.0f);
-      end[i] = static_cast<int>(bottom + 1.0f);
+      store(begin + i - first, __builtin_convertvector(maximum(minimum(low, lowest), above) + 1.0f, Ints));
+      store(end + i - first, __builtin_convertvector(maximum(minimum(high, lowest), above) + 1.0f, Ints));
     }
   }
 };
@@ -82,7 +71,7 @@ constexpr int kMostRuns = kBatch + kTile / kLanes * kTile;
 static_assert(kMostSlices * ((kLevelSide + kLongestRun - 1) / kLongestRun) <= kTile / kLanes * kTile, "");
 
 // The runs of one splat; returns their number.
-template <int C, bool kDistances>
+template <bool kDistances>
 inline int set_up(const Splat& s, Area area, Run* runs) {
   const Patch patch(s, area);
   const Floats lanes = lane_index();
@@ -90,22 +79,22 @@ inline int set_up(const Splat& s, Area area, Run* runs) {
   for (int i = patch.first; i < patch.last; ++i) {
     const Floats dx = lanes + all(static_cast<float>(area.x + i * kLanes) + 0.5f - s.mean_x);
     const Floats sheared = s.shear * dx + (static_cast<float>(area.y) + 0.5f - s.mean_y);
-    const Floats half_x = (0.5f * s.precision_x) * dx * dx;
-    const int end = patch.end[i];
-    for (int y = patch.begin[i]; y < end; y += s.run) {
+    const Floats half_x = (0.5f * kLog2E * s.precision_x) * dx * dx;
+    const int end = patch.end[i - patch.first];
+    for (int y = patch.begin[i - patch.first]; y < end; y += s.run) {
       Run& run = runs[count++];
       const Floats t = sheared + static_cast<float>(y);
-      const Floats half_q = half_x + (0.5f * s.precision_y) * t * t;
-      // Beyond 80 the weight stays zero for a whole run: `run` spans at most 8 standard deviations.
-      const Floats value = exponential(-minimum(half_q, all(80.0f)));
-      run.g = select(half_q < all(80.0f), value, Floats{});
-      const Floats slope = -s.precision_y * (t + 0.5f);
-      run.r = exponential(maximum(minimum(slope, all(80.0f)), all(-80.0f)));
+      const Floats half_q = half_x + (0.5f * kLog2E * s.precision_y) * t * t;
+      // Beyond 80 / ln 2 the weight stays zero for a whole run: `run` spans at most 8 standard deviations.
+      const Floats value = power_of_two(-minimum(half_q, all(kMostPower)));
+      run.g = select(half_q < all(kMostPower), value, Floats{});
+      const Floats slope = (-kLog2E * s.precision_y) * (t + 0.5f);
+      run.r = power_of_two(maximum(minimum(slope, all(kMostPower)), all(-kMostPower)));
       if (kDistances) {
         run.dx = dx;
         run.t = t;
       }
-      run.offset = area.offset(i * kLanes, y, C);
+      run.offset = area.offset(i * kLanes, y);
       run.rows = end - y < s.run ? end - y : s.run;
     }
   }
@@ -120,7 +109,7 @@ struct Entry {
 
 // Sets up the runs of a tile's splats batch by batch and gives each splat's to walk(k, splat, its runs, their end),
 // k being its place in the list.
-template <int C, bool kDistances, class Walk>
+template <bool kDistances, class Walk>
 inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t count, Area area, const Walk& walk) {
   Run runs[kMostRuns];
   Entry entries[kBatch];
@@ -131,7 +120,7 @@ inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t cou
       Entry& entry = entries[k - batch];
       entry.splat = &splats[list[k]];
       entry.first = used;
-      used += set_up<C, kDistances>(*entry.splat, area, runs + used);
+      used += set_up<kDistances>(*entry.splat, area, runs + used);
       entry.end = used;
     }
     for (int64_t i = batch; i < k; ++i) {
@@ -143,16 +132,16 @@ inline void for_each_splat(const Splat* splats, const int32_t* list, int64_t cou
 
 template <int C>
 void forward(const Splat* splats, const int32_t* list, int64_t count, Area area, float* planes) {
-  for_each_splat<C, false>(splats, list, count, area, [&](int64_t, const Splat& s, const Run* run, const Run* end) {
+  for_each_splat<false>(splats, list, count, area, [&](int64_t, const Splat& s, const Run* run, const Run* end) {
     Floats color[C];
     for (int c = 0; c < C; ++c) color[c] = all(s.color[c]);
     const Floats factor = all(s.row_factor);
     for (; run != end; ++run) {
       Floats g = run->g, r = run->r;
       float* pixel = planes + run->offset;
-      for (int row = run->rows; row > 0; --row, pixel += C * kColumn) {
+      for (int row = run->rows; row > 0; --row, pixel += area.down) {
         const Floats weight = maximum(g - all(kEdge), Floats{});
-        for (int c = 0; c < C; ++c) store(pixel + c * kColumn, load(pixel + c * kColumn) + weight * color[c]);
+        for (int c = 0; c < C; ++c) store(pixel + c * area.apart, load(pixel + c * area.apart) + weight * color[c]);
         g *= r;
         r *= factor;
       }
@@ -163,7 +152,7 @@ void forward(const Splat* splats, const int32_t* list, int64_t count, Area area,
 template <int C>
 void backward(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, Area area,
               const float* d_planes, Moments* moments) {
-  for_each_splat<C, true>(splats, list, count, area, [&](int64_t k, const Splat& s, const Run* run, const Run* end) {
+  for_each_splat<true>(splats, list, count, area, [&](int64_t k, const Splat& s, const Run* run, const Run* end) {
     Floats color[C], d_color[3] = {};
     for (int c = 0; c < C; ++c) color[c] = all(s.color[c]);
     const Floats factor = all(s.row_factor);
@@ -172,12 +161,12 @@ void backward(const Splat* splats, const int32_t* list, const int64_t* slots, in
       Floats g = run->g, r = run->r, t = run->t;
       const float* pixel = d_planes + run->offset;
       Floats s0{}, s1{}, s2{};  // sums of h, h t, h t^2 down this column
-      for (int row = run->rows; row > 0; --row, pixel += C * kColumn) {
+      for (int row = run->rows; row > 0; --row, pixel += area.down) {
         const Ints inside = g > all(kEdge);
         const Floats weight = select(inside, g - all(kEdge), Floats{});
         Floats along{};
         for (int c = 0; c < C; ++c) {
-          const Floats d = load(pixel + c * kColumn);
+          const Floats d = load(pixel + c * area.apart);
           along += d * color[c];
           d_color[c] += d * weight;
         }
@@ -256,7 +245,6 @@ const Kernels kernels = {STRINGIFY(SMARTSPLAT_VARIANT),
                          cell_errors,
                          panel_put,
                          panel_loss,
-                         panel_get,
                          multiply_add};
 
 }  // namespace SMARTSPLAT_VARIANT

@@ -10,8 +10,9 @@ namespace smartsplat {
 // 64 x 64 pixels measured best of seven shapes: smaller tiles repeat the set-up of each Gaussian, larger ones fall
 // out of the second-level cache.
 constexpr int kTile = 64;
-// An area's floats lie as [columns][rows][C][kColumn]: what a Gaussian touches while it runs down a column of lanes
-// is one piece of memory, whatever the number of lanes.
+// A tile's floats lie as [columns][kTile][C][kColumn]: what a Gaussian touches while it runs down a column of lanes
+// is one piece of memory, whatever the number of lanes. Those of a level above full size, of which few are touched for
+// each pixel, lie as [rows][C][stride], so that a row can be read from anywhere.
 constexpr int kColumn = 16;
 constexpr int kMaxChannels = 3;
 constexpr int kTileFloats = kTile * kTile * kMaxChannels;
@@ -19,11 +20,10 @@ constexpr int kTileFloats = kTile * kTile * kMaxChannels;
 // A part of a picture, or of a level of one, and how it lies in memory.
 struct Area {
   int x, y, width, height;  // width and height are clipped to the picture
-  int rows;                 // of memory in a column: at least `height`
+  int across, apart, down;  // floats from a column of kColumn samples, a channel and a row to the next
 
-  // Where a pixel lies, channel 0, by its place inside the area; the other channels follow at distances of kColumn.
-  // The top left one lies at 0.
-  int offset(int i, int j, int channels) const { return (i / kColumn * rows + j) * (channels * kColumn) + i % kColumn; }
+  // Where a pixel lies, channel 0, by its place inside the area. The top left one lies at 0.
+  int offset(int i, int j) const { return i / kColumn * across + j * down + i % kColumn; }
   int columns() const { return (width + kColumn - 1) / kColumn; }
 };
 
@@ -76,13 +76,14 @@ constexpr int kSsimRadius = 5;
 constexpr int kPanelHaloX = 16;
 constexpr int kPanelHaloY = 2 * kSsimRadius;
 constexpr int kPanelStride = kPanel + 4 * kPanelHaloX;  // the last vector of a blurred row reads on
-constexpr int64_t kPanelPlane = static_cast<int64_t>(kPanelStride) * (kPanel + 2 * kPanelHaloY);
+constexpr int kPanelPlane = kPanelStride * (kPanel + 2 * kPanelHaloY);
 constexpr int kPanelRing = 16;  // rows of derivatives that are kept: a power of two, at least the window's side
-constexpr int64_t kPanelScratch = (4 + 3 + 3 * kPanelRing) * kPanelStride;  // floats: see ChannelSsim
+constexpr int64_t kPanelScratch =
+    (16 + 4 + 3 + 3 * kPanelRing) * kPanelStride + kPanelHaloX;  // floats: see ChannelSsim
 
 // Where the core's pixel (x, y) of a channel lies in a panel's planes.
 static inline int64_t panel_offset(int x, int y, int channel) {
-  return channel * kPanelPlane + static_cast<int64_t>(y + kPanelHaloY) * kPanelStride + x + kPanelHaloX;
+  return static_cast<int64_t>(channel) * kPanelPlane + (y + kPanelHaloY) * kPanelStride + x + kPanelHaloX;
 }
 
 struct Panel {
@@ -122,10 +123,8 @@ struct Kernels {
   // Puts a tile, clamped, and its target, interleaved, into the planes of a panel.
   void (*panel_put)(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
                     const Panel& panel);
-  // Replaces the core of a panel's image by dL/dC(p).
+  // Replaces the core of a panel's image by dL/dC(p), 0 beyond the picture.
   LossSums (*panel_loss)(const Panel& panel, int channels, LossWeights weights);
-  // Takes a tile's dL/dC(p) out of a panel.
-  void (*panel_get)(const Panel& panel, int channels, Area area, float* planes);
   // Multiply-adds as fast as the instruction set can, the ceiling of the other kernels: returns how many floating-point
   // operations it did.
   double (*multiply_add)(int64_t rounds);

@@ -12,93 +12,86 @@ namespace smartsplat {
 namespace SMARTSPLAT_VARIANT {
 namespace {
 
-constexpr int kMargin = 2 * kColumn;  // zeros on both sides of a row
-constexpr int kRow = kMostColumns * kColumn + 2 * kMargin;
-constexpr int kWideRow = kMostColumns * kColumn + kColumn;  // floats of a widened row
+// Both ways go in strips of two vectors of the larger level, which are one of the smaller. Weights along an axis are a
+// quarter and three quarters; all four of a sample are multiplied by 16 until the end, then by what is here.
+constexpr float kScale = 1.0f / 16;
 
-// Calls visit(first sample) for each column of memory with some of the samples [begin, end) of an area's rows.
-template <class Visit>
-inline void for_each_column(Area area, int begin, int end, const Visit& visit) {
-  const int last = (end + kColumn - 1) / kColumn < area.columns() ? (end + kColumn - 1) / kColumn : area.columns();
-  for (int column = begin > 0 ? begin / kColumn : 0; column < last; ++column) visit(column * kColumn);
+// Two vectors of a row of the larger level.
+struct Strip {
+  Floats left, right;
+};
+
+// The samples 2n and 2n + 1 for the samples n of a vector, along x: they lie between n - 1, n and n + 1.
+inline Strip widen(const float* small) {
+  const Floats here = (3.0f * kScale) * load(small);
+  const Floats even = kScale * load(small - 1) + here, odd = kScale * load(small + 1) + here;
+  return {zip_low(even, odd), zip_high(even, odd)};
 }
 
-// A row of a level enlarged along x: samples 2n and 2n + 1 lie between n - 1, n and n + 1. `wide` [C, kColumn *
-// columns] begins with sample 2 * first.
 template <int C>
-inline void widen(Area from, const float* small, int y, int first, int columns, float* wide) {
-  float row[kRow];
-  for (int c = 0; c < C; ++c) {
-    for_each_column(from, first - 1, first + columns * (kColumn / 2) + 1, [&](int x) {
-      for (int i = 0; i < kColumn; i += kLanes)
-        store(row + kMargin + x + i, load(small + from.offset(x, y, C) + c * kColumn + i));
-    });
-    const float* middle = row + kMargin + first;
-    for (int n = 0; 2 * n < columns * kColumn; n += kLanes) {
-      const Floats here = 0.75f * load(middle + n);
-      const Floats even = 0.25f * load(middle + n - 1) + here, odd = 0.25f * load(middle + n + 1) + here;
-      store(wide + c * kWideRow + 2 * n, zip_low(even, odd));
-      store(wide + c * kWideRow + 2 * n + kLanes, zip_high(even, odd));
+void enlarge(Area from, const float* small, Area to, float* large) {
+  const int first = to.x / 2 - from.x, above = to.y / 2 - 1 - from.y, samples = to.columns() * kColumn;
+  for (int x = 0; x < samples; x += 2 * kLanes) {
+    const int right = to.offset(x + kLanes, 0) - to.offset(x, 0);
+    const bool whole = x + kLanes < samples;
+    const auto store_row = [&](float* out, Strip a, Strip b) {
+      store(out, a.left + b.left);
+      if (whole) store(out + right, a.right + b.right);
+    };
+    for (int c = 0; c < C; ++c) {
+      const float* in = small + above * from.down + c * from.apart + first + x / 2;
+      float* out = large + to.offset(x, 0) + c * to.apart;
+      Strip before = widen(in), row = widen(in + from.down);
+      in += 2 * from.down;
+      for (int j = 0; j < to.height; j += 2, in += from.down, out += 2 * to.down) {
+        const Strip next = widen(in), most = {3.0f * row.left, 3.0f * row.right};
+        store_row(out, before, most);
+        if (j + 1 < to.height) store_row(out + to.down, next, most);
+        before = row;
+        row = next;
+      }
     }
   }
 }
 
-// Where row y of a level lies between two rows of the one above: number `above` and the next.
-struct Between {
-  int above;
-  float upper, lower;
-  explicit Between(int y) : above(((y + 1) >> 1) - 1), upper(y & 1 ? 0.75f : 0.25f), lower(1.0f - upper) {}
+// What the larger level's rows j to j + 3 add to a row of the smaller one: a row's weight is 0 outside of the area.
+struct Taps {
+  int offset[4];
+  float weight[4];
+
+  Taps(Area area, int j) {
+    for (int i = 0; i < 4; ++i) {
+      const bool inside = j + i >= 0 && j + i < area.height;
+      offset[i] = inside ? (j + i) * area.down : 0;
+      weight[i] = inside ? (i == 0 || i == 3 ? kScale : 3.0f * kScale) : 0.0f;
+    }
+  }
+  inline Floats sum(const float* column) const {
+    return (weight[0] * load(column + offset[0]) + weight[1] * load(column + offset[1])) +
+           (weight[2] * load(column + offset[2]) + weight[3] * load(column + offset[3]));
+  }
 };
 
 template <int C>
-void enlarge(Area from, const float* small, Area to, float* large) {
-  const int first = to.x / 2 - from.x, columns = to.columns();
-  float rows[2][C * kWideRow];  // two rows of the level, widened: number y at y & 1
-  int ready = 0;                // rows before this one, counted from the first that is needed, are there
-  const int base = Between(to.y).above - from.y;
-  for (int j = 0; j < to.height; ++j) {
-    const Between row(to.y + j);
-    const int above = row.above - from.y;
-    for (; base + ready <= above + 1; ++ready)
-      widen<C>(from, small, base + ready, first, columns, rows[(base + ready) & 1]);
-    const float *a = rows[above & 1], *b = rows[(above + 1) & 1];
-    for (int column = 0; column < columns; ++column)
-      for (int c = 0; c < C; ++c)
-        for (int i = 0; i < kColumn; i += kLanes) {
-          const int at = c * kWideRow + column * kColumn + i;
-          store(large + to.offset(column * kColumn, j, C) + c * kColumn + i,
-                row.upper * load(a + at) + row.lower * load(b + at));
-        }
-  }
-}
-
-template <int C>
 void reduce(Area from, const float* large, Area to, float* small) {
-  const int first = from.x / 2 - to.x, count = (from.width + 1) / 2;
-  for (int j = 0; j < from.height; ++j) {
-    const Between between(from.y + j);
+  const int first = from.x / 2 - to.x, samples = from.columns() * kColumn;
+  for (int n = ((from.y + 1) >> 1) - 1; n <= (from.y + from.height) >> 1; ++n) {
+    const Taps taps(from, 2 * n - 1 - from.y);
     for (int c = 0; c < C; ++c) {
-      float even[kRow] = {}, odd[kRow] = {}, row[kRow] = {};  // sample n of a row at kMargin + n
-      for (int n = 0; n < count; n += kLanes) {
-        const Floats a = load(large + from.offset(2 * n, j, C) + c * kColumn);
-        const bool whole = 2 * n + kLanes < from.columns() * kColumn;
-        const Floats b = whole ? load(large + from.offset(2 * n + kLanes, j, C) + c * kColumn) : Floats{};
-        store(even + kMargin + n, unzip_even(a, b));
-        store(odd + kMargin + n, unzip_odd(a, b));
+      // Sample m takes the odd one of m - 1, both of m and the even one of m + 1. `out` is a sample behind.
+      float* out = small + (n - to.y) * to.down + c * to.apart + first - 1;
+      Floats last_odd{}, last_most{};
+      for (int x = 0; x < samples + kLanes; x += 2 * kLanes, out += kLanes) {
+        const float* at = large + from.offset(x, 0) + c * from.apart;
+        const Floats left = x < samples ? taps.sum(at) : Floats{};
+        const Floats right =
+            x + kLanes < samples ? taps.sum(at + from.offset(x + kLanes, 0) - from.offset(x, 0)) : Floats{};
+        const Floats even = unzip_even(left, right), odd = unzip_odd(left, right);
+        const Floats most = 3.0f * (even + odd) + lanes_from<kLanes - 1>(last_odd, odd);
+        store(out, load(out) + (even + lanes_from<kLanes - 1>(last_most, most)));
+        last_odd = odd;
+        last_most = most;
       }
-      for (int n = -kLanes; n < count + 1; n += kLanes) {
-        const float* e = even + kMargin + n;
-        const float* o = odd + kMargin + n;
-        store(row + kMargin + n, 0.25f * (load(o - 1) + load(e + 1)) + 0.75f * (load(e) + load(o)));
-      }
-      for_each_column(to, first - 1, first + count + 1, [&](int x) {
-        for (int i = 0; i < kColumn; i += kLanes) {
-          const Floats value = load(row + kMargin + x + i - first);
-          float* at = small + to.offset(x, between.above - to.y, C) + c * kColumn + i;
-          store(at, load(at) + between.upper * value);
-          store(at + C * kColumn, load(at + C * kColumn) + between.lower * value);
-        }
-      });
     }
   }
 }

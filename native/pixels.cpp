@@ -29,19 +29,19 @@ void store_bytes(const float* planes, Area area, uint8_t* out, int64_t stride) {
   });
 }
 
-template <int C>
+template <int C, bool kL1>
 LossSums pixel_loss(float* planes, Area area, const uint8_t* target, int64_t stride, LossWeights weights) {
   LossSums sums{};
   const Floats lanes = lane_index();
   for (int x = 0; x < area.width; x += kColumn) {
-    PixelLoss loss{weights.l1, weights.l2};
+    PixelLoss<kL1> loss{weights.l1, weights.l2};
     for (int y = 0; y < area.height; ++y) {
       const int width = area.width - x < kColumn ? area.width - x : kColumn;
       Words goal;
       load_target<C>(target + y * stride + x * C, width, goal);
       for (int c = 0; c < C; ++c)
         for (int i = 0; i < kColumn; i += kLanes) {
-          float* at = planes + area.offset(x, y, C) + c * kColumn + i;
+          float* at = planes + area.offset(x, y) + c * kColumn + i;
           const Ints counted = lanes + all(static_cast<float>(i)) < all(static_cast<float>(width));
           store(at, weights.norm * loss(error(clamped(load(at)), goal.levels(c, i)), counted));
         }
@@ -64,7 +64,7 @@ void cell_errors(const float* planes, Area area, const uint8_t* target, int64_t 
         load_target<C>(target + y * stride + x * C, area.width - x < kColumn ? area.width - x : kColumn, goal);
         for (int c = 0; c < C; ++c)
           for (int i = 0; i < kColumn; i += kLanes) {
-            const Floats e = error(clamped(load(planes + area.offset(x, y, C) + c * kColumn + i)), goal.levels(c, i));
+            const Floats e = error(clamped(load(planes + area.offset(x, y) + c * kColumn + i)), goal.levels(c, i));
             store(sums[c] + x + i, load(sums[c] + x + i) - e);
             store(square + x + i, load(square + x + i) + e * e);
           }
@@ -96,8 +96,9 @@ void store_bytes(const float* planes, int channels, Area area, uint8_t* out, int
 
 LossSums pixel_loss(float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
                     LossWeights weights) {
-  return channels == 1 ? pixel_loss<1>(planes, area, target, stride, weights)
-                       : pixel_loss<3>(planes, area, target, stride, weights);
+  if (channels == 1) return pixel_loss<1, true>(planes, area, target, stride, weights);
+  return weights.l1 != 0.0f ? pixel_loss<3, true>(planes, area, target, stride, weights)
+                            : pixel_loss<3, false>(planes, area, target, stride, weights);
 }
 
 void cell_errors(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, int cell,

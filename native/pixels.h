@@ -12,7 +12,7 @@ typedef uint8_t UnalignedBytes __attribute__((vector_size(16), aligned(1)));
 constexpr float kLevel = 1.0f / 255;
 
 // To [0, 1]; NaN becomes 0.
-inline Floats clamped(Floats v) { return select(v > Floats{}, minimum(v, all(1.0f)), Floats{}); }
+inline Floats clamped(Floats v) { return minimum(maximum(v, Floats{}), all(1.0f)); }
 inline Ints load(const int32_t* from) { return *reinterpret_cast<const Ints*>(from); }
 
 // kColumn pixels as words, the first channel in the lowest byte.
@@ -67,19 +67,21 @@ template <int C, class Visit>
 inline void for_each_piece(Area area, const Visit& visit) {
   for (int y = 0; y < area.height; ++y)
     for (int x = 0; x < area.width; x += kColumn)
-      visit(area.offset(x, y, C), x, y, area.width - x < kColumn ? area.width - x : kColumn);
+      visit(area.offset(x, y), x, y, area.width - x < kColumn ? area.width - x : kColumn);
 }
 
-// The loss's gradient by one sample, without SSIM, and what the sample adds to the sums.
+// The loss's gradient by one sample, without SSIM, and what the sample adds to the sums; without kL1 only the squares.
+template <bool kL1>
 struct PixelLoss {
   float l1, l2;
   Floats absolute{}, square{};
 
   inline Floats operator()(Floats error, Ints counted) {
     const Floats e = select(counted, error, Floats{});
+    square += e * e;
+    if (!kL1) return (2.0f * l2) * e;
     const Floats sign = select(e > Floats{}, all(1.0f), select(e < Floats{}, all(-1.0f), Floats{}));
     absolute += e * sign;
-    square += e * e;
     return l1 * sign + (2.0f * l2) * e;
   }
 };
@@ -94,7 +96,6 @@ void cell_errors(const float* planes, int channels, Area area, const uint8_t* ta
                  float* out, int64_t row_floats);
 void panel_put(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, const Panel& panel);
 LossSums panel_loss(const Panel& panel, int channels, LossWeights weights);
-void panel_get(const Panel& panel, int channels, Area area, float* planes);
 
 }  // namespace SMARTSPLAT_VARIANT
 }  // namespace smartsplat

@@ -19,16 +19,21 @@ constexpr double kSteep = 13.4;
 // docs/format.md whose variance vanishes at scale 1.
 double filter_variance(double scale) { return scale < 1.0 ? kFilterVariance * (1.0 / (scale * scale) - 1.0) : 0.0; }
 
-int clamp_to(double value, int low, int high) {  // NaN becomes low
-  return value > low ? static_cast<int>(std::min(value, static_cast<double>(high))) : low;
+// Rounded down or up, between `low` and `high`. Without std::floor, a call where nothing newer than SSE2 is asked for.
+int floor_within(double value, int low, int high) {  // NaN becomes low
+  if (!(value > low)) return low;
+  if (value >= high) return high;
+  const int whole = static_cast<int>(value);
+  return value < whole ? whole - 1 : whole;
 }
+int ceil_within(double value, int low, int high) { return -floor_within(-value, -high, -low); }
 
 // False for what NaN, infinite, zero and absurd parameters lead to; it would spread over the picture.
 bool drawable(const Splat& s, int channels) {
-  bool good = s.precision_x >= 0 && s.precision_y >= 0;
-  for (float value : {s.mean_x, s.mean_y, s.precision_x, s.precision_y, s.shear}) good = good && std::isfinite(value);
-  for (int c = 0; c < channels; ++c) good = good && std::isfinite(s.color[c]);
-  return good;
+  double sum = 0;  // as good as its parts: of floats, none is too large for it
+  for (float value : {s.mean_x, s.mean_y, s.precision_x, s.precision_y, s.shear}) sum += value;
+  for (int c = 0; c < channels; ++c) sum += s.color[c];
+  return s.precision_x >= 0 && s.precision_y >= 0 && std::isfinite(sum);
 }
 
 Symmetric on_level(const Axes& axes, const LevelView& view) {
@@ -38,36 +43,40 @@ Symmetric on_level(const Axes& axes, const LevelView& view) {
 }
 
 int level_for(const Symmetric& full_size, double color, int coarsest) {
-  const double half = 0.5 * (full_size.xx - full_size.yy);
-  const double shorter = 0.5 * (full_size.xx + full_size.yy) - std::sqrt(half * half + full_size.xy * full_size.xy);
+  // The variance along the shorter axis is the middle of both less a root, which need not be taken to compare.
+  const double half = 0.5 * (full_size.xx - full_size.yy), middle = 0.5 * (full_size.xx + full_size.yy);
+  const double root_squared = half * half + full_size.xy * full_size.xy;
   const double samples = std::max(kWide, kSteep * color);
+  const auto wide = [&](double least) {
+    return middle >= least && (middle - least) * (middle - least) >= root_squared;
+  };
   int level = 0;
-  while (level < coarsest && shorter >= samples * samples * std::exp2(2 * (level + 1))) ++level;
+  for (double least = 4 * samples * samples; level < coarsest && wide(least); least *= 4) ++level;
   return level;
 }
 
-Splat splat_of(const GaussianArrays& g, int64_t i, const Axes& axes, const LevelView& view) {
+// `out` is the covariance on the level.
+Splat splat_of(const GaussianArrays& g, int64_t i, const Axes& axes, const Symmetric& out, const LevelView& view) {
   Splat s{};
-  const Symmetric out = on_level(axes, view);
-  const Symmetric conic = out.inverse();
+  const double determinant = out.determinant(), precision_x = 1.0 / out.xx, precision_y = out.xx / determinant;
   const double x = (g.mean[2 * i] - view.x) * view.scale_x;
   const double y = (g.mean[2 * i + 1] - view.y) * view.scale_y;
   const double reach_x = 3.0 * std::sqrt(out.xx), reach_y = 3.0 * std::sqrt(out.yy);
   s.mean_x = static_cast<float>(x);
   s.mean_y = static_cast<float>(y);
-  s.precision_x = static_cast<float>(1.0 / out.xx);
-  s.precision_y = static_cast<float>(conic.yy);
-  s.shear = static_cast<float>(-out.xy / out.xx);
-  s.x_begin = clamp_to(std::ceil(x - reach_x - 0.5), -view.margin, view.width + view.margin);
-  s.x_end = clamp_to(std::floor(x + reach_x - 0.5) + 1, -view.margin, view.width + view.margin);
-  s.y_begin = clamp_to(std::ceil(y - reach_y - 0.5), -view.margin, view.height + view.margin);
-  s.y_end = clamp_to(std::floor(y + reach_y - 0.5) + 1, -view.margin, view.height + view.margin);
+  s.precision_x = static_cast<float>(precision_x);
+  s.precision_y = static_cast<float>(precision_y);
+  s.shear = static_cast<float>(-out.xy * precision_x);
+  s.x_begin = ceil_within(x - reach_x - 0.5, -view.margin, view.width + view.margin);
+  s.x_end = floor_within(x + reach_x + 0.5, -view.margin, view.width + view.margin);
+  s.y_begin = ceil_within(y - reach_y - 0.5, -view.margin, view.height + view.margin);
+  s.y_end = floor_within(y + reach_y + 0.5, -view.margin, view.height + view.margin);
   // A run spans at most eight standard deviations along y at fixed x: see set_up in kernels.cpp.
-  const double deviation = 1.0 / std::sqrt(conic.yy);
-  s.row_factor = static_cast<float>(std::exp(-std::min(conic.yy, 80.0)));
-  s.run = static_cast<int>(std::min(static_cast<double>(kLongestRun), std::max(1.0, std::floor(8.0 * deviation))));
-  const double scaled = out.determinant() / (view.scale_x * view.scale_x * view.scale_y * view.scale_y);
-  const double amplitude = std::sqrt(axes.u2 * axes.v2 / scaled) * kWindowNorm;
+  const double deviation = std::sqrt(determinant * precision_x);
+  s.row_factor = static_cast<float>(std::exp(-std::min(precision_y, 80.0)));
+  s.run = static_cast<int>(std::min(static_cast<double>(kLongestRun), std::max(1.0, 8.0 * deviation)));
+  const double area = view.scale_x * view.scale_x * view.scale_y * view.scale_y;
+  const double amplitude = std::sqrt(axes.u2 * axes.v2 * area / determinant) * kWindowNorm;
   for (int c = 0; c < g.channels; ++c) s.color[c] = static_cast<float>(g.color[i * g.channels + c] * amplitude);
   return s;
 }
@@ -105,7 +114,9 @@ void Rasterizer::prepare(const GaussianArrays& g, const ViewArea& view, bool wit
   places_.resize(g.count);
   std::vector<double> covered(g.count / kPiece + 1, 0.0);  // output pixels, by each piece of Gaussians
   for_each_piece(kProject, g.count, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) covered[begin / kPiece] += project(g, i);
+    double sum = 0;  // its neighbours in `covered` are other threads'
+    for (int64_t i = begin; i < end; ++i) sum += project(g, i);
+    covered[begin / kPiece] = sum;
   });
   double work = 0;
   for (double part : covered) work += part;
@@ -122,7 +133,8 @@ double Rasterizer::project(const GaussianArrays& g, int64_t i) {
   for (int c = 0; c < g.channels; ++c) color = std::max<double>(color, std::abs(g.color[i * g.channels + c]));
   const int level = level_for(full_size, color, coarsest_);
   Splat& s = splats_[i];
-  s = splat_of(g, i, axes, level_views_[level]);
+  const LevelView& view = level_views_[level];
+  s = splat_of(g, i, axes, level == 0 ? full_size : on_level(axes, view), view);
   Place& place = places_[i];
   place = Place{};
   if (s.x_begin >= s.x_end || s.y_begin >= s.y_end || !drawable(s, g.channels)) return 0;

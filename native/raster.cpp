@@ -14,7 +14,10 @@ namespace smartsplat {
 namespace {
 
 void clear(Area area, int channels, float* floats) {
-  std::fill(floats, floats + static_cast<int64_t>(area.columns()) * area.rows * channels * kColumn, 0.0f);
+  for (int column = 0; column < area.columns(); ++column)
+    for (int y = 0; y < area.height; ++y)
+      for (int c = 0; c < channels; ++c)
+        std::fill_n(floats + area.offset(column * kColumn, y) + c * area.apart, kColumn, 0.0f);
 }
 
 // A tile's floats from and to the rows of an interleaved picture.
@@ -23,7 +26,7 @@ void for_each_sample(Area area, int channels, int64_t picture_width, const Each&
   for (int y = 0; y < area.height; ++y) {
     const int64_t row = (static_cast<int64_t>(area.y + y) * picture_width + area.x) * channels;
     for (int x = 0; x < area.width; ++x)
-      for (int c = 0; c < channels; ++c) each(row + x * channels + c, area.offset(x, y, channels) + c * kColumn);
+      for (int c = 0; c < channels; ++c) each(row + x * channels + c, area.offset(x, y) + c * area.apart);
   }
 }
 
@@ -63,7 +66,7 @@ void Rasterizer::for_each_panel(int first_row, int last_row, const Work& work) {
     int top = kLevels - 1;
     while (top > 0 && empty(first_area(top) + panel)) --top;
     const int width = std::min(kPanel, view_.width - x), height = std::min(kPanel, view_.height - y);
-    work(panel, Area{x, y, width, height, height}, top, thread);
+    work(panel, Area{x, y, width, height, 0, 0, 0}, top, thread);
   });
 }
 
@@ -74,16 +77,21 @@ void Rasterizer::for_each_tile(Area inside, const Work& work) const {
     for (int x = inside.x / kTile; x * kTile < right; ++x) {
       const int left = std::max(x * kTile, inside.x), top = std::max(y * kTile, inside.y);
       work(static_cast<int64_t>(y) * tiles_x_ + x,
-           Area{left, top, std::min((x + 1) * kTile, right) - left, std::min((y + 1) * kTile, bottom) - top, kTile});
+           Area{left, top, std::min((x + 1) * kTile, right) - left, std::min((y + 1) * kTile, bottom) - top,
+                kTile * channels_ * kColumn, kColumn, channels_ * kColumn});
     }
 }
 
 Area Rasterizer::level_area(Area panel, int level, int halo) const {
   const int side = 1 << level;
   const auto samples = [&](int size) { return (size + 2 * halo + side - 1) / side + 2 * kLevelBorder; };
-  const int rows = samples(panel.height);
-  return {(panel.x - halo) / side - kLevelBorder, (panel.y - halo) / side - kLevelBorder, samples(panel.width), rows,
-          rows};
+  return {(panel.x - halo) / side - kLevelBorder,
+          (panel.y - halo) / side - kLevelBorder,
+          samples(panel.width),
+          samples(panel.height),
+          kColumn,
+          level_stride(level),
+          channels_ * level_stride(level)};
 }
 
 void Rasterizer::forward(int64_t index, Area area, float* floats) const {
@@ -127,12 +135,12 @@ void Rasterizer::clear_gradient(Area panel, int top, int thread) {
     clear(level_area(panel, level, 0), channels_, workspaces_[thread].gradient + level_start(level));
 }
 
-void Rasterizer::return_tile(int64_t tile, Area area, Area panel, int top, int thread) {
+void Rasterizer::return_tile(int64_t tile, Area area, const float* d_floats, Area panel, int top, int thread) {
   timed(kBackward, thread, [&] {
-    Workspace& space = workspaces_[thread];
-    backward(tile, area, space.tile);
+    backward(tile, area, d_floats);
     if (top > 0)
-      kernels_->reduce(channels_, area, space.tile, level_area(panel, 1, 0), space.gradient + level_start(1));
+      kernels_->reduce(channels_, area, d_floats, level_area(panel, 1, 0),
+                       workspaces_[thread].gradient + level_start(1));
   });
 }
 
@@ -192,7 +200,7 @@ void Rasterizer::render_gradient(const GaussianArrays& g, const ViewArea& view, 
       float* floats = workspaces_[thread].tile;
       clear(a, channels_, floats);  // beyond the picture as well
       for_each_sample(a, channels_, view_.width, [&](int64_t sample, int at) { floats[at] = d_image[sample]; });
-      return_tile(tile, a, area, top, thread);
+      return_tile(tile, a, floats, area, top, thread);
     });
     return_levels(panel, area, top, thread);
   });
@@ -224,7 +232,7 @@ LossSums Rasterizer::pixelwise_pass(const uint8_t* target, LossWeights weights) 
         add(sum, kernels_->pixel_loss(workspaces_[thread].tile, channels_, a, target + a.y * stride + a.x * channels_,
                                       stride, weights));
       });
-      return_tile(tile, a, area, top, thread);
+      return_tile(tile, a, workspaces_[thread].tile, area, top, thread);
     });
     return_levels(panel, area, top, thread);
     sums[panel] = sum;
@@ -245,7 +253,7 @@ LossSums Rasterizer::ssim_pass(const uint8_t* target, LossWeights weights) {
     const int left = std::max(area.x - kPanelHaloX, 0), above = std::max(area.y - kPanelHaloY, 0);
     const int right = std::min(area.x + kPanel + kPanelHaloX, view_.width);
     const int below = std::min(area.y + kPanel + kPanelHaloY, view_.height);
-    const Area seen = {left, above, right - left, below - above, below - above};
+    const Area seen = {left, above, right - left, below - above, 0, 0, 0};
     if (seen.width < kPanel + 2 * kPanelHaloX || seen.height < kPanel + 2 * kPanelHaloY) {
       // Beyond the picture's edge the planes are 0; elsewhere everything is written.
       std::fill(std::begin(buffer.image), std::end(buffer.image), 0.0f);
@@ -260,8 +268,8 @@ LossSums Rasterizer::ssim_pass(const uint8_t* target, LossWeights weights) {
     timed(kLoss, thread, [&] { sums[index] = kernels_->panel_loss(panel, channels_, weights); });
     clear_gradient(area, top, thread);
     for_each_tile(area, [&](int64_t tile, Area a) {
-      timed(kLoss, thread, [&] { kernels_->panel_get(panel, channels_, a, floats); });
-      return_tile(tile, a, area, top, thread);
+      const Area inside = {a.x, a.y, a.width, a.height, kColumn, kPanelPlane, kPanelStride};
+      return_tile(tile, inside, buffer.image + panel_offset(a.x - area.x, a.y - area.y, 0), area, top, thread);
     });
     return_levels(index, area, top, thread);
   });

@@ -67,12 +67,12 @@ struct Place {
   uint16_t left, top, right, bottom, level;
 };
 
-// Samples a side of a panel's part of a level at most, and the floats before that of a level in a thread's buffer.
+// Samples a side of a panel's part of a level at most; the floats of a row of it, with a column that vectors may run
+// on into; and the floats before that of a level in a thread's buffer.
 constexpr int level_side(int level) { return ((kPanel + 2 * kPanelHaloX) >> level) + 2 * kLevelBorder; }
+constexpr int level_stride(int level) { return ((level_side(level) + kColumn - 1) / kColumn + 1) * kColumn; }
 constexpr int level_start(int level) {
-  return level <= 1 ? 0
-                    : level_start(level - 1) + level_side(level - 1) * kMaxChannels * kColumn *
-                                                   ((level_side(level - 1) + kColumn - 1) / kColumn);
+  return level <= 1 ? 0 : level_start(level - 1) + level_side(level - 1) * kMaxChannels * level_stride(level - 1);
 }
 
 // What a thread works in. Aligned to cache lines: no vector of theirs straddles two.
@@ -170,7 +170,7 @@ class Rasterizer {
   void draw_levels(int64_t panel, Area area, int top, int halo, int thread);
   void draw_tile(int64_t tile, Area area, Area panel, int top, int halo, int thread);
   // The way back: takes a tile's dL/dC(p) to its splats and to the levels; then, after all tiles, through the levels.
-  void return_tile(int64_t tile, Area area, Area panel, int top, int thread);
+  void return_tile(int64_t tile, Area area, const float* d_floats, Area panel, int top, int thread);
   void return_levels(int64_t panel, Area area, int top, int thread);
   void clear_gradient(Area panel, int top, int thread);
   LossSums pixelwise_pass(const uint8_t* target, LossWeights weights);

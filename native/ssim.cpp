@@ -8,6 +8,7 @@ namespace {
 constexpr int kTaps = 2 * kSsimRadius + 1;
 constexpr float kWindow[kTaps] = {0.00102838f, 0.00759876f, 0.03600077f, 0.10936069f, 0.21300553f, 0.26601172f,
                                   0.21300553f, 0.10936069f, 0.03600077f, 0.00759876f, 0.00102838f};
+constexpr int kRows = 4;  // that are blurred along y together
 constexpr float kC1 = 0.01f * 0.01f;
 constexpr float kC2 = 0.03f * 0.03f;
 
@@ -19,8 +20,28 @@ inline Floats blur(const At& at) {
   return total;
 }
 
+#if defined(__AVX512F__)
+// A vector that begins elsewhere than a cache line costs two loads, and a shuffle of aligned ones only half as much.
+inline Floats blur_row(const float* middle) {
+  const Floats before = load(middle - kLanes), here = load(middle), after = load(middle + kLanes);
+  const Floats taps[kTaps] = {lanes_from<11>(before, here), lanes_from<12>(before, here), lanes_from<13>(before, here),
+                              lanes_from<14>(before, here), lanes_from<15>(before, here), here,
+                              lanes_from<1>(here, after),   lanes_from<2>(here, after),   lanes_from<3>(here, after),
+                              lanes_from<4>(here, after),   lanes_from<5>(here, after)};
+  return blur([&](int tap) { return taps[tap]; });
+}
+#else
 inline Floats blur_row(const float* middle) {
   return blur([&](int tap) { return load(middle + tap - kSsimRadius); });
+}
+#endif
+
+// The window down kRows + 10 rows, of which row(i) is one, for each of kRows: calls out(row, value).
+template <class Row, class Out>
+inline void blur_down(const Row& row, const Out& out) {
+  Floats rows[kRows + kTaps - 1];
+  for (int i = 0; i < kRows + kTaps - 1; ++i) rows[i] = row(i);
+  for (int i = 0; i < kRows; ++i) out(i, blur([&](int tap) { return rows[i + tap]; }));
 }
 
 template <int C>
@@ -40,19 +61,9 @@ void panel_put(const float* planes, Area area, const uint8_t* target, int64_t st
   });
 }
 
-template <int C>
-void panel_get(const Panel& panel, Area area, float* planes) {
-  for_each_piece<C>(area, [&](int at, int x, int y, int width) {
-    for (int c = 0; c < C; ++c) {
-      const float* from = panel.image + panel_offset(area.x - panel.x + x, area.y - panel.y + y, c);
-      for (int i = 0; i < kColumn; ++i) planes[at + c * kColumn + i] = i < width ? from[i] : 0.0f;
-    }
-  });
-}
-
-// SSIM of one channel of a panel, streamed down its rows: as soon as the eleven rows around one are there, the
-// statistics of that row (blurred along y, then along x) and with them the map's derivatives; as soon as eleven rows
-// of derivatives are there, the gradient of the row in their middle, which replaces that row of the image.
+// SSIM of one channel of a panel, streamed down its rows, kRows at a time: as soon as the five rows below them are
+// there, their statistics (blurred along y, then along x) and with them the map's derivatives; as soon as five more
+// rows of derivatives are there, the gradient, which replaces a row of the image.
 class ChannelSsim {
  public:
   ChannelSsim(const Panel& panel, int channel, LossWeights weights)
@@ -61,29 +72,33 @@ class ChannelSsim {
         target_(panel.target + channel * kPanelPlane),
         weights_(weights),
         loss_{weights.l1, weights.l2},
-        statistics_(panel.scratch),
-        slopes_(statistics_ + 4 * kPanelStride),
+        statistics_(panel.scratch + 2 * kPanelHaloX),
+        means_(statistics_ + 4 * kRows * kPanelStride),
+        slopes_(means_ + 4 * kPanelStride),
         blurred_(slopes_ + 3 * kPanelStride) {
     for (int64_t i = 0; i < kPanelScratch; i += kLanes) store(panel.scratch + i, Floats{});
   }
 
   LossSums run() {
-    for (int row = -kSsimRadius; row < panel_.height + kSsimRadius; ++row) {
-      map(row);
-      if (row >= kSsimRadius) gradient(row - kSsimRadius);
+    // The gradient lags by the radius of its blur, and begins at row 0.
+    constexpr int kLag = (2 * kSsimRadius + kRows - 1) / kRows * kRows;
+    for (int row = -kLag; row < panel_.height; row += kRows) {
+      blur_statistics(row + kSsimRadius);
+      for (int i = 0; i < kRows; ++i) map(row + kSsimRadius + i, statistics_ + 4 * i * kPanelStride);
+      if (row >= 0) gradient(row);
     }
     return {sum(loss_.absolute), sum(loss_.square), ssim_};
   }
 
  private:
   static constexpr int kRing = kPanelRing;
+  static constexpr int kFirst = (kSsimRadius + kLanes - 1) / kLanes * kLanes;  // columns of the map before the core
 
   // Rows and columns are counted from the core's first.
-  float* blurred_row(int which, int row) {
-    return blurred_ + (which * kRing + (row & (kRing - 1))) * kPanelStride + kPanelHaloX;
-  }
+  float* blurred_row(int which, int row) { return blurred_ + (which * kRing + (row & (kRing - 1))) * kPanelStride; }
 
-  void map(int row) {
+  // `statistics` of the row.
+  void map(int row, const float* statistics) {
     if (row + panel_.y < 0 || row + panel_.y >= panel_.picture_height) {
       for (int i = 0; i < 3; ++i) {
         float* out = blurred_row(i, row);
@@ -91,15 +106,29 @@ class ChannelSsim {
       }
       return;
     }
-    blur_statistics(row);
+    // Apart from what follows: a vector of both waits for itself longer than the processor looks ahead.
+    for (int i = 0; i < 4; ++i)
+      blur_along(statistics + i * kPanelStride, -kFirst, kSsimRadius, means_ + i * kPanelStride);
+    set_slopes(row);
+    // The adjoint of a blur with zero padding is the same blur.
+    for (int i = 0; i < 3; ++i) blur_along(slopes_ + i * kPanelStride, 0, 0, blurred_row(i, row));
+  }
+
+  // A row blurred along x from column `first` to `more` beyond the core.
+  void blur_along(const float* row, int first, int more, float* out) {
+    for (int x = first; x < panel_.width + more; x += kLanes) store(out + x, blur_row(row + x));
+  }
+
+  // The derivatives of a row of the map by its four means.
+  void set_slopes(int row) {
     const Floats lanes = lane_index();
     const bool counted_row = row >= 0 && row < panel_.height;
     const Floats first = all(static_cast<float>(-panel_.x));
     const Floats last = all(static_cast<float>(panel_.picture_width - panel_.x));
     Floats row_sum{};
-    for (int x = -kSsimRadius; x < panel_.width + kSsimRadius; x += kLanes) {
+    for (int x = -kFirst; x < panel_.width + kSsimRadius; x += kLanes) {
       Floats m[4];
-      for (int i = 0; i < 4; ++i) m[i] = blur_row(statistics_ + i * kPanelStride + kPanelHaloX + x);
+      for (int i = 0; i < 4; ++i) m[i] = load(means_ + i * kPanelStride + x);
       const Floats product = m[0] * m[1], square = m[0] * m[0] + m[1] * m[1];
       const Floats luminance_top = 2.0f * product + kC1, contrast_top = 2.0f * (m[3] - product) + kC2;
       const Floats luminance_bottom = square + kC1, contrast_bottom = m[2] - square + kC2;
@@ -110,7 +139,7 @@ class ChannelSsim {
       // The map exists only inside the picture; outside it has neither value nor gradient.
       const Floats column = lanes + all(static_cast<float>(x));
       const Ints inside = (column >= first) & (column < last);
-      float* slope = slopes_ + kPanelHaloX + x;
+      float* slope = slopes_ + x;
       store(slope, select(inside, d_mean, Floats{}));
       store(slope + kPanelStride, select(inside, -s * luminance_bottom * inverse, Floats{}));
       store(slope + 2 * kPanelStride, select(inside, 2.0f * luminance_top * inverse, Floats{}));
@@ -118,56 +147,51 @@ class ChannelSsim {
       row_sum += select(counted, s, Floats{});
     }
     if (counted_row) ssim_ += sum(row_sum);
-    // The adjoint of a blur with zero padding is the same blur.
-    for (int i = 0; i < 3; ++i) {
-      const float* in = slopes_ + i * kPanelStride + kPanelHaloX;
-      float* out = blurred_row(i, row);
-      for (int x = 0; x < panel_.width; x += kLanes) store(out + x, blur_row(in + x));
+  }
+
+  // x, y, x^2 + y^2 and x y of kRows rows blurred along y: SSIM needs the two variances only as their sum.
+  void blur_statistics(int row) {
+    const float *x_rows[kRows + kTaps - 1], *y_rows[kRows + kTaps - 1];
+    for (int i = 0; i < kRows + kTaps - 1; ++i) {
+      // Rows that a panel does not have are only for rows that map() leaves out.
+      const int64_t at = panel_offset(0, within(row + i - kSsimRadius), 0);
+      x_rows[i] = image_ + at;
+      y_rows[i] = target_ + at;
+    }
+    for (int at = -kPanelHaloX; at < panel_.width + kPanelHaloX; at += kLanes) {
+      const auto put = [&](int which) {
+        return [=](int i, Floats value) { store(statistics_ + (4 * i + which) * kPanelStride + at, value); };
+      };
+      blur_down([&](int i) { return load(x_rows[i] + at); }, put(0));
+      blur_down([&](int i) { return load(y_rows[i] + at); }, put(1));
+      const auto product = [&](const float* a, const float* b) { return load(a + at) * load(b + at); };
+      blur_down([&](int i) { return product(x_rows[i], x_rows[i]) + product(y_rows[i], y_rows[i]); }, put(2));
+      blur_down([&](int i) { return product(x_rows[i], y_rows[i]); }, put(3));
     }
   }
 
-  // x, y, x^2 + y^2 and x y blurred along y: SSIM needs the two variances only as their sum.
-  void blur_statistics(int row) {
-    const float *x_rows[kTaps], *y_rows[kTaps];
-    for (int t = 0; t < kTaps; ++t) {
-      x_rows[t] = image_ + panel_offset(0, row + t - kSsimRadius, 0);
-      y_rows[t] = target_ + panel_offset(0, row + t - kSsimRadius, 0);
-    }
-    float* out = statistics_ + kPanelHaloX;
-    for (int at = -kPanelHaloX; at < panel_.width + kPanelHaloX; at += kLanes) {
-      Floats x = load(x_rows[kSsimRadius] + at), y = load(y_rows[kSsimRadius] + at);
-      const float middle = kWindow[kSsimRadius];
-      Floats mean_x = middle * x, mean_y = middle * y, squares = middle * (x * x + y * y), product = middle * (x * y);
-      for (int t = 0; t < kSsimRadius; ++t) {
-        const Floats x0 = load(x_rows[t] + at), x1 = load(x_rows[kTaps - 1 - t] + at);
-        const Floats y0 = load(y_rows[t] + at), y1 = load(y_rows[kTaps - 1 - t] + at);
-        mean_x += kWindow[t] * (x0 + x1);
-        mean_y += kWindow[t] * (y0 + y1);
-        squares += kWindow[t] * ((x0 * x0 + y0 * y0) + (x1 * x1 + y1 * y1));
-        product += kWindow[t] * (x0 * y0 + x1 * y1);
-      }
-      store(out + at, mean_x);
-      store(out + kPanelStride + at, mean_y);
-      store(out + 2 * kPanelStride + at, squares);
-      store(out + 3 * kPanelStride + at, product);
-    }
+  int within(int row) const {
+    const int first = -kPanelHaloY, last = panel_.height + kPanelHaloY - 1;
+    return row < first ? first : (row > last ? last : row);
   }
 
   void gradient(int row) {
-    const float* rows[3][kTaps];
-    for (int i = 0; i < 3; ++i)
-      for (int t = 0; t < kTaps; ++t) rows[i][t] = blurred_row(i, row + t - kSsimRadius);
-    float* image = image_ + panel_offset(0, row, 0);
-    const float* target = target_ + panel_offset(0, row, 0);
+    const int64_t at = panel_offset(0, row, 0);
+    const int rows = panel_.height - row < kRows ? panel_.height - row : kRows;
     const Floats lanes = lane_index();
     for (int x = 0; x < panel_.width; x += kLanes) {
-      Floats slope[3];
-      for (int i = 0; i < 3; ++i) slope[i] = blur([&](int tap) { return load(rows[i][tap] + x); });
-      const Floats value = load(image + x), wanted = load(target + x);
+      Floats slope[3][kRows];
+      for (int i = 0; i < 3; ++i)
+        blur_down([&](int t) { return load(blurred_row(i, row + t - kSsimRadius) + x); },
+                  [&](int r, Floats value) { slope[i][r] = value; });
       const Ints counted = lanes + all(static_cast<float>(x)) < all(static_cast<float>(panel_.width));
-      const Floats pixelwise = loss_(value - wanted, counted);
-      const Floats ssim = slope[0] + 2.0f * value * slope[1] + wanted * slope[2];
-      store(image + x, weights_.norm * (pixelwise - weights_.ssim * ssim));
+      for (int r = 0; r < rows; ++r) {
+        float* image = image_ + at + r * kPanelStride + x;
+        const Floats value = load(image), wanted = load(target_ + at + r * kPanelStride + x);
+        const Floats pixelwise = loss_(value - wanted, counted);
+        const Floats ssim = slope[0][r] + 2.0f * value * slope[1][r] + wanted * slope[2][r];
+        store(image, select(counted, weights_.norm * (pixelwise - weights_.ssim * ssim), Floats{}));
+      }
     }
   }
 
@@ -175,9 +199,10 @@ class ChannelSsim {
   float* image_;  // the channel's planes
   const float* target_;
   LossWeights weights_;
-  PixelLoss loss_;
+  PixelLoss<true> loss_;
   double ssim_ = 0;
-  float* statistics_;  // [4, kPanelStride]: of one row, blurred along y
+  float* statistics_;  // [kRows, 4, kPanelStride]: blurred along y
+  float* means_;       // [4, kPanelStride]: the same of one row, blurred along x too
   float* slopes_;      // [3, kPanelStride]: dS/dmean_x, dS/dE[x^2], dS/dE[x y] of one row
   float* blurred_;     // [3, kRing, kPanelStride]: the same, blurred along x
 };
@@ -190,13 +215,6 @@ void panel_put(const float* planes, int channels, Area area, const uint8_t* targ
     panel_put<1>(planes, area, target, stride, panel);
   else
     panel_put<3>(planes, area, target, stride, panel);
-}
-
-void panel_get(const Panel& panel, int channels, Area area, float* planes) {
-  if (channels == 1)
-    panel_get<1>(panel, area, planes);
-  else
-    panel_get<3>(panel, area, planes);
 }
 
 LossSums panel_loss(const Panel& panel, int channels, LossWeights weights) {

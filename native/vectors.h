@@ -2,6 +2,10 @@
 // instruction set: everything lies in the namespace that SMARTSPLAT_VARIANT names.
 #pragma once
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "kernels.h"
 
 namespace smartsplat {
@@ -19,16 +23,24 @@ constexpr int kLanes = 4;
 typedef float Floats __attribute__((vector_size(kLanes * 4)));
 typedef float UnalignedFloats __attribute__((vector_size(kLanes * 4), aligned(4)));
 typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
+typedef int32_t UnalignedInts __attribute__((vector_size(kLanes * 4), aligned(4)));
 
 inline Floats all(float value) { return value - Floats{}; }
 inline Floats load(const float* from) { return *reinterpret_cast<const UnalignedFloats*>(from); }
 inline void store(float* to, Floats value) { *reinterpret_cast<UnalignedFloats*>(to) = value; }
+inline void store(int32_t* to, Ints value) { *reinterpret_cast<UnalignedInts*>(to) = value; }
 inline Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+// b where either is NaN.
+#if defined(__AVX512F__)  // GCC would compare and blend
+inline Floats minimum(Floats a, Floats b) { return _mm512_maskz_min_ps(0xffff, a, b); }
+inline Floats maximum(Floats a, Floats b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+#else
 inline Floats minimum(Floats a, Floats b) { return select(a < b, a, b); }
 inline Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }
+#endif
 
-// The lower and the upper half of a0 b0 a1 b1 ..., the lanes of two vectors taken in turn; and the way back: every
-// other lane of a followed by b.
+// The lower and the upper half of a0 b0 a1 b1 ..., the lanes of two vectors taken in turn; the way back: every other
+// lane of a followed by b; and kLanes lanes of a followed by b, from number kFirst on.
 #if defined(__AVX512F__)
 inline Floats zip_low(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -42,16 +54,30 @@ inline Floats unzip_even(Floats a, Floats b) {
 inline Floats unzip_odd(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
+template <int kFirst>
+inline Floats lanes_from(Floats a, Floats b) {  // GCC would look up a table of lanes for the shuffle
+  return reinterpret_cast<Floats>(
+      _mm512_maskz_alignr_epi32(0xffff, reinterpret_cast<__m512i>(b), reinterpret_cast<__m512i>(a), kFirst));
+}
 #elif defined(__AVX2__)
 inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
 inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
 inline Floats unzip_even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
 inline Floats unzip_odd(Floats a, Floats b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+template <int kFirst>
+inline Floats lanes_from(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, kFirst, kFirst + 1, kFirst + 2, kFirst + 3, kFirst + 4, kFirst + 5, kFirst + 6,
+                                 kFirst + 7);
+}
 #else
 inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
 inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
 inline Floats unzip_even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
 inline Floats unzip_odd(Floats a, Floats b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
+template <int kFirst>
+inline Floats lanes_from(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
+}
 #endif
 
 inline float sum(Floats value) {
@@ -79,21 +105,28 @@ inline void sum_each(const Floats (&values)[8], float* out) {
   }
 }
 
-// exp(x) for -80 <= x <= 80: 2^n times a polynomial on [-ln2/2, ln2/2]; relative error 1e-7.
-inline Floats exponential(Floats x) {
+inline Floats square_root(Floats value) {
+  float lane[kLanes];
+  store(lane, value);
+  for (int i = 0; i < kLanes; ++i) lane[i] = __builtin_sqrtf(lane[i]);
+  return load(lane);
+}
+
+constexpr float kLog2E = 1.44269504f;
+constexpr float kMostPower = 80.0f * kLog2E;
+
+// 2^x for -kMostPower <= x <= kMostPower: 2^n times a polynomial on [-1/2, 1/2], fitted; relative error 2e-7.
+inline Floats power_of_two(Floats x) {
   const Floats shifter = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  Floats n = x * all(1.44269504f) + shifter;
-  const Ints bits = reinterpret_cast<Ints>(n) << 23;
-  n = n - shifter;
-  const Floats r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
-  Floats p = all(1.0f / 720);
-  p = p * r + all(1.0f / 120);
-  p = p * r + all(1.0f / 24);
-  p = p * r + all(1.0f / 6);
-  p = p * r + all(0.5f);
-  p = p * r + all(1.0f);
-  p = p * r + all(1.0f);
-  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + bits);
+  const Floats shifted = x + shifter;
+  const Floats f = x - (shifted - shifter);
+  Floats p = all(0.00132647273f);
+  p = p * f + all(0.00967151299f);
+  p = p * f + all(0.0555073358f);
+  p = p * f + all(0.240222424f);
+  p = p * f + all(0.693147004f);
+  p = p * f + all(1.0f);
+  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
 }
 
 inline Floats lane_index() {
