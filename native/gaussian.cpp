@@ -58,6 +58,19 @@ void gaussian_gradient(const GaussianArrays& g, int64_t i, const Moments* begin,
   for (int ch = 0; ch < channels; ++ch) gradient[5 + ch] = color[ch];
 }
 
+double add_size_term(const GaussianArrays& g, int64_t i, const StepSettings& s, double* gradient) {
+  const float* color = g.color + i * g.channels;
+  const double u = g.scale[2 * i], v = g.scale[2 * i + 1];
+  double square = 0;
+  for (int c = 0; c < g.channels; ++c) square += static_cast<double>(color[c]) * color[c];
+  const double energy = square * u * v;
+  const double slope = s.size / (s.size_floor + energy);
+  gradient[2] += slope * square * v;
+  gradient[3] += slope * square * u;
+  for (int c = 0; c < g.channels; ++c) gradient[5 + c] += slope * 2 * u * v * color[c];
+  return s.size * std::log1p(energy / s.size_floor);
+}
+
 namespace {
 
 float clamp_between(double value, float low, float high) {

@@ -36,6 +36,9 @@ inline Symmetric filtered_covariance(const Axes& a, double filter_x, double filt
 void gaussian_gradient(const GaussianArrays& g, int64_t i, const Moments* begin, const Moments* end,
                        const LevelView& view, double* gradient);
 
+// Adds the gradient of the size term of Gaussian i (raster/reference.py, size_term) and returns its value.
+double add_size_term(const GaussianArrays& g, int64_t i, const StepSettings& s, double* gradient);
+
 // Adam for Gaussian i; `gradient` is as above, and is changed.
 void update(const GaussianArrays& g, const AdamArrays& adam, int64_t i, double* gradient, const StepSettings& s);
 

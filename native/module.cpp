@@ -117,7 +117,7 @@ void render_gradient(Rasterizer& self, const Parameters& p, const ViewTuple& v,
 
 std::tuple<double, double> step(Rasterizer& self, const Parameters& p, const Parameters& drawn, const FloatTable& first,
                                 const FloatTable& second, const IntColumn& age, const BytePicture& target,
-                                const ViewTuple& v, const std::tuple<double, double, double>& loss,
+                                const ViewTuple& v, const std::tuple<double, double, double, double, double>& loss,
                                 const std::tuple<double, double, double, double, double>& rates,
                                 const std::tuple<double, double, double>& adam, bool relative,
                                 const std::tuple<double, double, double>& bounds,
@@ -134,6 +134,7 @@ std::tuple<double, double> step(Rasterizer& self, const Parameters& p, const Par
   StepSettings s{};
   const auto f = [](double value) { return static_cast<float>(value); };
   s.l1 = f(std::get<0>(loss)), s.l2 = f(std::get<1>(loss)), s.ssim = f(std::get<2>(loss));
+  s.size = f(std::get<3>(loss)), s.size_floor = f(std::get<4>(loss));
   s.rate_mean_x = f(std::get<0>(rates)), s.rate_mean_y = f(std::get<1>(rates)), s.rate_scale = f(std::get<2>(rates));
   s.rate_rotation = f(std::get<3>(rates)), s.rate_color = f(std::get<4>(rates));
   s.beta1 = f(std::get<0>(adam)), s.beta2 = f(std::get<1>(adam)), s.epsilon = f(std::get<2>(adam));

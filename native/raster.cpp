@@ -283,15 +283,21 @@ StepResult Rasterizer::step(const GaussianArrays& g, const GaussianArrays& drawn
   const double samples = static_cast<double>(view.width) * view.height * channels_;
   const LossWeights weights = {settings.l1, settings.l2, settings.ssim, static_cast<float>(1.0 / samples)};
   const LossSums sums = settings.ssim > 0 ? ssim_pass(target, weights) : pixelwise_pass(target, weights);
+  std::vector<double> sizes((g.count + kPiece - 1) / kPiece);
   for_each_piece(kUpdate, g.count, [&](int64_t begin, int64_t end) {
+    double size = 0;
     for (int64_t i = begin; i < end; ++i) {
       double gradient[5 + kMaxChannels];
       gradient_of(drawn, i, gradient);
+      if (settings.size > 0) size += add_size_term(g, i, settings, gradient);
       update(g, adam, i, gradient, settings);
     }
+    sizes[begin / kPiece] = size;
   });
+  const double size = std::accumulate(sizes.begin(), sizes.end(), 0.0);
   const double similarity = settings.ssim > 0 ? settings.ssim * (1.0 - sums.ssim / samples) : 0.0;
-  return {(settings.l1 * sums.absolute + settings.l2 * sums.square) / samples + similarity, sums.square / samples};
+  const double pixelwise = (settings.l1 * sums.absolute + settings.l2 * sums.square) / samples;
+  return {pixelwise + similarity + size, sums.square / samples};
 }
 
 void Rasterizer::residual(const GaussianArrays& g, const uint8_t* target, const ViewArea& view, int cell, float* out) {

@@ -29,7 +29,8 @@ struct ViewArea {
 };
 
 struct StepSettings {
-  float l1, l2, ssim;  // weights of the loss terms
+  float l1, l2, ssim, size;  // weights of the loss terms
+  float size_floor;          // energy at which the size term sets in
   float rate_mean_x, rate_mean_y, rate_scale, rate_rotation, rate_color;
   float beta1, beta2, epsilon;
   bool relative;  // rates of mean and scale in units of the Gaussian's own scales

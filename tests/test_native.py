@@ -140,7 +140,8 @@ STEPS = {
     "l2": StepSettings(l2=1),
     "ssim": StepSettings(l2=0, ssim=1),
     "paper": StepSettings(l1=0.9, l2=0, ssim=0.1, beta2=0.999),
-    "all": StepSettings(l1=0.3, l2=0.5, ssim=0.2, beta1=0.8),
+    "size": StepSettings(size=0.01, size_floor=0.3),
+    "all": StepSettings(l1=0.3, l2=0.5, ssim=0.2, size=0.01, size_floor=2, beta1=0.8),
 }
 IN_PIXELS = {"relative": False, "rate_mean_x": 0.3, "rate_mean_y": 0.2, "rate_scale": 0.05}
 STEP_SCENES = {

@@ -60,6 +60,10 @@ def square_error(first: Gaussians, second: Gaussians) -> float:
     return float((difference**2).sum())
 
 
+def test_the_budget_is_the_formats() -> None:
+    assert [quantizer(quality).budget for quality in (64, 72, 0)] == [1, 0.5, 256]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("quality", [64, 80, 96])
 def test_each_attribute_adds_the_error_that_the_quality_stands_for(quality: int, channels: int) -> None:

@@ -256,6 +256,24 @@ def test_the_clamp_stops_the_loss_and_not_the_gradient() -> None:
     assert above[2] == pytest.approx(0.4)
 
 
+def test_size_term_gradient_against_finite_differences() -> None:
+    params = reference.upload(scene(9, 17, 15))
+    settings = StepSettings(size=0.3, size_floor=0.5)
+    _, gradient = reference.size_term(params, settings)
+    for name in FIELDS:
+        numeric = slopes(lambda: reference.size_term(params, settings)[0], getattr(params, name))
+        np.testing.assert_allclose(getattr(gradient, name), numeric, rtol=1e-6, atol=1e-9)
+
+
+def test_size_term_by_hand() -> None:
+    """An energy of (0.09 + 0.16) 3 x 2 = 1.5 above a floor of 0.5: log 4, and by the energy 0.2 / 2."""
+    params = single((5, 5), (3, 2), 0.4, 0.3, -0.4, 0)
+    value, gradient = reference.size_term(params, StepSettings(size=0.2, size_floor=0.5))
+    assert value == pytest.approx(0.2 * math.log(4))
+    np.testing.assert_allclose(gradient.scale, [[0.1 * 0.25 * 2, 0.1 * 0.25 * 3]])
+    np.testing.assert_allclose(gradient.color, [[0.1 * 2 * 6 * 0.3, -0.1 * 2 * 6 * 0.4, 0]])
+
+
 # ---- steps ----------------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +355,17 @@ def test_the_gradient_is_taken_at_what_is_drawn() -> None:
     reference.step(kept, drawn, reference.start(kept), target, View.whole(1, 1), settings)
     assert kept.color[0, 0] == pytest.approx(0.19)
     assert drawn.color[0, 0] == 0.9
+
+
+def test_the_size_term_is_of_what_is_kept() -> None:
+    """Where the drawn colour is the target's, only the size term moves the kept one: towards none."""
+    kept, drawn = single((0.5, 0.5), (1, 1), 0, 0.2), single((0.5, 0.5), (1, 1), 0, 1)
+    target = np.full((1, 1, 1), 255, np.uint8)
+    settings = StepSettings(rate_color=0.01, size=0.5, size_floor=0.04)
+    result = reference.step(kept, drawn, reference.start(kept), target, View.whole(1, 1), settings)
+    assert kept.color[0, 0] == pytest.approx(0.19)
+    assert result.loss == pytest.approx(0.5 * math.log(2))
+    assert result.mean_square == 0
 
 
 def test_steps_keep_to_their_bounds() -> None:

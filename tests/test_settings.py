@@ -31,6 +31,7 @@ def test_the_paper_has_no_part_of_what_goes_beyond_it() -> None:
     assert (PAPER.hold, PAPER.decay) == (0, 1)
     assert PAPER.round_from == 1
     assert not PAPER.relative
+    assert PAPER.size == 0
     assert (PAPER.l1, PAPER.l2, PAPER.ssim) == (0.9, 0.0, 0.1)
 
 

@@ -94,7 +94,7 @@ class Fit:
         self.params = backend.upload(seed(pixels, self.seeded, rng=rng, threads=threads))
         self.state = backend.start(self.params)
         self.quantizer: Quantizer | None = None
-        self.mean_square = math.inf
+        self.mean_square = 0.0  # of the last step
 
     def run(self, listener: Listener | None = None) -> tuple[Gaussians, Quantizer]:
         """All steps, or as many as ``listener`` allows."""
@@ -135,6 +135,8 @@ class Fit:
             l1=s.l1,
             l2=s.l2,
             ssim=s.ssim,
+            size=s.size * self.mean_square / len(self.params),
+            size_floor=(self.quantizer or self._quantizer()).budget ** 2,
             rate_mean_x=rate * s.rate_mean * unit_x,
             rate_mean_y=rate * s.rate_mean * unit_y,
             rate_scale=rate * s.rate_scale,

@@ -37,6 +37,11 @@ class Quantizer:
     channels: int
 
     @property
+    def budget(self) -> float:
+        """K."""
+        return float(2 ** ((_native.QUALITY_ZERO - self.quality) / 8))
+
+    @property
     def key(self) -> tuple[int, int, int, int, int]:
         """The settings in the order in which the compiled functions take them."""
         return self.quality, self.cell_log2, self.width, self.height, self.channels

@@ -49,6 +49,7 @@ class FitSettings:
     l1: float = 0.0
     l2: float = 1.0
     ssim: float = 0.0
+    size: float = 0.04  # of the size term, in units of the mean square error
     rate_mean: float = 0.1  # of the Gaussian's own scale, a step; [-1, 1] units if not relative
     rate_scale: float = 0.1  # of the log scale; pixels if not relative
     rate_rotation: float = 0.1  # radians
@@ -69,6 +70,7 @@ PAPER = FitSettings(
     l1=0.9,
     l2=0.0,
     ssim=0.1,
+    size=0.0,
     rate_mean=1e-4,
     rate_scale=5e-2,
     rate_rotation=2 * 3.141592653589793 * 1e-3,  # the paper's parameter is in turns

@@ -84,6 +84,8 @@ class StepSettings:
     l1: float = 0.0
     l2: float = 1.0
     ssim: float = 0.0  # weight of 1 - SSIM
+    size: float = 0.0  # weight of the size term: sum of log(1 + energy / size_floor)
+    size_floor: float = 1.0  # energy |c|^2 u v at which it sets in, squared pixels
     rate_mean_x: float = 0.02
     rate_mean_y: float = 0.02
     rate_scale: float = 0.02

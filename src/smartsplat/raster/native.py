@@ -128,7 +128,7 @@ class Backend:
             state.age,
             target,
             _area(view),
-            (s.l1, s.l2, s.ssim),
+            (s.l1, s.l2, s.ssim, s.size, s.size_floor),
             (s.rate_mean_x, s.rate_mean_y, s.rate_scale, s.rate_rotation, s.rate_color),
             (s.beta1, s.beta2, s.epsilon),
             s.relative,

@@ -170,22 +170,36 @@ def loss(image: Array, target: Bytes, settings: StepSettings) -> tuple[float, fl
     return float(value), float((error**2).mean()), gradient
 
 
+def size_term(params: Params, settings: StepSettings) -> tuple[float, Params]:
+    """size * sum_i log(1 + e_i / size_floor) with the energy e_i = |c_i|^2 u_i v_i, and its gradient."""
+    square = (params.color**2).sum(axis=1, keepdims=True)
+    area = params.scale.prod(axis=1, keepdims=True)
+    energy = square * area
+    value = settings.size * np.log1p(energy / settings.size_floor).sum()
+    slope = settings.size / (settings.size_floor + energy)
+    gradient = Params(*(np.zeros_like(field) for field in vars(params).values()))
+    gradient.scale[:] = slope * square * params.scale[:, ::-1]
+    gradient.color[:] = slope * area * 2 * params.color
+    return float(value), gradient
+
+
 def start(params: Params) -> State:
     count, channels = params.color.shape
     return State(np.zeros((count, 5 + channels)), np.zeros((count, 5 + channels)), np.zeros(count, np.int64))
 
 
 def step(params: Params, drawn: Params, state: State, target: Bytes, view: View, settings: StepSettings) -> StepResult:
-    """One step of Adam on ``params``, in place, with the gradient taken at ``drawn``."""
+    """One step of Adam on ``params``, in place, with the gradient of E22 at ``drawn`` and of the size at ``params``."""
     value, mean_square, d_image = loss(render(drawn, view), target, settings)
     d = render_gradient(drawn, view, d_image)
+    size, d_size = size_term(params, settings)
     cosine, sine = np.cos(params.rotation), np.sin(params.rotation)
     own_axes = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], 1)  # [N, axis, xy]
-    d_mean, d_scale = d.mean, d.scale
+    d_mean, d_scale = d.mean, d.scale + d_size.scale
     if settings.relative:
         d_mean = np.einsum("nax,nx->na", own_axes, d_mean) * params.scale
         d_scale = d_scale * params.scale
-    gradient = np.concatenate([d_mean, d_scale, d.rotation[:, None], d.color], axis=1)
+    gradient = np.concatenate([d_mean, d_scale, d.rotation[:, None], d.color + d_size.color], axis=1)
     state.age += 1
     state.first += (1 - settings.beta1) * (gradient - state.first)
     state.second += (1 - settings.beta2) * (gradient**2 - state.second)
@@ -205,7 +219,7 @@ def step(params: Params, drawn: Params, state: State, target: Bytes, view: View,
     params.scale[:] = np.clip(scale, shortest, longest)
     params.rotation += move[:, 4] * settings.rate_rotation
     params.color += move[:, 5:] * settings.rate_color
-    return StepResult(value, mean_square)
+    return StepResult(value + size, mean_square)
 
 
 def residual(params: Params, target: Bytes, view: View, cell: int) -> Array:
