@@ -12,7 +12,7 @@ from smartsplat import container
 from smartsplat.errors import SettingsError
 from smartsplat.fit import Fit, Plan, Progress, psnr_of
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians
-from smartsplat.quantize import Quantizer
+from smartsplat.quantize import Quantizer, snap
 from smartsplat.raster import View
 from smartsplat.raster.native import Backend
 from smartsplat.rate import ByteBudget, ExactCount, to_file
@@ -193,8 +193,8 @@ def test_a_better_fit_is_rounded_more_finely() -> None:
     assert Result(PICTURE).quantizer.quality > Result(noise).quantizer.quality
 
 
-def test_rounding_while_fitting_helps() -> None:
-    """The same fits without it, rounded in the end, are worse: by 0.7 dB in the mean at a coarse quality."""
+def test_colors_that_make_up_for_rounded_shapes_help() -> None:
+    """The same fits without that phase are worse at a coarse quality."""
 
     def error(round_from: float, rng: int) -> float:
         settings = FitSettings(steps=80, round_from=round_from)
@@ -202,7 +202,17 @@ def test_rounding_while_fitting_helps() -> None:
         data = container.pack(to_file(*fit.run(), None))
         return float(((smartsplat.decode(data) - PICTURE.astype(float)) ** 2).mean())
 
-    assert sum(error(0.5, rng) for rng in range(5)) < 0.95 * sum(error(1.0, rng) for rng in range(5))
+    assert sum(error(0.8, rng) for rng in range(5)) < 0.95 * sum(error(1.0, rng) for rng in range(5))
+
+
+def test_shapes_end_as_the_file_has_them() -> None:
+    result = Result(PICTURE, settings=FitSettings(steps=100))
+    rounded = result.backend.upload(result.gaussians)
+    snap(result.gaussians, result.quantizer, rounded)
+    # Colours that have moved since may have changed an energy class, and with it the steps of that Gaussian's shape.
+    same = np.isclose(rounded.mean, result.gaussians.mean, atol=1e-3).all(axis=1)
+    assert same.mean() > 0.8
+    assert not np.allclose(rounded.color, result.gaussians.color, atol=1e-3)
 
 
 def test_the_size_term_makes_smaller_files() -> None:
@@ -211,7 +221,7 @@ def test_the_size_term_makes_smaller_files() -> None:
     def result(size: float) -> Result:
         return Result(PICTURE, settings=FitSettings(steps=100, size=size))
 
-    with_term, without = result(FitSettings().size), result(0.0)
+    with_term, without = result(0.2), result(0.0)
     sizes = [len(container.pack(to_file(each.gaussians, with_term.quantizer, None))) for each in (with_term, without)]
     assert sizes[0] < 0.98 * sizes[1]
     assert with_term.psnr > without.psnr - 0.2

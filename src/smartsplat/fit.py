@@ -1,15 +1,15 @@
 """The fit: seeded Gaussians are moved, grown and rounded until they render the picture (E21, E22).
 
 The count starts at a share of its final value and rises in events; most steps work on small versions of the
-picture, where they cost little; from ``round_from`` on the values that are drawn are those that the file will hold,
-while the gradient moves the unrounded ones (straight-through).
+picture, where they cost little; from ``round_from`` on means, scales and rotations are those that the file will hold,
+and the colours make up for what that costs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,14 +19,14 @@ from PIL import Image
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians, base_scale
 from smartsplat.grow import newcomers, strongest
 from smartsplat.quantize import Quantizer, cell_for, quality_for_noise, snap
-from smartsplat.raster import StepResult, StepSettings, View
+from smartsplat.raster import StepSettings, View
 from smartsplat.raster.native import Backend
 from smartsplat.seed import seed
 from smartsplat.settings import FitSettings
 
 Pixels = npt.NDArray[np.uint8]
 
-SETTLING = (0.8, 0.85, 0.9, 0.94, 0.97)
+SETTLING = (0.8, 0.85, 0.9, 0.94, 0.96)
 """Shares of the steps at which the count is brought in line with the target after growth has ended."""
 
 PIXEL_NOISE = 1 / (12 * 255**2)
@@ -107,8 +107,8 @@ class Fit:
             if step in levels:
                 target, view = self._shrunk(levels[step])
             if step == round_from:
-                self.quantizer = self._quantizer()
-            result = self._step(step, target, view)
+                self._round_shapes()
+            result = self.backend.step(self.params, self.params, self.state, target, view, self._step_settings(step))
             self.mean_square = result.mean_square
             if step in growing:
                 self._grow(growing[step], target, view)
@@ -119,17 +119,22 @@ class Fit:
                 break
         return self.backend.download(self.params), self.quantizer or self._quantizer()
 
-    def _step(self, step: int, target: Pixels, view: View) -> StepResult:
-        drawn = self.params
-        if self.quantizer is not None:
-            drawn = self.backend.upload(self.params)
-            snap(self.params, self.quantizer, drawn, self.threads)
-        return self.backend.step(self.params, drawn, self.state, target, view, self._step_settings(step))
+    def _round_shapes(self) -> None:
+        """Give the Gaussians the means, scales and rotations that a decoder will see; their colours stay."""
+        self.quantizer = self._quantizer()
+        rounded = self.backend.upload(self.params)
+        snap(self.params, self.quantizer, rounded, self.threads)
+        self.params = replace(rounded, color=self.params.color)
 
     def _step_settings(self, step: int) -> StepSettings:
         s = self.settings
         falling = max(0.0, step / s.steps - s.hold) / (1 - s.hold)
         rate = s.decay + (1 - s.decay) * 0.5 * (1 + math.cos(math.pi * falling))
+        rate_color = rate * s.rate_color
+        if self.quantizer is not None:
+            rate = 0.0
+            left = (1 - step / s.steps) / (1 - s.round_from)
+            rate_color = left * s.rate_closing * math.sqrt(self.mean_square)
         unit_x, unit_y = (1.0, 1.0) if s.relative else (self.width / 2, self.height / 2)
         return StepSettings(
             l1=s.l1,
@@ -141,7 +146,7 @@ class Fit:
             rate_mean_y=rate * s.rate_mean * unit_y,
             rate_scale=rate * s.rate_scale,
             rate_rotation=rate * s.rate_rotation,
-            rate_color=rate * s.rate_color,
+            rate_color=rate_color,
             beta2=s.beta2,
             relative=s.relative,
             smallest_scale=SMALLEST_SCALE,

@@ -35,7 +35,7 @@ class Growth:
     start: float = 0.15  # share of the final count that is seeded
     until: float = 0.75  # share of the steps after which the count only settles
     events: int = 60  # times at which Gaussians are added and moved
-    moved: float = 0.03  # share with the least energy that is moved at each event
+    moved: float = 0.1  # share with the least energy that is moved at each event
     scale: float = 0.6  # of a new Gaussian, in units of the base scale (E14)
     cell: float = 0.6  # side of the cells that the error is averaged over, in units of the base scale
     blur: float = 1.0  # of the error that new places are drawn from, cells
@@ -61,8 +61,9 @@ class FitSettings:
     pyramid: tuple[tuple[int, float], ...] = ((8, 0.2), (4, 0.2), (2, 0.3))
     """Levels before full size, coarsest first: picture pixels a side of one of theirs, and their share of the steps."""
     growth: Growth | None = Growth()
-    noise: float = 0.04  # squared error that rounding may add, relative to that of the fit
-    round_from: float = 0.8  # share of the steps after which rounded values are drawn; 1: never
+    noise: float = 0.08  # squared error that rounding may add, relative to that of the fit
+    round_from: float = 0.97  # share of the steps after which shapes are the file's and only colours move; 1: never
+    rate_closing: float = 0.2  # of those colours, in units of the root mean square error; it falls to nothing
 
 
 PAPER = FitSettings(
@@ -86,15 +87,15 @@ PAPER = FitSettings(
 """What ``--preset paper`` stands for: the paper's loss, rates and steps, no growth, no rounding in training."""
 
 EFFORT_TRIES: dict[int, tuple[tuple[int, float], ...]] = {
-    1: ((100, 0.04),),
-    2: ((200, 0.04),),
-    3: ((400, 0.04),),
-    4: ((600, 0.04),),
-    5: ((1000, 0.04),),
-    6: ((1000, 0.04), (1000, 0.08)),
-    7: ((1000, 0.04), (1000, 0.08), (1000, 0.02)),
-    8: ((1000, 0.04), (1000, 0.08), (1000, 0.02), (2000, 0.04)),
-    9: ((1000, 0.04), (1000, 0.08), (1000, 0.02), (2000, 0.04), (2000, 0.08)),
+    1: ((100, 0.08),),
+    2: ((200, 0.08),),
+    3: ((400, 0.08),),
+    4: ((600, 0.08),),
+    5: ((1000, 0.08),),
+    6: ((1000, 0.08), (1000, 0.16)),
+    7: ((1000, 0.08), (1000, 0.16), (1000, 0.04)),
+    8: ((1000, 0.08), (1000, 0.16), (1000, 0.04), (2000, 0.08)),
+    9: ((1000, 0.08), (1000, 0.16), (1000, 0.04), (2000, 0.08), (2000, 0.16)),
 }
 """The fits of each effort level, as (steps, noise); the best of them at the target size is kept (docs/effort.md).
 
