@@ -106,12 +106,16 @@ class Rasterizer {
   void render(const GaussianArrays& g, const ViewArea& view, float* image);
   // Throws std::overflow_error before anything large is allocated if more than `overlap` Gaussians lie over a pixel on
   // average.
-  void prepare_bytes(const GaussianArrays& g, const ViewArea& view, double overlap) {
+  void prepare_strips(const GaussianArrays& g, const ViewArea& view, double overlap) {
     prepare(g, view, false, overlap);
   }
   // Then draws the rows [top, top + rows) of the view, `top` a multiple of kPanel and `rows` too unless they are the
   // last.
   void draw_bytes(int top, int rows, uint8_t* image);
+  // Or finds the mean residual (target - rendering) and mean square error over cells of `cell` x `cell` output pixels
+  // of those rows, of which `target` has the pixels: out [ceil(rows / cell), ceil(width / cell), C + 1]. `cell` divides
+  // kTile.
+  void residual(int top, int rows, const uint8_t* target, int cell, float* out);
   const ViewArea& view() const { return view_; }
   int channels() const { return channels_; }
 
@@ -123,10 +127,6 @@ class Rasterizer {
   // that are rendered (the quantised ones while training with rounding), `g` those that are updated.
   StepResult step(const GaussianArrays& g, const GaussianArrays& drawn, const AdamArrays& adam, const uint8_t* target,
                   const ViewArea& view, const StepSettings& settings);
-
-  // Mean residual (target - rendering) and mean square error over cells of `cell` x `cell` output
-  // pixels: out [ceil(height / cell), ceil(width / cell), C + 1]. `cell` divides kTile.
-  void residual(const GaussianArrays& g, const uint8_t* target, const ViewArea& view, int cell, float* out);
 
   // `rounds` of the kernels' multiply_add on every thread; returns the floating-point operations of all.
   double multiply_add(int64_t rounds);
