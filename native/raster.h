@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "kernels.h"
@@ -87,6 +89,21 @@ struct alignas(64) PanelBuffer {
   float target[kMaxChannels * kPanelPlane];
   float scratch[kPanelScratch];
 };
+
+// For vectors whose new elements are left as they are: the threads that fill them are the first to touch their pages.
+template <class T>
+struct Unfilled : std::allocator<T> {
+  template <class U>
+  struct rebind {
+    using other = Unfilled<U>;
+  };
+  template <class U>
+  void construct(U* at) noexcept {
+    ::new (static_cast<void*>(at)) U;
+  }
+};
+template <class T>
+using UnfilledVector = std::vector<T, Unfilled<T>>;
 
 constexpr int64_t kPiece = 4096;  // Gaussians handed to a thread at a time
 
@@ -186,14 +203,14 @@ class Rasterizer {
   int coarsest_;
   int tiles_x_ = 0, tiles_y_ = 0, panels_x_ = 0, panels_y_ = 0;
   LevelView level_views_[kLevels];
-  std::vector<Splat> splats_;
-  std::vector<Place> places_;
+  UnfilledVector<Splat> splats_;
+  UnfilledVector<Place> places_;
   std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each area it touches
   std::vector<int64_t> start_;       // [areas + 1] into list_
   std::vector<int64_t> next_;        // [areas] where bin() puts an area's next splat
-  std::vector<int32_t> list_;        // splats of each area, in the order of their index
-  std::vector<int64_t> slots_;       // where the moments of each list entry go
-  std::vector<Moments> moments_;
+  UnfilledVector<int32_t> list_;     // splats of each area, in the order of their index
+  UnfilledVector<int64_t> slots_;    // where the moments of each list entry go
+  UnfilledVector<Moments> moments_;
   std::vector<Workspace> workspaces_;  // one for each thread
   std::vector<PanelBuffer> panels_;    // one for each thread, only for the SSIM term
 };
