@@ -28,6 +28,7 @@ inline Strip widen(const float* small) {
   return {zip_low(even, odd), zip_high(even, odd)};
 }
 
+// `to` begins at even samples.
 template <int C>
 void enlarge(Area from, const float* small, Area to, float* large) {
   const int first = to.x / 2 - from.x, above = to.y / 2 - 1 - from.y, samples = to.columns() * kColumn;

@@ -87,22 +87,28 @@ void render(Rasterizer& self, const Parameters& p, const ViewTuple& v,
   self.render(g, view, image.data());
 }
 
-// Rows of a view, drawn by draw_bytes one strip after the other.
-void prepare_bytes(Rasterizer& self, const Parameters& p, const ViewTuple& v, double overlap) {
+// A view that is drawn, or compared, in strips of rows.
+void prepare_strips(Rasterizer& self, const Parameters& p, const ViewTuple& v, double overlap) {
   const GaussianArrays g = arrays(p);
   const ViewArea view = area(v);
   nb::gil_scoped_release release;
-  self.prepare_bytes(g, view, overlap);
+  self.prepare_strips(g, view, overlap);
+}
+
+template <class Pixels>
+int checked_rows(const Rasterizer& self, int top, const Pixels& pixels) {
+  const ViewArea& view = self.view();
+  const int64_t rows = static_cast<int64_t>(pixels.shape(0)), bottom = top + rows;
+  if (pixels.shape(1) != static_cast<size_t>(view.width) || pixels.shape(2) != static_cast<size_t>(self.channels()) ||
+      top < 0 || top % kPanel != 0 || bottom > view.height || (bottom % kPanel != 0 && bottom != view.height))
+    throw std::invalid_argument("these are not rows of the view");
+  return static_cast<int>(rows);
 }
 
 void draw_bytes(Rasterizer& self, int top, const Array<uint8_t, nb::shape<-1, -1, -1>>& image) {
-  const ViewArea& view = self.view();
-  const int64_t rows = static_cast<int64_t>(image.shape(0)), bottom = top + rows;
-  if (image.shape(1) != static_cast<size_t>(view.width) || image.shape(2) != static_cast<size_t>(self.channels()) ||
-      top < 0 || top % kPanel != 0 || bottom > view.height || (bottom % kPanel != 0 && bottom != view.height))
-    throw std::invalid_argument("these are not rows of the view");
+  const int rows = checked_rows(self, top, image);
   nb::gil_scoped_release release;
-  self.draw_bytes(top, static_cast<int>(rows), image.data());
+  self.draw_bytes(top, rows, image.data());
 }
 
 void render_gradient(Rasterizer& self, const Parameters& p, const ViewTuple& v,
@@ -147,16 +153,15 @@ std::tuple<double, double> step(Rasterizer& self, const Parameters& p, const Par
   return {result.loss, result.mean_square};
 }
 
-auto residual(Rasterizer& self, const Parameters& p, const BytePicture& target, const ViewTuple& v, int cell) {
-  const GaussianArrays g = arrays(p);
-  const ViewArea view = area(v);
-  check_picture(target, view, g.channels);
+auto residual(Rasterizer& self, int top, const BytePicture& target, int cell) {
+  const int rows = checked_rows(self, top, target);
   if (cell < 1 || kTile % cell != 0) throw std::invalid_argument("the cell must divide the tile");
   float* out;
   auto result = make_array<float, 3>(
-      {size_t((view.height + cell - 1) / cell), size_t((view.width + cell - 1) / cell), size_t(g.channels + 1)}, out);
+      {size_t((rows + cell - 1) / cell), size_t((self.view().width + cell - 1) / cell), size_t(self.channels() + 1)},
+      out);
   nb::gil_scoped_release release;
-  self.residual(g, target.data(), view, cell, out);
+  self.residual(top, rows, target.data(), cell, out);
   return result;
 }
 
@@ -308,6 +313,25 @@ auto tile_features(const BytePicture& pixels, const std::tuple<int64_t, int64_t,
   return std::make_tuple(gradients, variances, weights);
 }
 
+// Times and places of the winners.
+auto race_of(const Array<const float, nb::ndim<1>>& weights, int64_t count, uint64_t key, double bound) {
+  if (count < 0) throw std::invalid_argument("a negative count");
+  std::vector<Runner> winners;
+  {
+    nb::gil_scoped_release release;
+    winners = race(weights.data(), static_cast<int64_t>(weights.shape(0)), count, key, bound);
+  }
+  double* time;
+  int64_t* place;
+  auto times = make_array<double, 1>({winners.size()}, time);
+  auto places = make_array<int64_t, 1>({winners.size()}, place);
+  for (const Runner& winner : winners) {
+    *time++ = winner.time;
+    *place++ = winner.place;
+  }
+  return std::make_tuple(times, places);
+}
+
 auto draw_weighted_pixels(const BytePicture& pixels, const Tiles& tiles, const Counts& counts, const Keys& keys,
                           int window, float gradient_share, int threads) {
   const Picture p = picture(pixels);
@@ -388,7 +412,7 @@ NB_MODULE(_native, m) {
       .def_prop_ro("variant", &Rasterizer::variant)
       .def_prop_ro("threads", &Rasterizer::threads)
       .def("render", &render)
-      .def("prepare_bytes", &prepare_bytes)
+      .def("prepare_strips", &prepare_strips)
       .def("draw_bytes", &draw_bytes)
       .def("render_gradient", &render_gradient)
       .def("step", &step)
@@ -404,6 +428,7 @@ NB_MODULE(_native, m) {
   m.attr("LARGEST_WINDOW") = kLargestWindow;
   m.def("tile_features", &tile_features);
   m.def("draw_weighted", &draw_weighted_pixels);
+  m.def("race", &race_of);
   m.def("decode_gaussians", &decode_into);
   m.def("weighted_median_colors", &median_colors);
 }

@@ -300,18 +300,19 @@ StepResult Rasterizer::step(const GaussianArrays& g, const GaussianArrays& drawn
   return {pixelwise + similarity + size, sums.square / samples};
 }
 
-void Rasterizer::residual(const GaussianArrays& g, const uint8_t* target, const ViewArea& view, int cell, float* out) {
-  prepare(g, view, false);
-  const int64_t stride = static_cast<int64_t>(view.width) * channels_;
-  const int64_t row_floats = static_cast<int64_t>((view.width + cell - 1) / cell) * (channels_ + 1);
-  for_each_panel([&](int64_t panel, Area area, int top, int thread) {
-    draw_levels(panel, area, top, 0, thread);
-    for_each_tile(area, [&](int64_t tile, Area a) {
-      draw_tile(tile, a, area, top, 0, thread);
-      kernels_->cell_errors(workspaces_[thread].tile, channels_, a, target + a.y * stride + a.x * channels_, stride,
-                            cell, out + a.y / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
-    });
-  });
+void Rasterizer::residual(int top_row, int rows, const uint8_t* target, int cell, float* out) {
+  const int64_t stride = static_cast<int64_t>(view_.width) * channels_;
+  const int64_t row_floats = static_cast<int64_t>((view_.width + cell - 1) / cell) * (channels_ + 1);
+  for_each_panel(
+      top_row / kPanel, (top_row + rows + kPanel - 1) / kPanel, [&](int64_t panel, Area area, int top, int thread) {
+        draw_levels(panel, area, top, 0, thread);
+        for_each_tile(area, [&](int64_t tile, Area a) {
+          draw_tile(tile, a, area, top, 0, thread);
+          const int64_t row = a.y - top_row;
+          kernels_->cell_errors(workspaces_[thread].tile, channels_, a, target + row * stride + a.x * channels_, stride,
+                                cell, out + row / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
+        });
+      });
 }
 
 double Rasterizer::multiply_add(int64_t rounds) {

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "kernels.h"
@@ -88,6 +90,21 @@ struct alignas(64) PanelBuffer {
   float scratch[kPanelScratch];
 };
 
+// For vectors whose new elements are left as they are: the threads that fill them are the first to touch their pages.
+template <class T>
+struct Unfilled : std::allocator<T> {
+  template <class U>
+  struct rebind {
+    using other = Unfilled<U>;
+  };
+  template <class U>
+  void construct(U* at) noexcept {
+    ::new (static_cast<void*>(at)) U;
+  }
+};
+template <class T>
+using UnfilledVector = std::vector<T, Unfilled<T>>;
+
 constexpr int64_t kPiece = 4096;  // Gaussians handed to a thread at a time
 
 class Rasterizer {
@@ -106,12 +123,16 @@ class Rasterizer {
   void render(const GaussianArrays& g, const ViewArea& view, float* image);
   // Throws std::overflow_error before anything large is allocated if more than `overlap` Gaussians lie over a pixel on
   // average.
-  void prepare_bytes(const GaussianArrays& g, const ViewArea& view, double overlap) {
+  void prepare_strips(const GaussianArrays& g, const ViewArea& view, double overlap) {
     prepare(g, view, false, overlap);
   }
   // Then draws the rows [top, top + rows) of the view, `top` a multiple of kPanel and `rows` too unless they are the
   // last.
   void draw_bytes(int top, int rows, uint8_t* image);
+  // Or finds the mean residual (target - rendering) and mean square error over cells of `cell` x `cell` output pixels
+  // of those rows, of which `target` has the pixels: out [ceil(rows / cell), ceil(width / cell), C + 1]. `cell` divides
+  // kTile.
+  void residual(int top, int rows, const uint8_t* target, int cell, float* out);
   const ViewArea& view() const { return view_; }
   int channels() const { return channels_; }
 
@@ -123,10 +144,6 @@ class Rasterizer {
   // that are rendered (the quantised ones while training with rounding), `g` those that are updated.
   StepResult step(const GaussianArrays& g, const GaussianArrays& drawn, const AdamArrays& adam, const uint8_t* target,
                   const ViewArea& view, const StepSettings& settings);
-
-  // Mean residual (target - rendering) and mean square error over cells of `cell` x `cell` output
-  // pixels: out [ceil(height / cell), ceil(width / cell), C + 1]. `cell` divides kTile.
-  void residual(const GaussianArrays& g, const uint8_t* target, const ViewArea& view, int cell, float* out);
 
   // `rounds` of the kernels' multiply_add on every thread; returns the floating-point operations of all.
   double multiply_add(int64_t rounds);
@@ -186,14 +203,14 @@ class Rasterizer {
   int coarsest_;
   int tiles_x_ = 0, tiles_y_ = 0, panels_x_ = 0, panels_y_ = 0;
   LevelView level_views_[kLevels];
-  std::vector<Splat> splats_;
-  std::vector<Place> places_;
+  UnfilledVector<Splat> splats_;
+  UnfilledVector<Place> places_;
   std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each area it touches
   std::vector<int64_t> start_;       // [areas + 1] into list_
   std::vector<int64_t> next_;        // [areas] where bin() puts an area's next splat
-  std::vector<int32_t> list_;        // splats of each area, in the order of their index
-  std::vector<int64_t> slots_;       // where the moments of each list entry go
-  std::vector<Moments> moments_;
+  UnfilledVector<int32_t> list_;     // splats of each area, in the order of their index
+  UnfilledVector<int64_t> slots_;    // where the moments of each list entry go
+  UnfilledVector<Moments> moments_;
   std::vector<Workspace> workspaces_;  // one for each thread
   std::vector<PanelBuffer> panels_;    // one for each thread, only for the SSIM term
 };

@@ -147,7 +147,7 @@ void TileFeatures::weight(int64_t row, float* out) const {
 
 namespace {
 
-// Stands in for a weight of zero in the race: behind every pixel with a weight, at random among its like.
+// Stands in for a weight of zero in the race: behind all that have a weight, at random among its like.
 constexpr float kNever = 1e-30f;
 
 // splitmix64 (Steele, Lea and Flood, 2014): a counter that starts at the key, its bits mixed.
@@ -166,25 +166,17 @@ class Random {
   uint64_t state_;
 };
 
-// An exponential race: the time of each pixel is exponential with its weight as the rate, and the first `count` win.
-// That is the same draw as one after the other, each time from the pixels that are left.
 class Race {
  public:
-  struct Runner {
-    double time;
-    int64_t pixel;
-    float weight;
-  };
-
-  void start(int64_t count, uint64_t key) {
+  void start(int64_t count, uint64_t key, double bound = std::numeric_limits<double>::infinity()) {
     count_ = static_cast<size_t>(count);
     random_ = Random(key);
-    bound_ = std::numeric_limits<double>::infinity();
+    bound_ = bound;
     runners_.clear();
   }
 
-  // A time is -log(1 - u) / weight for a uniform u, and never before u / weight: nearly all pixels are out without
-  // a logarithm. Of pixels with the same time the first wins.
+  // A time is -log(1 - u) / weight for a uniform u, and never before u / weight: nearly all are out without
+  // a logarithm. Of those with the same time the first wins.
   void enter(int64_t first, const float* weights, int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
       const double u = random_.next();
@@ -195,10 +187,10 @@ class Race {
     }
   }
 
-  // The winners in the order of the pixels.
+  // The winners in the order of their places.
   const std::vector<Runner>& finish() {
     keep_first();
-    std::sort(runners_.begin(), runners_.end(), [](const Runner& a, const Runner& b) { return a.pixel < b.pixel; });
+    std::sort(runners_.begin(), runners_.end(), [](const Runner& a, const Runner& b) { return a.place < b.place; });
     return runners_;
   }
 
@@ -212,7 +204,7 @@ class Race {
     if (runners_.size() <= count_) return;
     const auto last = runners_.begin() + static_cast<std::ptrdiff_t>(count_ - 1);
     std::nth_element(runners_.begin(), last, runners_.end(), [](const Runner& a, const Runner& b) {
-      return a.time < b.time || (a.time == b.time && a.pixel < b.pixel);
+      return a.time < b.time || (a.time == b.time && a.place < b.place);
     });
     bound_ = last->time;
     runners_.resize(count_);
@@ -237,9 +229,9 @@ class Sampler {
       features_.weight(row, row_.data());
       race_.enter(row * tile.width, row_.data(), tile.width);
     }
-    for (const Race::Runner& winner : race_.finish()) {
-      *mean++ = static_cast<float>(tile.x + winner.pixel % tile.width) + 0.5f;
-      *mean++ = static_cast<float>(tile.y + winner.pixel / tile.width) + 0.5f;
+    for (const Runner& winner : race_.finish()) {
+      *mean++ = static_cast<float>(tile.x + winner.place % tile.width) + 0.5f;
+      *mean++ = static_cast<float>(tile.y + winner.place / tile.width) + 0.5f;
       *weight++ = winner.weight;
     }
   }
@@ -251,6 +243,14 @@ class Sampler {
 };
 
 }  // namespace
+
+std::vector<Runner> race(const float* weights, int64_t size, int64_t count, uint64_t key, double bound) {
+  if (count == 0) return {};
+  Race run;
+  run.start(count, key, bound);
+  run.enter(0, weights, size);
+  return run.finish();
+}
 
 void draw_weighted(const Picture& picture, const std::vector<TileDraw>& draws, const SamplingSettings& settings,
                    float* mean, float* weight, int threads) {

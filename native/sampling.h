@@ -67,6 +67,17 @@ class TileFeatures {
   float largest_gradient_ = 0, largest_variance_ = 0;
 };
 
+// Who takes part in an exponential race: its time is exponential with its weight as the rate.
+struct Runner {
+  double time;
+  int64_t place;
+  float weight;
+};
+
+// The first `count` of a race among weights, of those before `bound`, in the order of their places: the same draw as
+// one after the other, each time from those that are left.
+std::vector<Runner> race(const float* weights, int64_t size, int64_t count, uint64_t key, double bound);
+
 // A tile's part of a draw.
 struct TileDraw {
   SeedTile tile;

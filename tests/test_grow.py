@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from smartsplat import grow
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians
-from smartsplat.grow import energy, newcomers, strongest
+from smartsplat.grow import _with_neighbors, energy, newcomers, strongest
 from smartsplat.raster import View
 from smartsplat.raster.native import Backend
 from smartsplat.settings import Growth
@@ -124,6 +125,33 @@ def test_a_perfect_rendering_still_gets_its_newcomers() -> None:
     assert len(new) == 20
     assert not new.color.any()
     assert len(grown(100, np.zeros((4, 4, 3), np.uint8))) == 100
+
+
+def test_newcomers_by_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strips' own random numbers differ; where newcomers go and what colours they have does not."""
+    pixels = np.zeros((700, 40, 3), np.uint8)
+    pixels[250:262, 10:30] = [250, 128, 10]  # across two strips
+    pixels[600:, :] = 90
+    whole = grown(400, pixels, final_count=4000)
+    monkeypatch.setattr(grow, "STRIP", 1)
+    strips = grown(400, pixels, final_count=4000)
+    for new in (whole, strips):
+        bright = (new.mean > [8, 248]).all(axis=1) & (new.mean < [32, 264]).all(axis=1)
+        assert 0.08 < bright.mean() < 0.22
+        assert (new.mean[~bright, 1] > 590).mean() > 0.9
+        assert new.color[bright].max() > 0.9
+    assert len(grown(30_000, pixels)) == 30_000, "more than cells"
+
+
+def test_the_neighbors_of_strips() -> None:
+    rows = np.arange(11.0)[:, None]
+    strips = [rows[:4], rows[4:8], rows[8:]]
+    found = [(block[:, 0].tolist(), begin, end) for block, begin, end in _with_neighbors(iter(strips), 2)]
+    assert found == [
+        ([0, 1, 2, 3, 4, 5], 0, 4),
+        ([2, 3, 4, 5, 6, 7, 8, 9], 2, 6),
+        ([6, 7, 8, 9, 10], 2, 5),
+    ]
 
 
 def test_the_draw_depends_on_the_generator_alone() -> None:

@@ -283,6 +283,14 @@ def test_residual_is_the_references(variant: str, cell: int) -> None:
 # ---- threads --------------------------------------------------------------------------------------------------------
 
 
+def test_strips_of_the_residual_are_its_rows() -> None:
+    backend, view = Backend(2), View.whole(70, 600)
+    gaussians, target = scene(60, 70, 600), np.random.default_rng(4).integers(0, 256, (600, 70, 3), np.uint8)
+    strips = list(backend.residual_strips(gaussians, target, view, 8, 1))
+    assert [len(strip) for strip in strips] == [32, 32, 11]
+    assert np.array_equal(np.concatenate(strips), backend.residual(gaussians, target, view, 8))
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_results_do_not_depend_on_the_number_of_threads(variant: str, threads: int) -> None:
@@ -444,9 +452,11 @@ def test_pictures_of_other_shapes(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(("top", "rows"), [(-256, 256), (1, 256), (0, 255), (256, 257), (512, 1)])
 def test_rows_that_are_not_a_strip(top: int, rows: int) -> None:
     rasterizer = _native.Rasterizer(1)
-    rasterizer.prepare_bytes(fields(scene(3, 20, 512)), (0.0, 0.0, 1.0, 1.0, 20, 512), math.inf)
+    rasterizer.prepare_strips(fields(scene(3, 20, 512)), (0.0, 0.0, 1.0, 1.0, 20, 512), math.inf)
     with pytest.raises(ValueError, match="rows of the view"):
         rasterizer.draw_bytes(top, np.empty((rows, 20, 3), np.uint8))
+    with pytest.raises(ValueError, match="rows of the view"):
+        rasterizer.residual(top, np.empty((rows, 20, 3), np.uint8), 4)
 
 
 @pytest.mark.parametrize("cell", [0, -4, 3, 128])

@@ -7,12 +7,15 @@ the moves, and better than drawing from the gain of the best-matching Gaussian (
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from smartsplat import _native
 from smartsplat.gaussians import SMALLEST_SCALE, FloatArray, Gaussians, base_scale
 from smartsplat.raster import View
 from smartsplat.raster.native import Backend
@@ -20,6 +23,9 @@ from smartsplat.settings import Growth
 
 LARGEST_CELL_LOG2 = 6
 """The renderer's tile of 64 pixels is the largest cell that the error is averaged over."""
+
+STRIP = 1 << 21
+"""Cells that are looked at at once, about: what bounds the memory of an event."""
 
 Indices = npt.NDArray[np.intp]
 
@@ -53,16 +59,15 @@ def newcomers(
     ``final_count`` is the number at the end of the fit: it sets the new scales (E14).
     """
     base = base_scale(int(view.width), int(view.height), final_count)
-    cells = backend.residual(gaussians, target, view, _cell(growth.cell * base * view.scale_x))
-    rows, columns = cells.shape[:2]
-    weight = gaussian_filter(cells[..., -1], growth.blur)
-    row, column = np.divmod(_draw(weight.ravel(), count, generator), columns)
+    cell = _cell(growth.cell * base * view.scale_x)
+    columns, rows = -(-view.columns // cell), -(-view.rows // cell)
+    strips = backend.residual_strips(gaussians, target, view, cell, STRIP * cell**2)
+    row, column, color = _drawn(strips, rows, columns, count, growth.blur, generator)
     jitter = generator.random((count, 2))
     size = np.array([view.width / columns, view.height / rows])
     mean = (np.stack([column, row], axis=1) + jitter) * size + [view.x, view.y]
     scale = np.full((count, 2), max(growth.scale * base, SMALLEST_SCALE))
     rotation = generator.uniform(0, np.pi, count)
-    color = _mean_around(cells[..., :-1], row, column)
     fields = (np.ascontiguousarray(field, np.float32) for field in (mean, scale, rotation, color))
     return Gaussians(*fields)
 
@@ -82,9 +87,47 @@ def _mean_around(cells: FloatArray, row: Indices, column: Indices) -> npt.NDArra
     return total / 9
 
 
-def _draw(weight: FloatArray, count: int, generator: np.random.Generator) -> Indices:
-    """``count`` indices drawn without replacement by weight (an exponential race); if there are too few, any."""
-    if count > weight.size:
-        return generator.integers(weight.size, size=count)
-    time = generator.standard_exponential(weight.size, np.float32) / np.maximum(weight, np.float32(1e-30))
-    return np.sort(np.argpartition(time, count - 1)[:count]) if count else np.zeros(0, np.intp)
+def _drawn(
+    strips: Iterator[FloatArray], rows: int, columns: int, count: int, blur: float, generator: np.random.Generator
+) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+    """Row and column of ``count`` cells, [count] each, and the mean residual around each, [count, C].
+
+    They are drawn by the squared error, blurred, without replacement: the first ones of an exponential race that goes
+    on from strip to strip. If there are fewer cells than that, all are equal.
+    """
+    anywhere = np.sort(generator.integers(rows * columns, size=count)) if count > rows * columns else None
+    time, place, color = np.zeros(0), np.zeros(0, np.intp), None
+    bound, first = math.inf, 0
+    for cells, begin, end in _with_neighbors(strips, math.ceil(4 * blur) + 1):
+        if anywhere is None:
+            weight = np.ascontiguousarray(gaussian_filter(cells[..., -1], blur)[begin:end]).ravel()
+            times, places = _native.race(weight, count, int(generator.integers(1 << 63)), bound)
+        else:
+            inside = (anywhere >= first) & (anywhere < first + (end - begin) * columns)
+            places = anywhere[inside] - first
+            times = np.zeros(len(places))
+        row, column = np.divmod(places, columns)
+        around = _mean_around(cells[..., :-1], row + begin, column)
+        time, place = np.concatenate([time, times]), np.concatenate([place, places + first])
+        color = around if color is None else np.concatenate([color, around])
+        if len(time) > count:
+            kept = np.zeros(len(time), bool)
+            kept[np.argpartition(time, count)[:count]] = True
+            time, place, color = time[kept], place[kept], color[kept]
+        if len(time) == count and count:
+            bound = float(time.max()) if anywhere is None else bound
+        first += (end - begin) * columns
+    assert color is not None
+    row, column = np.divmod(place, columns)
+    return row, column, color
+
+
+def _with_neighbors(strips: Iterator[FloatArray], halo: int) -> Iterator[tuple[FloatArray, int, int]]:
+    """Each strip of rows with up to ``halo`` rows of those beside it, and where its own rows begin and end in that."""
+    above, current = None, next(strips)
+    for below in itertools.chain(strips, [None]):
+        parts = [part for part in (None if above is None else above[-halo:], current) if part is not None]
+        begin = sum(len(part) for part in parts[:-1])
+        yield np.concatenate([*parts, current[:0] if below is None else below[:halo]]), begin, begin + len(current)
+        if below is not None:
+            above, current = current, below

@@ -10,7 +10,7 @@ A backend is an object with these methods; ``params`` and ``state`` are its own 
 - ``step(params, drawn, state, target, view, settings) -> StepResult``: render ``drawn``, loss against
   ``target``, gradient, Adam on ``params`` in place. ``drawn`` is ``params`` itself or its quantised twin.
 - ``residual(params, target, view, cell) -> float32 [rows, columns, C + 1]``: mean of (target - rendering) and
-  mean square error over square cells
+  mean square error over square cells; ``residual_strips`` the same a number of rows at a time
 
 The loss of a step sees the rendering clamped to [0, 1]; its gradient passes the clamp unchanged, so that a
 saturated pixel can still come back. ``reference`` defines every method in float64; other backends are tested

@@ -96,9 +96,8 @@ class Backend:
 
         Nothing else may be asked of this backend until the last one is drawn.
         """
-        self._rasterizer.prepare_bytes(fields(params), _area(view), overlap)
-        most = max(1, pixels // view.columns // _native.PANEL) * _native.PANEL
-        rows = view.rows if pixels >= view.rows * view.columns else most
+        self._rasterizer.prepare_strips(fields(params), _area(view), overlap)
+        rows = _strip_rows(view, pixels)
         return (self._drawn(top, view, rows, params.channels) for top in range(0, view.rows, rows))
 
     def _drawn(self, top: int, view: View, rows: int, channels: int) -> Bytes:
@@ -138,8 +137,21 @@ class Backend:
         return StepResult(loss, mean_square)
 
     def residual(self, params: Params, target: Bytes, view: View, cell: int) -> FloatArray:
-        cells: FloatArray = self._rasterizer.residual(fields(params), target, _area(view), cell)
+        (cells,) = self.residual_strips(params, target, view, cell, view.rows * view.columns)
         return cells
+
+    def residual_strips(
+        self, params: Params, target: Bytes, view: View, cell: int, pixels: int
+    ) -> Iterator[FloatArray]:
+        """What ``residual`` finds, in strips of whole rows of cells with about so many ``pixels``.
+
+        Nothing else may be asked of this backend until the last one is there.
+        """
+        if target.shape != (view.rows, view.columns, params.channels):
+            raise ValueError(f"a target of {target.shape} for {view}")
+        self._rasterizer.prepare_strips(fields(params), _area(view), math.inf)
+        rows = _strip_rows(view, pixels)
+        return (self._rasterizer.residual(top, target[top : top + rows], cell) for top in range(0, view.rows, rows))
 
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each part of the calls since ``reset_clocks``, summed over threads."""
@@ -154,6 +166,13 @@ class Backend:
         Timed, it is the ceiling that ``bench.kernels`` compares with.
         """
         return self._rasterizer.multiply_add(rounds)
+
+
+def _strip_rows(view: View, pixels: int) -> int:
+    """Rows of a strip with about so many pixels: whole panels, or all of them."""
+    if pixels >= view.rows * view.columns:
+        return view.rows
+    return max(1, pixels // view.columns // _native.PANEL) * _native.PANEL
 
 
 def runs_here(variant: str) -> bool:
