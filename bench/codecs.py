@@ -55,9 +55,9 @@ class Codec(Protocol):
 class ShrinkingCodec:
     """A codec of Pillow, with the search over quality and shrinking."""
 
-    name: ClassVar[str]
+    name: str
     format: ClassVar[str]  # Pillow's name
-    options: ClassVar[Mapping[str, object]]
+    options: Mapping[str, object]
     qualities: ClassVar[range] = range(101)
     largest_side: ClassVar[int]  # pixels
     samplings: ClassVar[tuple[str, ...]] = ("",)  # of chroma, where the codec has a choice
@@ -149,7 +149,7 @@ class Search:
 class Jpeg(ShrinkingCodec):
     name = "jpeg"
     format = "JPEG"
-    options: ClassVar[Mapping[str, object]] = {"progressive": True, "optimize": True}
+    options: Mapping[str, object] = {"progressive": True, "optimize": True}
     samplings = ("4:2:0", "4:4:4")
     qualities = range(1, 101)
     largest_side = 65535
@@ -158,38 +158,27 @@ class Jpeg(ShrinkingCodec):
 class WebP(ShrinkingCodec):
     name = "webp"
     format = "WEBP"
-    options: ClassVar[Mapping[str, object]] = {"method": 6}
+    options: Mapping[str, object] = {"method": 6}
     largest_side = 16383
 
 
 class Avif(ShrinkingCodec):
-    """As libavif tunes it, which is for the eye."""
+    """At one of aom's speeds, with libavif's own tuning, which is for the eye, or tuned for PSNR."""
 
-    name = "avif"
     format = "AVIF"
-    options: ClassVar[Mapping[str, object]] = {"speed": 4}
     samplings = ("4:2:0", "4:4:4")
     largest_side = 32768
 
-
-class AvifForPsnr(Avif):
-    """Tuned for what the search maximises."""
-
-    name = "avif:psnr"
-    options: ClassVar[Mapping[str, object]] = {"speed": 4, "advanced": {"tune": "psnr"}}
-
-
-class FastAvif(Avif):
-    """For large pictures."""
-
-    name = "avif:speed6"
-    options: ClassVar[Mapping[str, object]] = {"speed": 6}
+    def __init__(self, shrinks: tuple[int, ...] = SHRINKS, speed: int = 6, for_psnr: bool = False) -> None:
+        super().__init__(shrinks)
+        self.name = f"avif:s{speed}" + ":psnr" * for_psnr
+        self.options = {"speed": speed} | ({"advanced": {"tune": "psnr"}} if for_psnr else {})
 
 
 class JpegXl(ShrinkingCodec):
     name = "jxl"
     format = "JXL"
-    options: ClassVar[Mapping[str, object]] = {"effort": 7}
+    options: Mapping[str, object] = {"effort": 7}
     qualities = range(100)  # libjxl refuses distance 0 in its own colours
     largest_side = 1 << 30
 
@@ -206,7 +195,7 @@ class Jpeg2000(ShrinkingCodec):
 
     name = "jpeg2000"
     format = "JPEG2000"
-    options: ClassVar[Mapping[str, object]] = {"irreversible": True, "mct": 1, "no_jp2": True, "quality_mode": "rates"}
+    options: Mapping[str, object] = {"irreversible": True, "mct": 1, "no_jp2": True, "quality_mode": "rates"}
     qualities = range(13 * 32)  # each 2 % larger than the one before
     largest_side = (1 << 32) - 1
 
@@ -250,17 +239,19 @@ class SmartSplat:
         return Encoded(data, f"e{self.effort}", time.perf_counter() - start)
 
 
-PEERS = {peer.name: peer for peer in (Jpeg, WebP, Avif, AvifForPsnr, FastAvif, JpegXl, Jpeg2000)}
+PLAIN = {peer.name: peer for peer in (Jpeg, WebP, JpegXl, Jpeg2000)}
+NAMES = f"{', '.join(PLAIN)}, avif:s0 to avif:s10, the same with :psnr, or smartsplat:e1 to smartsplat:e9"
 
 
 def codec(name: str) -> Codec:
-    """The codec that a name of the command line means: a peer's, or smartsplat:e1 to smartsplat:e9."""
-    if name in PEERS:
-        return PEERS[name]()
-    effort = re.fullmatch(r"smartsplat:e([1-9])", name)
-    if effort is None:
-        raise ValueError(f"unknown codec {name!r}: use {', '.join(PEERS)} or smartsplat:e1 to smartsplat:e9")
-    return SmartSplat(int(effort[1]))
+    """The codec that a name of the command line means."""
+    if name in PLAIN:
+        return PLAIN[name]()
+    if avif := re.fullmatch(r"avif:s(\d|10)(:psnr)?", name):
+        return Avif(speed=int(avif[1]), for_psnr=avif[2] is not None)
+    if effort := re.fullmatch(r"smartsplat:e([1-9])", name):
+        return SmartSplat(int(effort[1]))
+    raise ValueError(f"unknown codec {name!r}: use {NAMES}")
 
 
 def shrunk(pixels: ByteArray, shrink: int) -> Image.Image:

@@ -1,6 +1,6 @@
 """Measure codecs on a picture set and extend a table of results; rows that are there already are skipped.
 
-python -m bench.run --set small --ratios 50 200 1000 --codecs jpeg webp avif smartsplat:e5 \\
+python -m bench.run --set small --ratios 50 200 1000 --codecs jpeg webp avif:s6 smartsplat:e5 \\
     --table results/v0.3/rd.tsv
 
 The budget of a row is floor(H W 3 / ratio) bytes. encode_seconds is the whole of encode() for SmartSplat; for a peer
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from PIL import features
 
-from bench.codecs import PEERS, codec
+from bench.codecs import codec
 from bench.images import SETS, prepared
 from bench.perceptual import weights_path
 
@@ -61,7 +61,7 @@ def measure_all(
             writer.writeheader()
         for name, subject in itertools.product(codecs, subjects):
             missing = [ratio for ratio in ratios if (subject.id, name, format(ratio, "g")) not in done]
-            together = [missing] if name in PEERS else [[ratio] for ratio in missing]
+            together = [[ratio] for ratio in missing] if name.startswith("smartsplat:") else [missing]
             for group in filter(None, together):
                 failures += len(group)
                 for measured, ratio in zip(measured_apart(subject.path, name, group, weights), group, strict=False):
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", choices=SETS, default="small")
     parser.add_argument("--pictures", nargs="+", help="only these of the set")
     parser.add_argument("--ratios", nargs="+", type=float, default=[50, 100, 200, 500, 1000, 2000])
-    parser.add_argument("--codecs", nargs="+", default=["jpeg", "webp", "avif", "smartsplat:e5"])
+    parser.add_argument("--codecs", nargs="+", default=["jpeg", "webp", "avif:s6", "smartsplat:e5"])
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
     parser.add_argument("--table", type=Path, required=True, help="file of tab-separated values to extend")
     options = parser.parse_args(arguments)

@@ -20,7 +20,7 @@ from smartsplat.metrics import psnr
 ByteArray = npt.NDArray[np.uint8]
 
 HEIGHT, WIDTH = 119, 161
-PEERS = [codecs.Jpeg, codecs.WebP, codecs.FastAvif, codecs.JpegXl, codecs.Jpeg2000]
+PEERS = [codecs.Jpeg, codecs.WebP, codecs.Avif, codecs.JpegXl, codecs.Jpeg2000]
 NO_WEIGHTS = Path("none")
 
 
@@ -114,8 +114,9 @@ def test_a_hopeless_budget_has_no_file(peer: type[codecs.ShrinkingCodec], pictur
 
 
 def test_codec_names() -> None:
-    assert [codecs.codec(name).name for name in ("jpeg", "smartsplat:e7")] == ["jpeg", "smartsplat:e7"]
-    for name in ("gif", "smartsplat", "smartsplat:e0", "smartsplat:e10"):
+    names = ["jpeg", "jpeg2000", "avif:s10", "avif:s4:psnr", "smartsplat:e7"]
+    assert [codecs.codec(name).name for name in names] == names
+    for name in ("gif", "avif", "avif:s11", "avif:s4:ssim", "smartsplat", "smartsplat:e0", "smartsplat:e10"):
         with pytest.raises(ValueError, match="unknown codec"):
             codecs.codec(name)
 
