@@ -1,6 +1,6 @@
-"""One class for each codec. All share one protocol: encode into a byte budget, decode to the picture's size.
+"""One class for each codec. All share one protocol: encode into byte budgets, decode to the picture's size.
 
-The peers search for the best PSNR under the budget over three things: shrinking the picture by 1, 2, 4 or 8
+The peers search for the best PSNR under a budget over three things: shrinking the picture by 1, 2, 4 or 8
 before encoding (Lanczos; bicubic enlarging is part of decoding), chroma at full or half size (JPEG, AVIF), and for
 each the largest quality that fits. At high ratios every peer is best when shrunk: a comparison without that is none.
 The few bytes that would tell a decoder the full size are not charged to the peers.
@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -27,8 +30,13 @@ ByteArray = npt.NDArray[np.uint8]
 SHRINKS = (1, 2, 4, 8)
 
 
-class BudgetError(Exception):
-    """No setting of the codec makes a file small enough; the results table then says 'none'."""
+@dataclass(frozen=True)
+class Encoded:
+    """A whole file, the setting that made it and the seconds that this took, of a peer without search and shrinking."""
+
+    data: bytes
+    setting: str
+    seconds: float
 
 
 class Codec(Protocol):
@@ -37,8 +45,8 @@ class Codec(Protocol):
     @property
     def name(self) -> str: ...
 
-    def encode(self, pixels: ByteArray, byte_budget: int) -> tuple[bytes, str]:
-        """A whole file of at most ``byte_budget`` bytes for uint8 [H, W, 3], and the setting that made it."""
+    def encode(self, pixels: ByteArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
+        """For each budget a file of at most so many bytes of uint8 [H, W, 3]; None if no setting makes one."""
 
     def decode(self, data: bytes, width: int, height: int) -> ByteArray:
         """The picture at its full size, uint8 [height, width, 3]."""
@@ -47,31 +55,19 @@ class Codec(Protocol):
 class ShrinkingCodec:
     """A codec of Pillow, with the search over quality and shrinking."""
 
-    name: ClassVar[str]
+    name: str
     format: ClassVar[str]  # Pillow's name
-    options: ClassVar[Mapping[str, object]]
-    qualities: ClassVar[range]
+    options: Mapping[str, object]
+    qualities: ClassVar[range] = range(101)
     largest_side: ClassVar[int]  # pixels
     samplings: ClassVar[tuple[str, ...]] = ("",)  # of chroma, where the codec has a choice
 
     def __init__(self, shrinks: tuple[int, ...] = SHRINKS) -> None:
         self.shrinks = shrinks
 
-    def encode(self, pixels: ByteArray, byte_budget: int) -> tuple[bytes, str]:
-        height, width = pixels.shape[:2]
-        best, data, setting = -1.0, b"", ""
-        for shrink, sampling in itertools.product(self.shrinks, self.samplings):
-            fitting = self._largest_quality(shrunk(pixels, shrink), sampling, byte_budget)
-            if fitting is None:
-                continue
-            quality, candidate = fitting
-            value = psnr(pixels, self.decode(candidate, width, height))
-            if value > best:
-                best, data = value, candidate
-                setting = ":".join([f"q{quality}", f"s{shrink}", *filter(None, [sampling.replace(":", "")])])
-        if not data:
-            raise BudgetError(f"no {self.name} file of {width}x{height} has {byte_budget} bytes or fewer")
-        return data, setting
+    def encode(self, pixels: ByteArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
+        search = Search(self, pixels, max(byte_budgets))
+        return [search.best(byte_budget) for byte_budget in byte_budgets]
 
     def decode(self, data: bytes, width: int, height: int) -> ByteArray:
         with Image.open(io.BytesIO(data), formats=[self.format]) as image:
@@ -80,34 +76,80 @@ class ShrinkingCodec:
             pixels = pixels.resize((width, height), Image.Resampling.BICUBIC)
         return np.asarray(pixels)
 
-    def _largest_quality(self, image: Image.Image, sampling: str, byte_budget: int) -> tuple[int, bytes] | None:
-        """The largest quality that fits, by bisection, and its file; None when even the lowest does not."""
-        if max(image.size) > self.largest_side:
-            return None
-        low, high = self.qualities[0], self.qualities[-1] + 1  # low fits, high does not
-        best = self._file(image, low, sampling)
-        if len(best) > byte_budget:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            data = self._file(image, middle, sampling)
-            if len(data) <= byte_budget:
-                low, best = middle, data
-            else:
-                high = middle
-        return low, best
-
-    def _file(self, image: Image.Image, quality: int, sampling: str) -> bytes:
+    def file(self, image: Image.Image, sampling: str, quality: int) -> bytes:
         file = io.BytesIO()
         chroma = {"subsampling": sampling} if sampling else {}
-        image.save(file, self.format, quality=quality, **chroma, **self.options)
+        image.save(file, self.format, **self.quality_options(image, quality), **chroma, **self.options)
         return file.getvalue()
+
+    def quality_options(self, image: Image.Image, quality: int) -> dict[str, object]:
+        """What Pillow calls the quality."""
+        return {"quality": quality}
+
+    def quality_name(self, quality: int) -> str:
+        return f"q{quality}"
+
+
+class Search:
+    """A peer's files of one picture: bisections for several budgets share most of them, and each is made once."""
+
+    def __init__(self, peer: ShrinkingCodec, pixels: ByteArray, largest_budget: int) -> None:
+        self.peer = peer
+        self.pixels = pixels
+        self.largest_budget = largest_budget
+        self.images = {shrink: shrunk(pixels, shrink) for shrink in peer.shrinks}
+        self.files: dict[tuple[int, str, int], Encoded | None] = {}  # by shrink, sampling, quality
+
+    def best(self, byte_budget: int) -> Encoded | None:
+        """The file of the largest PSNR within the budget."""
+        height, width = self.pixels.shape[:2]
+        largest, best = -math.inf, None
+        for shrink, sampling in itertools.product(self.images, self.peer.samplings):
+            candidate = self._largest_quality(shrink, sampling, byte_budget)
+            if candidate is None:
+                continue
+            value = psnr(self.pixels, self.peer.decode(candidate.data, width, height))
+            if value > largest:
+                largest, best = value, candidate
+        return best
+
+    def _largest_quality(self, shrink: int, sampling: str, byte_budget: int) -> Encoded | None:
+        """The file of the largest quality that fits, by bisection; None when even the lowest does not."""
+        if max(self.images[shrink].size) > self.peer.largest_side:
+            return None
+
+        def fitting(quality: int) -> Encoded | None:
+            file = self._file(shrink, sampling, quality)
+            return file if file is not None and len(file.data) <= byte_budget else None
+
+        low, high = self.peer.qualities[0], self.peer.qualities[-1] + 1  # low fits, high does not
+        best = fitting(low)
+        while best is not None and high - low > 1:
+            middle = (low + high) // 2
+            file = fitting(middle)
+            if file is None:
+                high = middle
+            else:
+                low, best = middle, file
+        return best
+
+    def _file(self, shrink: int, sampling: str, quality: int) -> Encoded | None:
+        """One file; None for what fits no budget, which is not worth keeping."""
+        key = (shrink, sampling, quality)
+        if key not in self.files:
+            start = time.perf_counter()
+            data = self.peer.file(self.images[shrink], sampling, quality)
+            seconds = time.perf_counter() - start
+            names = [self.peer.quality_name(quality), f"s{shrink}", sampling.replace(":", "")]
+            encoded = Encoded(data, ":".join(filter(None, names)), seconds)
+            self.files[key] = encoded if len(data) <= self.largest_budget else None
+        return self.files[key]
 
 
 class Jpeg(ShrinkingCodec):
     name = "jpeg"
     format = "JPEG"
-    options: ClassVar[Mapping[str, object]] = {"progressive": True, "optimize": True}
+    options: Mapping[str, object] = {"progressive": True, "optimize": True}
     samplings = ("4:2:0", "4:4:4")
     qualities = range(1, 101)
     largest_side = 65535
@@ -116,18 +158,58 @@ class Jpeg(ShrinkingCodec):
 class WebP(ShrinkingCodec):
     name = "webp"
     format = "WEBP"
-    options: ClassVar[Mapping[str, object]] = {"method": 6}
-    qualities = range(101)
+    options: Mapping[str, object] = {"method": 6}
     largest_side = 16383
 
 
 class Avif(ShrinkingCodec):
-    name = "avif"
+    """At one of aom's speeds, with libavif's own tuning, which is for the eye, or tuned for PSNR."""
+
     format = "AVIF"
-    options: ClassVar[Mapping[str, object]] = {"speed": 6}
     samplings = ("4:2:0", "4:4:4")
-    qualities = range(101)
     largest_side = 32768
+
+    def __init__(self, shrinks: tuple[int, ...] = SHRINKS, speed: int = 6, for_psnr: bool = False) -> None:
+        super().__init__(shrinks)
+        self.name = f"avif:s{speed}" + ":psnr" * for_psnr
+        self.options = {"speed": speed} | ({"advanced": {"tune": "psnr"}} if for_psnr else {})
+
+
+class JpegXl(ShrinkingCodec):
+    name = "jxl"
+    format = "JXL"
+    options: Mapping[str, object] = {"effort": 7}
+    qualities = range(100)  # libjxl refuses distance 0 in its own colours
+    largest_side = 1 << 30
+
+    def __init__(self, shrinks: tuple[int, ...] = SHRINKS) -> None:
+        try:
+            import pillow_jxl  # noqa: F401, its import is what makes Pillow know the format
+        except ImportError as error:
+            raise ValueError("jxl needs pillow-jxl-plugin: pip install smartsplat[bench]") from error
+        super().__init__(shrinks)
+
+
+class Jpeg2000(ShrinkingCodec):
+    """The 9/7 wavelet, colours decorrelated, a bare codestream; a quality stands for a target size."""
+
+    name = "jpeg2000"
+    format = "JPEG2000"
+    options: Mapping[str, object] = {"irreversible": True, "mct": 1, "no_jp2": True, "quality_mode": "rates"}
+    qualities = range(13 * 32)  # each 2 % larger than the one before
+    largest_side = (1 << 32) - 1
+
+    def quality_options(self, image: Image.Image, quality: int) -> dict[str, object]:
+        resolutions = min(8, min(image.size).bit_length())  # OpenJPEG wants a pixel at the coarsest
+        return {"quality_layers": [self.rate(quality)], "num_resolutions": resolutions}
+
+    def quality_name(self, quality: int) -> str:
+        return f"r{self.rate(quality):.4g}"
+
+    @staticmethod
+    def rate(quality: int) -> float:
+        """The ratio that OpenJPEG is asked for, of the shrunk picture: from 8192 to just over 1."""
+        return float(2 ** (13 - quality / 32))
 
 
 class SmartSplat:
@@ -137,33 +219,39 @@ class SmartSplat:
         self.effort = effort
         self.name = f"smartsplat:e{effort}"
 
-    def encode(self, pixels: ByteArray, byte_budget: int) -> tuple[bytes, str]:
-        import smartsplat
-
-        try:
-            data = smartsplat.encode(pixels, size=byte_budget, effort=self.effort)
-        except SettingsError as error:
-            print(f"{self.name}: {error}", file=sys.stderr)
-            raise BudgetError(str(error)) from error
-        return data, f"e{self.effort}"
+    def encode(self, pixels: ByteArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
+        return [self._file(pixels, byte_budget) for byte_budget in byte_budgets]
 
     def decode(self, data: bytes, width: int, height: int) -> ByteArray:
         import smartsplat
 
         return np.asarray(smartsplat.decode(data))
 
+    def _file(self, pixels: ByteArray, byte_budget: int) -> Encoded | None:
+        import smartsplat
 
-PEERS = {peer.name: peer for peer in (Jpeg, WebP, Avif)}
+        start = time.perf_counter()
+        try:
+            data = smartsplat.encode(pixels, size=byte_budget, effort=self.effort)
+        except SettingsError as error:
+            print(f"{self.name}: {error}", file=sys.stderr)
+            return None
+        return Encoded(data, f"e{self.effort}", time.perf_counter() - start)
+
+
+PLAIN = {peer.name: peer for peer in (Jpeg, WebP, JpegXl, Jpeg2000)}
+NAMES = f"{', '.join(PLAIN)}, avif:s0 to avif:s10, the same with :psnr, or smartsplat:e1 to smartsplat:e9"
 
 
 def codec(name: str) -> Codec:
-    """The codec that a name of the command line means: jpeg, webp, avif or smartsplat:e1 to smartsplat:e9."""
-    if name in PEERS:
-        return PEERS[name]()
-    effort = re.fullmatch(r"smartsplat:e([1-9])", name)
-    if effort is None:
-        raise ValueError(f"unknown codec {name!r}: use {', '.join(PEERS)} or smartsplat:e1 to smartsplat:e9")
-    return SmartSplat(int(effort[1]))
+    """The codec that a name of the command line means."""
+    if name in PLAIN:
+        return PLAIN[name]()
+    if avif := re.fullmatch(r"avif:s(\d|10)(:psnr)?", name):
+        return Avif(speed=int(avif[1]), for_psnr=avif[2] is not None)
+    if effort := re.fullmatch(r"smartsplat:e([1-9])", name):
+        return SmartSplat(int(effort[1]))
+    raise ValueError(f"unknown codec {name!r}: use {NAMES}")
 
 
 def shrunk(pixels: ByteArray, shrink: int) -> Image.Image:

@@ -1,6 +1,7 @@
 """The picture sets: real pictures that Debian ships, fetched by package name, checked, shrunk.
 
-small: eight of about two megapixels, for rate and distortion. 8k: one as large as it is, for speed.
+small: eight of about two megapixels, for rate and distortion. native: two of these and a map, as large
+as they are. 8k: the map alone, for speed.
 
 python -m bench.images --set small --corpus corpus
 """
@@ -11,7 +12,7 @@ import argparse
 import hashlib
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -114,7 +115,11 @@ GLOBE = BenchPicture(
     Fraction(1),
     "NASA EO free use / GPL-2+ package",
 )
-SETS = {"small": (KLEIBER, SEEDING, PICOS, ELEPHANTS, PATAK, PIXELS, ALTAI, MILKYWAY), "8k": (GLOBE,)}
+SETS = {
+    "small": (KLEIBER, SEEDING, PICOS, ELEPHANTS, PATAK, PIXELS, ALTAI, MILKYWAY),
+    "native": (replace(KLEIBER, factor=Fraction(1)), replace(ELEPHANTS, factor=Fraction(1)), GLOBE),
+    "8k": (GLOBE,),
+}
 
 
 def fetch(folder: Path, pictures: tuple[BenchPicture, ...] = SETS["small"]) -> None:

@@ -1,62 +1,66 @@
-"""One measurement in a process of its own, so that its peak memory is its own; prints one JSON object.
+"""The rows of one picture and codec, in a process of its own; prints one JSON object a ratio.
 
-python -m bench.measure PICTURE.npy CODEC BYTE_BUDGET_RATIO
+python -m bench.measure PICTURE.npy CODEC RATIO [RATIO ...]
+
+All files are made before the first is decoded, so that neither decoding nor a metric counts in the peak memory.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bench.codecs import BudgetError, codec
+from bench import perceptual
+from bench.codecs import codec
 from smartsplat.metrics import compare
 
 DECODES = 5
 
 
-def measure(path: Path, codec_name: str, ratio: float) -> dict[str, object]:
-    """The columns of one row that depend on the picture's pixels."""
+def measure(path: Path, codec_name: str, ratios: Sequence[float], weights: Path) -> Iterator[dict[str, object]]:
+    """The columns of each row that depend on the picture's pixels; ``weights`` is LPIPS's file or none there."""
     pixels = np.load(path)  # uint8 [H, W, 3]
     height, width = pixels.shape[:2]
-    byte_budget = int(pixels.size / ratio)
-    row: dict[str, object] = {"width": width, "height": height}
+    byte_budgets = [int(pixels.size / ratio) for ratio in ratios]
     tool = codec(codec_name)
+    files = tool.encode(pixels, byte_budgets)
+    encode_peak = peak_megabytes()
+    judge = perceptual.Judge(pixels, weights)
 
-    start = time.perf_counter()
-    try:
-        data, setting = tool.encode(pixels, byte_budget)
-    except BudgetError:
-        return row | {"setting": "none"}
-    encode_seconds = time.perf_counter() - start
-    encode_peak = peak_megabytes()  # before decoding and the metrics can raise it
-    if len(data) > byte_budget:
-        raise RuntimeError(f"{codec_name} made {len(data)} bytes for a budget of {byte_budget}")
-
-    seconds = []
-    for _ in range(DECODES):
-        start = time.perf_counter()
-        decoded = tool.decode(data, width, height)
-        seconds.append(time.perf_counter() - start)
-    values = {name: format(value, ".6g") for name, value in compare(pixels, decoded).items()}
-    return (
-        row
-        | values
-        | {
-            "setting": setting,
-            "bytes": len(data),
-            "ratio": format(pixels.size / len(data), ".6g"),
-            "bpp": format(8 * len(data) / (width * height), ".6g"),
-            "encode_seconds": format(encode_seconds, ".4g"),
-            "decode_seconds": format(statistics.median(seconds), ".4g"),
-            "encode_peak_mb": round(encode_peak),
-        }
-    )
+    for byte_budget, file in zip(byte_budgets, files, strict=True):
+        row: dict[str, object] = {"width": width, "height": height}
+        if file is None:
+            yield row | {"setting": "none"}
+            continue
+        if len(file.data) > byte_budget:
+            raise RuntimeError(f"{codec_name} made {len(file.data)} bytes for a budget of {byte_budget}")
+        seconds = []
+        for _ in range(DECODES):
+            start = time.perf_counter()
+            decoded = tool.decode(file.data, width, height)
+            seconds.append(time.perf_counter() - start)
+        values = compare(pixels, decoded) | judge.compare(decoded)
+        yield (
+            row
+            | {name: format(value, ".6g") for name, value in values.items()}
+            | {
+                "setting": file.setting,
+                "bytes": len(file.data),
+                "ratio": format(pixels.size / len(file.data), ".6g"),
+                "bpp": format(8 * len(file.data) / (width * height), ".6g"),
+                "encode_seconds": format(file.seconds, ".4g"),
+                "decode_seconds": format(statistics.median(seconds), ".4g"),
+                "encode_peak_mb": round(encode_peak),
+            }
+        )
 
 
 def peak_megabytes() -> float:
@@ -66,5 +70,16 @@ def peak_megabytes() -> float:
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 1e6
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("codec")
+    parser.add_argument("ratios", nargs="+", type=float)
+    parser.add_argument("--weights", type=Path, default=perceptual.weights_path(Path("corpus")))
+    options = parser.parse_args()
+    for row in measure(options.picture, options.codec, options.ratios, options.weights):
+        print(json.dumps(row), flush=True)
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))))
+    main()

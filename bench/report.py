@@ -1,9 +1,10 @@
-"""Turn rd.tsv into rate-distortion plots and a markdown table.
+"""Turn rd.tsv into rate-distortion plots and markdown tables.
 
-python -m bench.report results/v0.2/rd.tsv                         (table to stdout)
-python -m bench.report results/v0.2/rd.tsv --into docs/results.md  (table between the two markers of the file)
-python -m bench.report results/v0.2/rd.tsv --means --into README.md     (only the means, no plots)
-python -m bench.report results/v0.2/effort.tsv --efforts --into docs/effort.md
+python -m bench.report results/v0.3/rd.tsv                         (tables to stdout)
+python -m bench.report results/v0.3/rd.tsv --into docs/results.md  (tables between the two markers of the file)
+python -m bench.report results/v0.3/rd.tsv --form means --into README.md
+python -m bench.report results/v0.3/native.tsv --form pictures --into docs/results.md
+python -m bench.report results/v0.3/effort.tsv --form efforts --into docs/effort.md
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scipy.interpolate import PchipInterpolator
+
 from smartsplat.settings import EFFORT_TRIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BEGIN, END = "<!-- rd:begin -->", "<!-- rd:end -->"
 METRICS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
 
 
@@ -32,6 +34,8 @@ class Results:
         self.rows = {(row["picture"], row["codec"], float(row["ratio_target"])): row for row in rows}
         self.pictures = list(dict.fromkeys(picture for picture, _, _ in self.rows))
         self.codecs = list(dict.fromkeys(codec for _, codec, _ in self.rows))
+        self.own = [codec for codec in self.codecs if codec.startswith("smartsplat:")]
+        self.peers = [codec for codec in self.codecs if codec not in self.own]
         self.ratios = sorted({ratio for _, _, ratio in self.rows})
 
     @staticmethod
@@ -44,6 +48,20 @@ class Results:
         text = self.rows.get((picture, codec, ratio), {}).get(column, "")
         return float(text) if text else math.nan
 
+    def curve(self, picture: str, codec: str, metric: str) -> list[tuple[float, float]]:
+        """Quality in decibels and bytes, upwards, without files that a smaller one equals or beats."""
+        points = []
+        for ratio in self.ratios:
+            value = self.value(picture, codec, ratio, metric)
+            if not math.isnan(value):
+                decibels = value if metric == "psnr" else -10 * math.log10(1 - value)
+                points.append((self.value(picture, codec, ratio, "bytes"), decibels))
+        kept: list[tuple[float, float]] = []
+        for size, decibels in sorted(points):
+            if not kept or decibels > kept[-1][0]:
+                kept.append((decibels, size))
+        return kept
+
     def shared(self, ratio: float) -> list[str]:
         """The pictures of which every codec has a file at this ratio: only their means are comparable."""
 
@@ -53,21 +71,97 @@ class Results:
         return [picture for picture in self.pictures if complete(picture)]
 
     def mean(self, codec: str, ratio: float, column: str) -> float:
-        values = [self.value(picture, codec, ratio, column) for picture in self.shared(ratio)]
-        return sum(values) / len(values) if values else math.nan
+        return mean(self.value(picture, codec, ratio, column) for picture in self.shared(ratio))
 
 
 def means(results: Results) -> str:
     """One row a ratio: mean PSNR and MS-SSIM of every codec."""
-    lines = ["Mean PSNR in dB / mean MS-SSIM over the pictures that every codec reaches at that ratio:", ""]
-    lines += header("ratio", "pictures", *results.codecs)
+    title = "Mean PSNR in dB / mean MS-SSIM over the pictures that every codec reaches at that ratio:"
+    return "\n".join([title, "", *mean_rows(results, {"psnr": 2, "ms_ssim": 4})])
+
+
+def perceptual_means(results: Results) -> list[str]:
+    """The same of LPIPS and FLIP; nothing if they were not measured."""
+    if not any(row.get("lpips") and row.get("flip") for row in results.rows.values()):
+        return []
+    title = "Mean LPIPS (AlexNet) / mean FLIP over the same pictures; less is better:"
+    return [title, "", *mean_rows(results, {"lpips": 3, "flip": 3}), ""]
+
+
+def mean_rows(results: Results, digits: dict[str, int]) -> list[str]:
+    """One row a ratio, one column a codec, the means of the given columns in each cell."""
+    lines = header("ratio", "pictures", *results.codecs)
+    for ratio in results.ratios:
+        cells = [
+            " / ".join(cell(results.mean(codec, ratio, column), digits[column]) for column in digits)
+            for codec in results.codecs
+        ]
+        lines.append(row(f"{ratio:g}", str(len(results.shared(ratio))), *cells))
+    return lines
+
+
+def rate_differences(results: Results, own: str) -> list[str]:
+    """One row a picture, one column a peer: by how many percent SmartSplat's files are larger or smaller."""
+    differences = {
+        (picture, peer, metric): bd_rate(results.curve(picture, own, metric), results.curve(picture, peer, metric))
+        for picture in results.pictures
+        for peer in results.peers
+        for metric in METRICS
+    }
+    lines = [
+        f"BD-rate of {own} in percent, at equal PSNR / at equal MS-SSIM (negative: its files are smaller; "
+        "-: fewer than four points or no overlap); the mean is over the pictures that have one:",
+        "",
+        *header("picture", *results.peers),
+    ]
+    for picture in results.pictures:
+        cells = (" / ".join(signed(differences[picture, peer, metric]) for metric in METRICS) for peer in results.peers)
+        lines.append(row(picture, *cells))
+    cells = (
+        " / ".join(
+            signed(mean(differences[picture, peer, metric] for picture in results.pictures)) for metric in METRICS
+        )
+        for peer in results.peers
+    )
+    return [*lines, row("mean", *cells), ""]
+
+
+def bd_rate(own: Sequence[tuple[float, float]], peer: Sequence[tuple[float, float]]) -> float:
+    """Bjontegaard's difference in rate of two curves of (quality, bytes), percent of the peer's bytes.
+
+    The mean difference of log bytes over the qualities that both have, between points by a monotone piecewise cubic
+    (PCHIP). NaN with fewer than four points on a curve or no quality in common.
+    """
+    if min(len(own), len(peer)) < 4:
+        return math.nan
+    low, high = max(own[0][0], peer[0][0]), min(own[-1][0], peer[-1][0])
+    if low >= high:
+        return math.nan
+    areas = []
+    for curve in (own, peer):
+        qualities, sizes = zip(*curve, strict=True)
+        areas.append(float(PchipInterpolator(qualities, [math.log(size) for size in sizes]).integrate(low, high)))
+    return 100 * math.expm1((areas[0] - areas[1]) / (high - low))
+
+
+def pictures_ahead(results: Results, own: str) -> list[str]:
+    """One row a ratio, one column a peer: on how many pictures SmartSplat is above it."""
+    lines = [f"Pictures on which {own} has the larger PSNR / MS-SSIM, of those that both reach:", ""]
+    lines += header("ratio", *results.peers)
     for ratio in results.ratios:
         cells = []
-        for codec in results.codecs:
-            psnr, ms_ssim = (results.mean(codec, ratio, metric) for metric in METRICS)
-            cells.append(f"{cell(psnr, 2)} / {cell(ms_ssim, 4)}")
-        lines.append(row(f"{ratio:g}", str(len(results.shared(ratio))), *cells))
-    return "\n".join(lines)
+        for peer in results.peers:
+            counts = []
+            for metric in METRICS:
+                pairs = [
+                    [results.value(picture, codec, ratio, metric) for codec in (own, peer)]
+                    for picture in results.pictures
+                ]
+                pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+                counts.append(f"{sum(ours > theirs for ours, theirs in pairs)} of {len(pairs)}")
+            cells.append(" / ".join(counts))
+        lines.append(row(f"{ratio:g}", *cells))
+    return [*lines, ""]
 
 
 def efforts(results: Results) -> str:
@@ -85,9 +179,16 @@ def efforts(results: Results) -> str:
 
 
 def table(results: Results) -> str:
-    """Means of PSNR and MS-SSIM, then PSNR of each picture, then what was measured on what; markdown."""
-    lines = [means(results)]
-    lines += ["", "PSNR in dB of each picture (none: no setting makes a file so small; -: not measured):", ""]
+    """All there is to say about a set: means, differences in rate, counts, PSNR of each picture; markdown."""
+    lines = [means(results), "", *perceptual_means(results)]
+    for own in results.own:
+        lines += rate_differences(results, own) + pictures_ahead(results, own)
+    return "\n".join([*lines, pictures(results)])
+
+
+def pictures(results: Results) -> str:
+    """PSNR of each picture, then what was measured on what."""
+    lines = ["PSNR in dB of each picture (none: no setting makes a file so small; -: not measured):", ""]
     lines += header("picture", "ratio", *results.codecs)
     for picture in results.pictures:
         for ratio in results.ratios:
@@ -127,7 +228,21 @@ def cell(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def insert(markdown: str, path: Path, begin: str = BEGIN, end: str = END) -> None:
+def signed(percent: float) -> str:
+    return "-" if math.isnan(percent) else f"{percent:+.1f}"
+
+
+def mean(values: Iterable[float]) -> float:
+    """Of the numbers among the values."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
+def markers(section: str) -> tuple[str, str]:
+    return f"<!-- {section}:begin -->", f"<!-- {section}:end -->"
+
+
+def insert(markdown: str, path: Path, begin: str, end: str) -> None:
     """Replace what stands between the two markers of a file."""
     text = path.read_text(encoding="utf-8")
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
@@ -149,8 +264,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
     rows = math.ceil(len(results.pictures) / columns)
     # Text stays text and ids stay the same, so that a change of a plot is a small change of its file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}):
-        mean = Figure(figsize=(8, 3.2), layout="constrained")
-        for axes, metric in zip(mean.subplots(1, 2), METRICS, strict=True):
+        overview = Figure(figsize=(8, 3.2), layout="constrained")
+        for axes, metric in zip(overview.subplots(1, 2), METRICS, strict=True):
             for codec in results.codecs:
                 values = [results.mean(codec, ratio, metric) for ratio in results.ratios]
                 axes.plot([24 / ratio for ratio in results.ratios], values, marker=".", label=codec)
@@ -161,7 +276,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
         for axes in grid.axes[len(results.pictures) :]:
             axes.remove()
         paths = [folder / "rd-mean.svg", folder / "rd-pictures.svg"]
-        for figure, path in zip((mean, grid), paths, strict=True):
+        for figure, path in zip((overview, grid), paths, strict=True):
             save(figure, path)
     return paths
 
@@ -191,24 +306,26 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+FORMS = {"full": (table, "rd"), "means": (means, "rd"), "efforts": (efforts, "rd"), "pictures": (pictures, "native")}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("table", type=Path, help="rd.tsv")
+    parser.add_argument("--form", choices=FORMS, default="full", help="what to make of it; only full draws plots")
     parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="folder of the plots")
     parser.add_argument("--into", type=Path, help="markdown file with the two markers")
-    parser.add_argument("--means", action="store_true", help="only the first table, no plots")
-    parser.add_argument("--efforts", action="store_true", help="a table of effort levels, no plots")
     options = parser.parse_args(arguments)
     results = Results.read(options.table)
     if not results.rows:
         parser.error(f"{options.table} has no rows")
-    form = efforts if options.efforts else (means if options.means else table)
+    form, section = FORMS[options.form]
     markdown = form(results)
     if options.into:
-        insert(markdown, options.into)
+        insert(markdown, options.into, *markers(section))
     else:
-        print(BEGIN, markdown, END, sep="\n")
-    if not (options.means or options.efforts):
+        print(markdown)
+    if options.form == "full":
         draw(results, options.figures)
 
 

@@ -1,11 +1,12 @@
 """Measure codecs on a picture set and extend a table of results; rows that are there already are skipped.
 
-python -m bench.run --set small --ratios 50 200 1000 --codecs jpeg webp avif smartsplat:e5 \\
-    --table results/v0.2/rd.tsv
+python -m bench.run --set small --ratios 50 200 1000 --codecs jpeg webp avif:s6 smartsplat:e5 \\
+    --table results/v0.3/rd.tsv
 
-The budget of a row is floor(H W 3 / ratio) bytes. encode_seconds is the whole of encode(): for the peers that
-is their search over quality and shrinking, dozens of files. decode_seconds is the median of five.
-encode_peak_mb (10^6 bytes) contains the interpreter, the libraries and the picture.
+The budget of a row is floor(H W 3 / ratio) bytes. encode_seconds is the whole of encode() for SmartSplat; for a peer
+it is one call of its encoder, the one that made the file, without the search and the shrinking. decode_seconds
+is the median of five. encode_peak_mb (10^6 bytes) contains the interpreter, the libraries and the picture; a row of
+SmartSplat has a process of its own, while all ratios of a peer share one, whose peak is that of encoding at full size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,10 +28,12 @@ from PIL import features
 
 from bench.codecs import codec
 from bench.images import SETS, prepared
+from bench.perceptual import weights_path
 
 COLUMNS = (
     *("picture", "width", "height", "recipe", "codec", "setting", "ratio_target", "bytes", "ratio", "bpp"),
-    *("psnr", "ssim", "ms_ssim", "encode_seconds", "decode_seconds", "encode_peak_mb", "machine", "versions"),
+    *("psnr", "ssim", "ms_ssim", "lpips", "flip", "encode_seconds", "decode_seconds", "encode_peak_mb"),
+    *("machine", "versions"),
 )
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -44,7 +47,9 @@ class Subject:
     path: Path
 
 
-def measure_all(subjects: Sequence[Subject], codecs: Sequence[str], ratios: Sequence[float], table: Path) -> int:
+def measure_all(
+    subjects: Sequence[Subject], codecs: Sequence[str], ratios: Sequence[float], table: Path, weights: Path
+) -> int:
     """Append every missing row to ``table`` as it is made; returns how many measurements failed."""
     table.parent.mkdir(parents=True, exist_ok=True)
     done = finished_rows(table)
@@ -54,17 +59,17 @@ def measure_all(subjects: Sequence[Subject], codecs: Sequence[str], ratios: Sequ
         writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
         if file.tell() == 0:
             writer.writeheader()
-        for subject, ratio, name in itertools.product(subjects, ratios, codecs):
-            keys = {"picture": subject.id, "codec": name, "ratio_target": format(ratio, "g")}
-            if tuple(keys.values()) in done:
-                continue
-            measured = measured_apart(subject.path, name, ratio)
-            if measured is None:
-                failures += 1
-                continue
-            writer.writerow(keys | {"recipe": subject.recipe} | constants | measured)
-            file.flush()
-            print(*keys.values(), measured.get("psnr", "none"), file=sys.stderr)
+        for name, subject in itertools.product(codecs, subjects):
+            missing = [ratio for ratio in ratios if (subject.id, name, format(ratio, "g")) not in done]
+            together = [[ratio] for ratio in missing] if name.startswith("smartsplat:") else [missing]
+            for group in filter(None, together):
+                failures += len(group)
+                for measured, ratio in zip(measured_apart(subject.path, name, group, weights), group, strict=False):
+                    keys = {"picture": subject.id, "codec": name, "ratio_target": format(ratio, "g")}
+                    writer.writerow(keys | {"recipe": subject.recipe} | constants | measured)
+                    file.flush()
+                    failures -= 1
+                    print(*keys.values(), measured.get("psnr", "none"), file=sys.stderr)
     return failures
 
 
@@ -82,17 +87,23 @@ def finished_rows(table: Path) -> set[tuple[str, str, str]]:
     return {(row["picture"], row["codec"], row["ratio_target"]) for row in rows}
 
 
-def measured_apart(path: Path, name: str, ratio: float) -> dict[str, object] | None:
-    """What bench.measure finds in a fresh process, or None if it failed (its message is on stderr then).
+def measured_apart(path: Path, name: str, ratios: Sequence[float], weights: Path) -> Iterator[dict[str, object]]:
+    """What bench.measure finds in a fresh process, a row a ratio; fewer if it fails (its message is on stderr then).
 
-    Linux starts a child's ru_maxrss at its parent's, so this process stays small: it never loads a picture.
+    Linux starts a child's ru_maxrss at its parent's, so this process stays small: it never loads a picture. The
+    products of LPIPS are small: on two threads OpenBLAS took 7 s for a picture of 2 MP, on one 0.8 s.
     """
-    command = [sys.executable, "-m", "bench.measure", str(path.resolve()), name, repr(ratio)]
-    result = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=False)
-    if result.returncode != 0:
-        print(f"{path.name} {name} {ratio:g} failed with exit status {result.returncode}", file=sys.stderr)
-        return None
-    return dict(json.loads(result.stdout))
+    command = [sys.executable, "-m", "bench.measure", str(path.resolve()), name, *map(repr, ratios)]
+    command += ["--weights", str(weights.resolve())]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield json.loads(line)
+    if process.returncode != 0:
+        print(f"{path.name} {name} failed with exit status {process.returncode}", file=sys.stderr)
 
 
 def machine() -> str:
@@ -108,21 +119,26 @@ def machine() -> str:
 
 def versions() -> str:
     """Versions of everything that shapes the numbers, the peers' libraries included."""
+    parts = {"python": platform.python_version()}
+    parts |= {name: package_version(name) for name in ("numpy", "pillow")}
+    parts |= {name: str(features.version(name)) for name in ("libjpeg_turbo", "webp", "avif", "jpg_2000")}
+    parts |= {name: package_version(name) for name in ("pillow-jxl-plugin", "flip-evaluator", "smartsplat")}
+    return ", ".join(f"{name} {number}" for name, number in parts.items())
+
+
+def package_version(name: str) -> str:
     try:
-        own = version("smartsplat")
+        return version(name)
     except PackageNotFoundError:
-        own = "not installed"
-    parts = {"python": platform.python_version(), "numpy": version("numpy"), "pillow": version("pillow")}
-    parts |= {name: str(features.version(name)) for name in ("libjpeg_turbo", "webp", "avif")}
-    return ", ".join(f"{name} {number}" for name, number in (parts | {"smartsplat": own}).items())
+        return "not installed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--set", choices=SETS, default="small")
     parser.add_argument("--pictures", nargs="+", help="only these of the set")
-    parser.add_argument("--ratios", nargs="+", type=float, default=[50, 200, 1000])
-    parser.add_argument("--codecs", nargs="+", default=["jpeg", "webp", "avif", "smartsplat:e5"])
+    parser.add_argument("--ratios", nargs="+", type=float, default=[50, 100, 200, 500, 1000, 2000])
+    parser.add_argument("--codecs", nargs="+", default=["jpeg", "webp", "avif:s6", "smartsplat:e5"])
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
     parser.add_argument("--table", type=Path, required=True, help="file of tab-separated values to extend")
     options = parser.parse_args(arguments)
@@ -147,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subjects = [
         Subject(picture.id, picture.recipe, prepared(picture, options.corpus.resolve())) for picture in pictures
     ]
-    return 1 if measure_all(subjects, options.codecs, options.ratios, options.table) else 0
+    weights = weights_path(options.corpus)
+    return 1 if measure_all(subjects, options.codecs, options.ratios, options.table, weights) else 0
 
 
 if __name__ == "__main__":
