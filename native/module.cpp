@@ -121,22 +121,21 @@ void render_gradient(Rasterizer& self, const Parameters& p, const ViewTuple& v,
   self.render_gradient(g, view, d_image.data(), out);
 }
 
-std::tuple<double, double> step(Rasterizer& self, const Parameters& p, const Parameters& drawn, const FloatTable& first,
+std::tuple<double, double> step(Rasterizer& self, const Parameters& p, const FloatTable& first,
                                 const FloatTable& second, const IntColumn& age, const BytePicture& target,
                                 const ViewTuple& v, const std::tuple<double, double, double, double, double>& loss,
                                 const std::tuple<double, double, double, double, double>& rates,
                                 const std::tuple<double, double, double>& adam, bool relative,
                                 const std::tuple<double, double, double>& bounds,
                                 const std::tuple<double, double>& size) {
-  const GaussianArrays g = arrays(p), seen = arrays(drawn);
+  const GaussianArrays g = arrays(p);
   const ViewArea view = area(v);
   check_picture(target, view, g.channels);
   const size_t parameters = 5 + g.channels;
   for (const FloatTable* table : {&first, &second})
     if (table->shape(0) != size_t(g.count) || table->shape(1) != parameters)
       throw std::invalid_argument("Adam's moments have another shape");
-  if (age.shape(0) != size_t(g.count) || seen.count != g.count || seen.channels != g.channels)
-    throw std::invalid_argument("the arrays of the step differ in length");
+  if (age.shape(0) != size_t(g.count)) throw std::invalid_argument("the arrays of the step differ in length");
   StepSettings s{};
   const auto f = [](double value) { return static_cast<float>(value); };
   s.l1 = f(std::get<0>(loss)), s.l2 = f(std::get<1>(loss)), s.ssim = f(std::get<2>(loss));
@@ -149,7 +148,7 @@ std::tuple<double, double> step(Rasterizer& self, const Parameters& p, const Par
   s.largest_aspect = f(std::get<2>(bounds));
   s.picture_width = f(std::get<0>(size)), s.picture_height = f(std::get<1>(size));
   nb::gil_scoped_release release;
-  const StepResult result = self.step(g, seen, {first.data(), second.data(), age.data()}, target.data(), view, s);
+  const StepResult result = self.step(g, {first.data(), second.data(), age.data()}, target.data(), view, s);
   return {result.loss, result.mean_square};
 }
 

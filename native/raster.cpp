@@ -276,9 +276,9 @@ LossSums Rasterizer::ssim_pass(const uint8_t* target, LossWeights weights) {
   return total(sums);
 }
 
-StepResult Rasterizer::step(const GaussianArrays& g, const GaussianArrays& drawn, const AdamArrays& adam,
-                            const uint8_t* target, const ViewArea& view, const StepSettings& settings) {
-  prepare(drawn, view, true);
+StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, const uint8_t* target,
+                            const ViewArea& view, const StepSettings& settings) {
+  prepare(g, view, true);
   moments_.resize(list_.size());
   const double samples = static_cast<double>(view.width) * view.height * channels_;
   const LossWeights weights = {settings.l1, settings.l2, settings.ssim, static_cast<float>(1.0 / samples)};
@@ -288,7 +288,7 @@ StepResult Rasterizer::step(const GaussianArrays& g, const GaussianArrays& drawn
     double size = 0;
     for (int64_t i = begin; i < end; ++i) {
       double gradient[5 + kMaxChannels];
-      gradient_of(drawn, i, gradient);
+      gradient_of(g, i, gradient);
       if (settings.size > 0) size += add_size_term(g, i, settings, gradient);
       update(g, adam, i, gradient, settings);
     }

@@ -140,10 +140,9 @@ class Rasterizer {
   void render_gradient(const GaussianArrays& g, const ViewArea& view, const float* d_image,
                        const GaussianArrays& gradient);
 
-  // One step: render, loss against target [height, width, C], gradient, Adam. `drawn` are the values
-  // that are rendered (the quantised ones while training with rounding), `g` those that are updated.
-  StepResult step(const GaussianArrays& g, const GaussianArrays& drawn, const AdamArrays& adam, const uint8_t* target,
-                  const ViewArea& view, const StepSettings& settings);
+  // One step: render, loss against target [height, width, C], gradient, Adam on g.
+  StepResult step(const GaussianArrays& g, const AdamArrays& adam, const uint8_t* target, const ViewArea& view,
+                  const StepSettings& settings);
 
   // `rounds` of the kernels' multiply_add on every thread; returns the floating-point operations of all.
   double multiply_add(int64_t rounds);

@@ -70,7 +70,7 @@ def test_steps_through_the_levels(variant: str, loss: str) -> None:
     for backend in (Backend(2, variant), Backend(1, variant, exact=True)):
         params = backend.upload(gaussians)
         state = backend.start(params)
-        result = backend.step(params, params, state, target, view, step_settings(loss, view, True))
+        result = backend.step(params, state, target, view, step_settings(loss, view, True))
         after.append((result, state))
     (found, found_state), (wanted, wanted_state) = after
     assert found.loss == pytest.approx(wanted.loss, rel=1e-3)

@@ -108,7 +108,7 @@ class Fit:
                 target, view = self._shrunk(levels[step])
             if step == round_from:
                 self._round_shapes()
-            result = self.backend.step(self.params, self.params, self.state, target, view, self._step_settings(step))
+            result = self.backend.step(self.params, self.state, target, view, self._step_settings(step))
             self.mean_square = result.mean_square
             if step in growing:
                 self._grow(growing[step], target, view)

@@ -7,8 +7,8 @@ A backend is an object with these methods; ``params`` and ``state`` are its own 
 - ``render_gradient(params, view, d_image) -> Gaussians``: dL/d(parameter) for dL/d(image), of natural
   parameters (pixels, radians)
 - ``start(params) -> state``: Adam's moments for new Gaussians; states can be joined and indexed as params can
-- ``step(params, drawn, state, target, view, settings) -> StepResult``: render ``drawn``, loss against
-  ``target``, gradient, Adam on ``params`` in place. ``drawn`` is ``params`` itself or its quantised twin.
+- ``step(params, state, target, view, settings) -> StepResult``: render, loss against ``target``, gradient, Adam on
+  ``params`` in place
 - ``residual(params, target, view, cell) -> float32 [rows, columns, C + 1]``: mean of (target - rendering) and
   mean square error over square cells; ``residual_strips`` the same a number of rows at a time
 

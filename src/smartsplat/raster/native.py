@@ -115,13 +115,10 @@ class Backend:
         shape = (len(params), 5 + params.channels)
         return State(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(len(params), np.int32))
 
-    def step(
-        self, params: Params, drawn: Params, state: State, target: Bytes, view: View, settings: StepSettings
-    ) -> StepResult:
+    def step(self, params: Params, state: State, target: Bytes, view: View, settings: StepSettings) -> StepResult:
         s = settings
         loss, mean_square = self._rasterizer.step(
             fields(params),
-            fields(drawn),
             state.first,
             state.second,
             state.age,

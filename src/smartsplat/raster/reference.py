@@ -188,10 +188,10 @@ def start(params: Params) -> State:
     return State(np.zeros((count, 5 + channels)), np.zeros((count, 5 + channels)), np.zeros(count, np.int64))
 
 
-def step(params: Params, drawn: Params, state: State, target: Bytes, view: View, settings: StepSettings) -> StepResult:
-    """One step of Adam on ``params``, in place, with the gradient of E22 at ``drawn`` and of the size at ``params``."""
-    value, mean_square, d_image = loss(render(drawn, view), target, settings)
-    d = render_gradient(drawn, view, d_image)
+def step(params: Params, state: State, target: Bytes, view: View, settings: StepSettings) -> StepResult:
+    """One step of Adam on ``params``, in place."""
+    value, mean_square, d_image = loss(render(params, view), target, settings)
+    d = render_gradient(params, view, d_image)
     size, d_size = size_term(params, settings)
     cosine, sine = np.cos(params.rotation), np.sin(params.rotation)
     own_axes = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], 1)  # [N, axis, xy]
