@@ -26,6 +26,9 @@ _ENTRY = struct.Struct("<4sIII")  # type, stored length, unpacked length, CRC-32
 _CRC = struct.Struct("<I")
 _GROUP = struct.Struct("<I4H")  # Gaussians, and the tiles that they reach: x and y begin, x and y end
 
+GROUP_HEADER = _GROUP.size
+"""Bytes of a group before its coded Gaussians."""
+
 TILE = 64
 """Side, in pixels, of the tiles that a group's reach is told in."""
 
