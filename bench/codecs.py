@@ -163,16 +163,32 @@ class WebP(ShrinkingCodec):
 
 
 class Avif(ShrinkingCodec):
-    """At one of aom's speeds, with libavif's own tuning, which is for the eye, or tuned for PSNR."""
+    """libaom at one of its speeds, with libheif's own tuning, which is for the eye, or tuned for PSNR.
+
+    Written by libvips, because Pillow's conversion to YCbCr is off by up to 1.4 of 255 in the mean: on altai that
+    alone keeps it below 46.4 dB, where the same encoder reaches 53 dB through libheif.
+    """
 
     format = "AVIF"
     samplings = ("4:2:0", "4:4:4")
-    largest_side = 32768
+    qualities = range(1, 101)
+    largest_side = 16384
 
     def __init__(self, shrinks: tuple[int, ...] = SHRINKS, speed: int = 6, for_psnr: bool = False) -> None:
+        try:
+            import pyvips  # noqa: F401, better now than in the first file
+        except ImportError as error:
+            raise ValueError("avif needs pyvips: pip install smartsplat[bench]") from error
         super().__init__(shrinks)
         self.name = f"avif:s{speed}" + ":psnr" * for_psnr
-        self.options = {"speed": speed} | ({"advanced": {"tune": "psnr"}} if for_psnr else {})
+        self.options = {"effort": 9 - speed, "tune": "psnr" if for_psnr else "iq"}
+
+    def file(self, image: Image.Image, sampling: str, quality: int) -> bytes:
+        import pyvips
+
+        options = {"Q": quality, "subsample_mode": "on" if sampling == "4:2:0" else "off", **self.options}
+        source = pyvips.Image.new_from_array(np.asarray(image))
+        return bytes(source.heifsave_buffer(compression="av1", encoder="aom", bitdepth=8, keep="none", **options))
 
 
 class JpegXl(ShrinkingCodec):
@@ -240,14 +256,14 @@ class SmartSplat:
 
 
 PLAIN = {peer.name: peer for peer in (Jpeg, WebP, JpegXl, Jpeg2000)}
-NAMES = f"{', '.join(PLAIN)}, avif:s0 to avif:s10, the same with :psnr, or smartsplat:e1 to smartsplat:e9"
+NAMES = f"{', '.join(PLAIN)}, avif:s0 to avif:s9, the same with :psnr, or smartsplat:e1 to smartsplat:e9"
 
 
 def codec(name: str) -> Codec:
     """The codec that a name of the command line means."""
     if name in PLAIN:
         return PLAIN[name]()
-    if avif := re.fullmatch(r"avif:s(\d|10)(:psnr)?", name):
+    if avif := re.fullmatch(r"avif:s(\d)(:psnr)?", name):
         return Avif(speed=int(avif[1]), for_psnr=avif[2] is not None)
     if effort := re.fullmatch(r"smartsplat:e([1-9])", name):
         return SmartSplat(int(effort[1]))

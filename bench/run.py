@@ -122,7 +122,9 @@ def versions() -> str:
     parts = {"python": platform.python_version()}
     parts |= {name: package_version(name) for name in ("numpy", "pillow")}
     parts |= {name: str(features.version(name)) for name in ("libjpeg_turbo", "webp", "avif", "jpg_2000")}
-    parts |= {name: package_version(name) for name in ("pillow-jxl-plugin", "flip-evaluator", "smartsplat")}
+    parts |= {
+        name: package_version(name) for name in ("pyvips-binary", "pillow-jxl-plugin", "flip-evaluator", "smartsplat")
+    }
     return ", ".join(f"{name} {number}" for name, number in parts.items())
 
 
