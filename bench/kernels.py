@@ -186,7 +186,7 @@ def rasterizing(
     def stepping(kernel: str, settings: StepSettings) -> Subject:
         params = backend.upload(gaussians)
         state = backend.start(params)
-        run = partial(backend.step, params, params, state, target, view, settings)
+        run = partial(backend.step, params, state, target, view, settings)
         return subject(kernel, run, "project", "bin", "forward", "loss", "backward", "update")
 
     draw = partial(backend.render_bytes, gaussians, view)
