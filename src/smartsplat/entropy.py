@@ -35,9 +35,9 @@ def split(symbols: SymbolArray) -> list[SymbolArray]:
     energy = symbols[:, 2]
     layer = np.zeros(len(symbols), np.intp)
     if len(symbols) >= LAYERED:
+        ranked = np.sort(energy)[::-1]
         for share in LAYERS:
-            weakest = -np.partition(-energy, int(share * len(symbols)))[int(share * len(symbols))]
-            layer += energy < weakest
+            layer += energy < ranked[int(share * len(symbols))]
     parts = [symbols[layer == index] for index in np.unique(layer)]
     return [part[start : start + GROUP] for part in parts for start in range(0, len(part), GROUP)]
 

@@ -114,8 +114,8 @@ def _drawn(
             kept = np.zeros(len(time), bool)
             kept[np.argpartition(time, count)[:count]] = True
             time, place, color = time[kept], place[kept], color[kept]
-        if len(time) == count and count:
-            bound = float(time.max()) if anywhere is None else bound
+        if len(time) == count:
+            bound = float(time.max(initial=0))
         first += (end - begin) * columns
     assert color is not None
     row, column = np.divmod(place, columns)
@@ -124,10 +124,8 @@ def _drawn(
 
 def _with_neighbors(strips: Iterator[FloatArray], halo: int) -> Iterator[tuple[FloatArray, int, int]]:
     """Each strip of rows with up to ``halo`` rows of those beside it, and where its own rows begin and end in that."""
-    above, current = None, next(strips)
-    for below in itertools.chain(strips, [None]):
-        parts = [part for part in (None if above is None else above[-halo:], current) if part is not None]
-        begin = sum(len(part) for part in parts[:-1])
-        yield np.concatenate([*parts, current[:0] if below is None else below[:halo]]), begin, begin + len(current)
-        if below is not None:
-            above, current = current, below
+    current = next(strips)
+    above = nothing = current[:0]
+    for below in itertools.chain(strips, [nothing]):
+        yield np.concatenate([above, current, below[:halo]]), len(above), len(above) + len(current)
+        above, current = current[-halo:], below
