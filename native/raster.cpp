@@ -157,31 +157,34 @@ void Rasterizer::return_levels(int64_t panel, Area area, int top, int thread) {
   });
 }
 
-void Rasterizer::render(const GaussianArrays& g, const ViewArea& view, float* image) {
-  prepare(g, view, false);
-  for_each_panel([&](int64_t panel, Area area, int top, int thread) {
-    draw_levels(panel, area, top, 0, thread);
-    for_each_tile(area, [&](int64_t tile, Area a) {
-      draw_tile(tile, a, area, top, 0, thread);
-      const float* floats = workspaces_[thread].tile;
-      for_each_sample(a, channels_, view_.width, [&](int64_t sample, int at) { image[sample] = floats[at]; });
-    });
-  });
-}
-
-void Rasterizer::draw_bytes(int top_row, int rows, uint8_t* image) {
-  const int64_t stride = static_cast<int64_t>(view_.width) * channels_;
+template <class Work>
+void Rasterizer::for_each_drawn_tile(int top_row, int rows, const Work& work) {
   for_each_panel(top_row / kPanel, (top_row + rows + kPanel - 1) / kPanel,
                  [&](int64_t panel, Area area, int top, int thread) {
                    draw_levels(panel, area, top, 0, thread);
                    for_each_tile(area, [&](int64_t tile, Area a) {
                      draw_tile(tile, a, area, top, 0, thread);
-                     timed(kStore, thread, [&] {
-                       kernels_->store_bytes(workspaces_[thread].tile, channels_, a,
-                                             image + (a.y - top_row) * stride + a.x * channels_, stride);
-                     });
+                     work(a, thread);
                    });
                  });
+}
+
+void Rasterizer::render(const GaussianArrays& g, const ViewArea& view, float* image) {
+  prepare(g, view, false);
+  for_each_drawn_tile(0, view.height, [&](Area a, int thread) {
+    const float* floats = workspaces_[thread].tile;
+    for_each_sample(a, channels_, view_.width, [&](int64_t sample, int at) { image[sample] = floats[at]; });
+  });
+}
+
+void Rasterizer::draw_bytes(int top_row, int rows, uint8_t* image) {
+  const int64_t stride = static_cast<int64_t>(view_.width) * channels_;
+  for_each_drawn_tile(top_row, rows, [&](Area a, int thread) {
+    timed(kStore, thread, [&] {
+      kernels_->store_bytes(workspaces_[thread].tile, channels_, a, image + (a.y - top_row) * stride + a.x * channels_,
+                            stride);
+    });
+  });
 }
 
 void Rasterizer::gradient_of(const GaussianArrays& g, int64_t i, double* gradient) const {
@@ -303,16 +306,11 @@ StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, con
 void Rasterizer::residual(int top_row, int rows, const uint8_t* target, int cell, float* out) {
   const int64_t stride = static_cast<int64_t>(view_.width) * channels_;
   const int64_t row_floats = static_cast<int64_t>((view_.width + cell - 1) / cell) * (channels_ + 1);
-  for_each_panel(
-      top_row / kPanel, (top_row + rows + kPanel - 1) / kPanel, [&](int64_t panel, Area area, int top, int thread) {
-        draw_levels(panel, area, top, 0, thread);
-        for_each_tile(area, [&](int64_t tile, Area a) {
-          draw_tile(tile, a, area, top, 0, thread);
-          const int64_t row = a.y - top_row;
-          kernels_->cell_errors(workspaces_[thread].tile, channels_, a, target + row * stride + a.x * channels_, stride,
-                                cell, out + row / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
-        });
-      });
+  for_each_drawn_tile(top_row, rows, [&](Area a, int thread) {
+    const int64_t row = a.y - top_row;
+    kernels_->cell_errors(workspaces_[thread].tile, channels_, a, target + row * stride + a.x * channels_, stride, cell,
+                          out + row / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
+  });
 }
 
 double Rasterizer::multiply_add(int64_t rounds) {

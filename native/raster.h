@@ -180,6 +180,10 @@ class Rasterizer {
   // Calls work(tile, its part inside) for each tile that an area in the picture touches.
   template <class Work>
   void for_each_tile(Area inside, const Work& work) const;
+  // Draws the rows [top_row, top_row + rows) and calls work(area, thread) for each tile once it is in the thread's
+  // workspace.
+  template <class Work>
+  void for_each_drawn_tile(int top_row, int rows, const Work& work);
   Area level_area(Area panel, int level, int halo) const;
   void forward(int64_t index, Area area, float* floats) const;
   void backward(int64_t index, Area area, const float* d_floats);
