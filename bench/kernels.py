@@ -338,7 +338,7 @@ def measure(megapixels: int, ratio: float, scaling: bool, options: argparse.Name
     cache = options.cache or options.corpus / "kernels"
 
     fit = partial(smartsplat.encode, pixels, gaussians=count, effort=EFFORT)
-    case = Case(name, pixels, ratio, cached(cache / f"{name}-{width}x{height}-{ratio:g}.sspl", fit))
+    case = Case(name, pixels, ratio, cached(cache / f"{name}-{width}x{height}-{ratio:g}.v{container.MAJOR}.sspl", fit))
     peers = {kind: cached(cache / f"{name}-{width}x{height}.{kind}", partial(encoded, pixels, kind)) for kind in PEERS}
     subjects = list(subjects_of(case, peers, scaling))
     sample(subjects, options.seconds)
