@@ -27,6 +27,9 @@ LARGEST_CELL_LOG2 = 6
 STRIP = 1 << 21
 """Cells that are looked at at once, about: what bounds the memory of an event."""
 
+BLUR_REACH = 2
+"""Standard deviations at which the blur of the error ends."""
+
 Indices = npt.NDArray[np.intp]
 
 
@@ -98,10 +101,11 @@ def _drawn(
     anywhere = np.sort(generator.integers(rows * columns, size=count)) if count > rows * columns else None
     time, place, color = np.zeros(0), np.zeros(0, np.intp), None
     bound, first = math.inf, 0
-    for cells, begin, end in _with_neighbors(strips, math.ceil(4 * blur) + 1):
+    for cells, begin, end in _with_neighbors(strips, math.ceil(BLUR_REACH * blur) + 1):
         if anywhere is None:
-            weight = np.ascontiguousarray(gaussian_filter(cells[..., -1], blur)[begin:end]).ravel()
-            times, places = _native.race(weight, count, int(generator.integers(1 << 63)), bound)
+            error = np.ascontiguousarray(cells[..., -1])
+            gaussian_filter(error, blur, truncate=BLUR_REACH, output=error)
+            times, places = _native.race(error[begin:end].ravel(), count, int(generator.integers(1 << 63)), bound)
         else:
             inside = (anywhere >= first) & (anywhere < first + (end - begin) * columns)
             places = anywhere[inside] - first
