@@ -202,7 +202,7 @@ def test_colors_that_make_up_for_rounded_shapes_help() -> None:
         data = container.pack(to_file(*fit.run(), None))
         return float(((smartsplat.decode(data) - PICTURE.astype(float)) ** 2).mean())
 
-    assert sum(error(0.8, rng) for rng in range(5)) < 0.95 * sum(error(1.0, rng) for rng in range(5))
+    assert sum(error(0.8, rng) for rng in range(8)) < 0.97 * sum(error(1.0, rng) for rng in range(8))
 
 
 def test_shapes_end_as_the_file_has_them() -> None:
@@ -218,13 +218,16 @@ def test_shapes_end_as_the_file_has_them() -> None:
 def test_the_size_term_makes_smaller_files() -> None:
     """At an equal count and quality, and in the picture's favour at the bytes that it saves."""
 
-    def result(size: float) -> Result:
-        return Result(PICTURE, settings=FitSettings(steps=100, size=size))
+    quantizer = Result(PICTURE).quantizer
 
-    with_term, without = result(0.2), result(0.0)
-    sizes = [len(container.pack(to_file(each.gaussians, with_term.quantizer, None))) for each in (with_term, without)]
-    assert sizes[0] < 0.98 * sizes[1]
-    assert with_term.psnr > without.psnr - 0.2
+    def mean_bytes_and_psnr(size: float) -> tuple[float, float]:
+        results = [Result(PICTURE, settings=FitSettings(steps=100, size=size), rng=rng) for rng in range(3)]
+        sizes = [len(container.pack(to_file(each.gaussians, quantizer, None))) for each in results]
+        return float(np.mean(sizes)), float(np.mean([each.psnr for each in results]))
+
+    with_term, without = mean_bytes_and_psnr(0.2), mean_bytes_and_psnr(0.0)
+    assert with_term[0] < 0.98 * without[0]
+    assert with_term[1] > without[1] - 0.2
 
 
 def test_growth_helps() -> None:
