@@ -236,10 +236,13 @@ double multiply_add(int64_t rounds) {
 extern const Kernels kernels;
 const Kernels kernels = {STRINGIFY(SMARTSPLAT_VARIANT),
                          kLanes,
+                         project,
                          forward_tile,
                          backward_tile,
                          enlarge,
                          reduce,
+                         differentiate,
+                         update,
                          store_bytes,
                          pixel_loss,
                          cell_errors,

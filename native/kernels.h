@@ -1,9 +1,11 @@
-// The inner loops that are compiled once for each instruction set (kernels.cpp) and chosen at run
+// The inner loops that are compiled once for each instruction set (table in kernels.cpp) and chosen at run
 // time (dispatch.cpp). Plain structs and pointers only: nothing here may pull in inline library code,
 // which the linker could share between instruction sets.
 #pragma once
 
 #include <cstdint>
+
+#include "gaussian.h"
 
 namespace smartsplat {
 
@@ -14,7 +16,6 @@ constexpr int kTile = 64;
 // is one piece of memory, whatever the number of lanes. Those of a level above full size, of which few are touched for
 // each pixel, lie as [rows][C][stride], so that a row can be read from anywhere.
 constexpr int kColumn = 16;
-constexpr int kMaxChannels = 3;
 constexpr int kTileFloats = kTile * kTile * kMaxChannels;
 
 // A part of a picture, or of a level of one, and how it lies in memory.
@@ -48,12 +49,6 @@ struct alignas(64) Splat {
   int run;                    // rows between two exact exponentials
   float row_factor;           // exp(-precision_y): what the ratio of two rows' weights changes by from row to row
   float color[kMaxChannels];  // times the amplitude of the pixel filter and kWindowNorm
-};
-
-// Sums over the pixels of one tile for one Gaussian; see backward_tile.
-struct Moments {
-  float x, t, xx, xt, tt;  // of h, times dx, t, dx^2, dx t, t^2
-  float color[kMaxChannels];
 };
 
 struct LossWeights {
@@ -103,6 +98,9 @@ constexpr int kMostColumns = (kLevelSide + kColumn - 1) / kColumn;             /
 struct Kernels {
   const char* name;
   int lanes;
+  // Sets the splats and places of the Gaussians [begin, end); returns how many output pixels they cover.
+  double (*project)(const GaussianArrays& g, int64_t begin, int64_t end, const Projection& view, Splat* splats,
+                    Place* places);
   // Adds the listed splats to an area's floats.
   void (*forward_tile)(const Splat* splats, const int32_t* list, int64_t count, int channels, Area area, float* planes);
   // d_planes is dL/dC(p) of an area; writes the moments of list entry k to moments[slots[k]].
@@ -111,6 +109,12 @@ struct Kernels {
   // An area of a level from that of the level below it, linearly; and the adjoint, which adds.
   void (*enlarge)(int channels, Area from, const float* small, Area to, float* large);
   void (*reduce)(int channels, Area from, const float* large, Area to, float* small);
+  // From the sums over pixels to the gradient of the Gaussians [begin, end).
+  void (*differentiate)(const GaussianArrays& g, const GradientSums& sums, int64_t begin, int64_t end,
+                        const GaussianArrays& gradient);
+  // And Adam's step; returns the value of the size term (raster/reference.py, size_term).
+  double (*update)(const GaussianArrays& g, const GradientSums& sums, int64_t begin, int64_t end,
+                   const StepSettings& settings, const AdamArrays& adam, const BiasCorrections& corrections);
   // Stores a tile, clamped to [0, 1], as rounded bytes, interleaved, row stride in bytes.
   void (*store_bytes)(const float* planes, int channels, Area area, uint8_t* out, int64_t stride);
   // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target / 255.

@@ -1,4 +1,5 @@
-// Pixels in and out: a column's row of kColumn pixels at a time. Compiled once for each instruction set.
+// Pixels in and out: a column's row of kColumn pixels at a time; and what kernels.cpp lists of the other files.
+// Compiled once for each instruction set.
 #pragma once
 
 #include "vectors.h"
@@ -88,6 +89,12 @@ struct PixelLoss {
 
 }  // namespace
 
+double project(const GaussianArrays& g, int64_t begin, int64_t end, const Projection& view, Splat* splats,
+               Place* places);
+void differentiate(const GaussianArrays& g, const GradientSums& sums, int64_t begin, int64_t end,
+                   const GaussianArrays& gradient);
+double update(const GaussianArrays& g, const GradientSums& sums, int64_t begin, int64_t end,
+              const StepSettings& settings, const AdamArrays& adam, const BiasCorrections& corrections);
 void enlarge(int channels, Area from, const float* small, Area to, float* large);
 void reduce(int channels, Area from, const float* large, Area to, float* small);
 void store_bytes(const float* planes, int channels, Area area, uint8_t* out, int64_t stride);

@@ -1,205 +1,183 @@
 // From Gaussians to splats, and which areas each touches: tiles at full size, whole panels on the levels above.
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <stdexcept>
-
-#include "gaussian.h"
+// Compiled once for each instruction set.
+//
+// kLanes Gaussians are worked on at a time, each in a lane: in one after the other, in double precision, the divisions,
+// roots and functions of the C library took four times as long as all of it does.
+#include "pixels.h"
+#include "shapes.h"
 
 namespace smartsplat {
+namespace SMARTSPLAT_VARIANT {
 namespace {
 
 // Standard deviations along the shorter axis, in samples of a level, from which on a splat is drawn there: at least
 // kWide, and kSteep times its colour. Enlarging errs by 2e-4 of the colour inside, and at the edge, by rounding off the
 // window's kink, by 0.0067 of it over the samples in a deviation, which this keeps below 5e-4.
-constexpr double kWide = 4.0;
-constexpr double kSteep = 13.4;
+constexpr float kWide = 4.0f;
+constexpr float kSteep = 13.4f;
 
-// A minified pixel averages 1/scale source pixels on each axis. The pixel filter is the Gaussian of
-// docs/format.md whose variance vanishes at scale 1.
-double filter_variance(double scale) { return scale < 1.0 ? kFilterVariance * (1.0 / (scale * scale) - 1.0) : 0.0; }
+constexpr int kSplatFloats = sizeof(Splat) / sizeof(float);
 
-// Rounded down or up, between `low` and `high`. Without std::floor, a call where nothing newer than SSE2 is asked for.
-int floor_within(double value, int low, int high) {  // NaN becomes low
-  if (!(value > low)) return low;
-  if (value >= high) return high;
-  const int whole = static_cast<int>(value);
-  return value < whole ? whole - 1 : whole;
+// Rounded down or up, between `low` and `high`; NaN becomes low, or high.
+inline Ints floor_within(Floats value, Floats low, Floats high) {
+  const Floats within = minimum(maximum(value, low), high);
+  const Ints whole = __builtin_convertvector(within, Ints);
+  return whole + (__builtin_convertvector(whole, Floats) > within);  // true is -1
 }
-int ceil_within(double value, int low, int high) { return -floor_within(-value, -high, -low); }
+inline Ints ceil_within(Floats value, Floats low, Floats high) { return -floor_within(-value, -high, -low); }
 
-// False for what NaN, infinite, zero and absurd parameters lead to; it would spread over the picture.
-bool drawable(const Splat& s, int channels) {
-  double sum = 0;  // as good as its parts: of floats, none is too large for it
-  for (float value : {s.mean_x, s.mean_y, s.precision_x, s.precision_y, s.shear}) sum += value;
-  for (int c = 0; c < channels; ++c) sum += s.color[c];
-  return s.precision_x >= 0 && s.precision_y >= 0 && std::isfinite(sum);
+inline Ints select(Ints mask, Ints yes, Ints no) { return (mask & yes) | (~mask & no); }
+inline Ints at_least(Ints value, int least) { return select(value > least, value, value * 0 + least); }
+inline Ints at_most(Ints value, Ints most) { return select(value < most, value, most); }
+
+// What a splat has a box along, on its level: [begin, end) of its samples.
+struct Range {
+  Ints begin, end;
+
+  // Along an axis on which the view has `size` output pixels.
+  Range(Floats middle, Floats reach, Floats side, int size) {
+    const Floats margin = select(side > 1.0f, all(2.0f * kPanelHaloX), Floats{});  // of samples that are needed too
+    const Floats samples = (static_cast<float>(size) + side - 1.0f) / side;
+    const Floats low = -margin;
+    const Floats high = __builtin_convertvector(__builtin_convertvector(samples, Ints), Floats) + margin;
+    begin = ceil_within(middle - reach - 0.5f, low, high);
+    end = floor_within(middle + reach + 0.5f, low, high);
+  }
+  // Output pixels of the view in it.
+  Floats inside(Ints side, int size) const {
+    const Ints last = at_most(end * side, end * 0 + size), first = at_least(begin * side, 0);
+    return __builtin_convertvector(at_least(last - first, 0), Floats);
+  }
+  // The tiles; or, above full size, the panels whose part of the level it meets, with its border and the halo that SSIM
+  // needs around it.
+  void areas(Ints side, int panels, Ints* first, Ints* last) const {
+    const Ints around = (kLevelBorder + 1) * side + kPanelHaloX, full_size = side == 1;
+    *first = select(full_size, begin / kTile, at_least(begin * side - around, 0) / kPanel);
+    *last = select(full_size, (end - 1) / kTile + 1,
+                   at_most(at_least(end * side + around, 0) / kPanel + 1, end * 0 + panels));
+  }
+};
+
+// Of the shorter axis at full size, in output pixels^2.
+inline Floats smaller_variance(const Covariance& cov, float scale_x, float scale_y) {
+  const Floats xx = cov.xx * (scale_x * scale_x), yy = cov.yy * (scale_y * scale_y), xy = cov.xy * (scale_x * scale_y);
+  const Floats half = 0.5f * (xx - yy), middle = 0.5f * (xx + yy);
+  const Floats larger = middle + square_root(half * half + xy * xy);
+  return cov.determinant * (scale_x * scale_x * scale_y * scale_y) / larger;
 }
 
-Symmetric on_level(const Axes& axes, const LevelView& view) {
-  const Symmetric cov = filtered_covariance(axes, view.filter_x, view.filter_y);
-  return {cov.xx * view.scale_x * view.scale_x, cov.xy * view.scale_x * view.scale_y,
-          cov.yy * view.scale_y * view.scale_y};
-}
-
-int level_for(const Symmetric& full_size, double color, int coarsest) {
-  // The variance along the shorter axis is the middle of both less a root, which need not be taken to compare.
-  const double half = 0.5 * (full_size.xx - full_size.yy), middle = 0.5 * (full_size.xx + full_size.yy);
-  const double root_squared = half * half + full_size.xy * full_size.xy;
-  const double samples = std::max(kWide, kSteep * color);
-  const auto wide = [&](double least) {
-    return middle >= least && (middle - least) * (middle - least) >= root_squared;
-  };
-  int level = 0;
-  for (double least = 4 * samples * samples; level < coarsest && wide(least); least *= 4) ++level;
+template <int C>
+inline Ints level_for(Floats variance, const Floats* color, int coarsest) {
+  Floats strongest{};
+  for (int c = 0; c < C; ++c) strongest = maximum(absolute(color[c]), strongest);
+  const Floats samples = maximum(kSteep * strongest, all(kWide));
+  Floats least = 4.0f * samples * samples;
+  Ints level{};
+  for (int i = 0; i < coarsest; ++i, least *= 4.0f) level -= variance >= least;
   return level;
 }
 
-// `out` is the covariance on the level.
-Splat splat_of(const GaussianArrays& g, int64_t i, const Axes& axes, const Symmetric& out, const LevelView& view) {
-  Splat s{};
-  const double determinant = out.determinant(), precision_x = 1.0 / out.xx, precision_y = out.xx / determinant;
-  const double x = (g.mean[2 * i] - view.x) * view.scale_x;
-  const double y = (g.mean[2 * i + 1] - view.y) * view.scale_y;
-  const double reach_x = 3.0 * std::sqrt(out.xx), reach_y = 3.0 * std::sqrt(out.yy);
-  s.mean_x = static_cast<float>(x);
-  s.mean_y = static_cast<float>(y);
-  s.precision_x = static_cast<float>(precision_x);
-  s.precision_y = static_cast<float>(precision_y);
-  s.shear = static_cast<float>(-out.xy * precision_x);
-  s.x_begin = ceil_within(x - reach_x - 0.5, -view.margin, view.width + view.margin);
-  s.x_end = floor_within(x + reach_x + 0.5, -view.margin, view.width + view.margin);
-  s.y_begin = ceil_within(y - reach_y - 0.5, -view.margin, view.height + view.margin);
-  s.y_end = floor_within(y + reach_y + 0.5, -view.margin, view.height + view.margin);
-  // A run spans at most eight standard deviations along y at fixed x: see set_up in kernels.cpp.
-  const double deviation = std::sqrt(determinant * precision_x);
-  s.row_factor = static_cast<float>(std::exp(-std::min(precision_y, 80.0)));
-  s.run = static_cast<int>(std::min(static_cast<double>(kLongestRun), std::max(1.0, 8.0 * deviation)));
-  const double area = view.scale_x * view.scale_x * view.scale_y * view.scale_y;
-  const double amplitude = std::sqrt(axes.u2 * axes.v2 * area / determinant) * kWindowNorm;
-  for (int c = 0; c < g.channels; ++c) s.color[c] = static_cast<float>(g.color[i * g.channels + c] * amplitude);
-  return s;
+// The output coordinates of picture coordinates. `from` is taken off in two parts, or it would be known to single
+// precision only where a small part far into a large picture is magnified.
+inline Floats output_coordinate(Floats picture, double from, float scale) {
+  const float high = static_cast<float>(from), low = static_cast<float>(from - high);
+  return ((picture - high) - low) * scale;
 }
 
-// The panels whose part of a level [begin, end) meets, with its border and the halo that SSIM needs around it.
-void panels_of(int begin, int end, int level, int count, uint16_t* first, uint16_t* last) {
-  const int around = (kLevelBorder << level) + kPanelHaloX + (1 << level);
-  *first = static_cast<uint16_t>(std::max(begin * (1 << level) - around, 0) / kPanel);
-  *last = static_cast<uint16_t>(std::min(std::max(end * (1 << level) + around, 0) / kPanel + 1, count));
+// exp(-p). A run of n rows has p = 64 / n^2 at most and n^2 / 2 times its error: where p is small, that is rounding
+// alone.
+inline Floats row_factor_of(Floats p) {
+  const Floats near =
+      1.0f - p * (1.0f - p * (1.0f / 2) * (1.0f - p * (1.0f / 3) * (1.0f - p * (1.0f / 4) * (1.0f - p * (1.0f / 5)))));
+  return select(p < 0.15f, near, power_of_two(maximum(-kLog2E * p, all(-kMostPower))));
+}
+
+inline Floats bits(Ints value) { return reinterpret_cast<Floats>(value); }
+
+void store_places(Ints left, Ints top, Ints right, Ints bottom, Ints level, int n, Place* places) {
+  int32_t lane[5][kLanes];
+  const Ints columns[5] = {left, top, right, bottom, level};
+  for (int k = 0; k < 5; ++k) store(lane[k], columns[k]);
+  for (int i = 0; i < n; ++i)
+    places[i] = {static_cast<uint16_t>(lane[0][i]), static_cast<uint16_t>(lane[1][i]),
+                 static_cast<uint16_t>(lane[2][i]), static_cast<uint16_t>(lane[3][i]),
+                 static_cast<uint16_t>(lane[4][i])};
+}
+
+// Sets the splats and places of the Gaussians [first, first + n); returns the output pixels that each covers.
+template <int C>
+inline Floats project_lanes(const GaussianArrays& g, int64_t first, int n, const Projection& view, Splat* splats,
+                            Place* places) {
+  const float scale_x = static_cast<float>(view.scale_x), scale_y = static_cast<float>(view.scale_y);
+  const Axes axes(g, first, n);
+  Floats mean[2], color[C];
+  load_columns<2>(g.mean + 2 * first, n, mean);
+  load_columns<C>(g.color + C * first, n, color);
+  const Covariance full_size(axes, LevelView(view, Ints{}));
+  const Ints level = level_for<C>(smaller_variance(full_size, scale_x, scale_y), color, view.coarsest);
+  const LevelView level_view(view, level);
+  const Covariance cov(axes, level_view);
+
+  const Floats shrink_x = scale_x / level_view.side, shrink_y = scale_y / level_view.side;
+  const Floats x = output_coordinate(mean[0], view.x, scale_x) / level_view.side;
+  const Floats y = output_coordinate(mean[1], view.y, scale_y) / level_view.side;
+  const Floats inverse_xx = 1.0f / cov.xx, along_y = cov.xx / cov.determinant;  // in picture pixels
+  const Floats precision_x = inverse_xx / (shrink_x * shrink_x), precision_y = along_y / (shrink_y * shrink_y);
+  const Floats shear = -cov.xy * inverse_xx * (scale_y / scale_x);
+  const Range columns(x, 3.0f * square_root(cov.xx) * shrink_x, level_view.side, view.width);
+  const Range rows(y, 3.0f * square_root(cov.yy) * shrink_y, level_view.side, view.height);
+  // A run spans at most eight standard deviations along y at fixed x: see set_up in kernels.cpp.
+  const Floats run = minimum(maximum(8.0f / square_root(precision_y), all(1.0f)), all(kLongestRun));
+  const Floats amplitude = cov.amplitude(axes) * kWindowNorm;
+  Floats splat[kSplatFloats] = {x,
+                                y,
+                                precision_x,
+                                precision_y,
+                                shear,
+                                bits(columns.begin),
+                                bits(columns.end),
+                                bits(rows.begin),
+                                bits(rows.end),
+                                bits(__builtin_convertvector(run, Ints)),
+                                row_factor_of(precision_y)};
+  // What NaN, infinite, zero and absurd parameters lead to would spread over the picture.
+  Floats none = 0.0f * x + 0.0f * y + 0.0f * precision_x + 0.0f * precision_y + 0.0f * shear;  // or NaN
+  for (int c = 0; c < C; ++c) {
+    splat[11 + c] = color[c] * amplitude;
+    none += 0.0f * splat[11 + c];
+  }
+  float lanes[kSplatFloats * kLanes];
+  store_columns<kSplatFloats>(splat, kLanes, lanes);
+  __builtin_memcpy(splats + first, lanes, n * sizeof(Splat));
+
+  const Ints side = __builtin_convertvector(level_view.side, Ints);
+  Ints left, top, right, bottom;
+  columns.areas(side, view.panels_x, &left, &right);
+  rows.areas(side, view.panels_y, &top, &bottom);
+  const Ints drawn = (columns.begin < columns.end) & (rows.begin < rows.end) & (precision_x >= 0.0f) &
+                     (precision_y >= 0.0f) & (none == 0.0f) & (left < right) & (top < bottom);
+  store_places(left & drawn, top & drawn, right & drawn, bottom & drawn, level & drawn, n, places + first);
+  const Floats box = columns.inside(side, view.width) * rows.inside(side, view.height);
+  const Floats ellipse = (9 * 3.14159265f * scale_x * scale_y) * square_root(full_size.determinant);
+  return select(drawn, minimum(ellipse, box), Floats{});
+}
+
+template <int C>
+double project(const GaussianArrays& g, int64_t begin, int64_t end, const Projection& view, Splat* splats,
+               Place* places) {
+  Floats covered{};
+  for (int64_t i = begin; i < end; i += kLanes)
+    covered += project_lanes<C>(g, i, end - i < kLanes ? static_cast<int>(end - i) : kLanes, view, splats, places);
+  return sum(covered);
 }
 
 }  // namespace
 
-void Rasterizer::prepare(const GaussianArrays& g, const ViewArea& view, bool with_slots, double overlap) {
-  view_ = view;
-  channels_ = g.channels;
-  tiles_x_ = (view.width + kTile - 1) / kTile;
-  tiles_y_ = (view.height + kTile - 1) / kTile;
-  panels_x_ = (view.width + kPanel - 1) / kPanel;
-  panels_y_ = (view.height + kPanel - 1) / kPanel;
-  for (int level = 0; level < kLevels; ++level) {
-    const double side = 1 << level, blur = (side * side - 1) / 4;  // the variance that enlarging adds, output pixels
-    LevelView& v = level_views_[level];
-    v.x = view.x;
-    v.y = view.y;
-    v.scale_x = view.scale_x / side;
-    v.scale_y = view.scale_y / side;
-    v.filter_x = filter_variance(view.scale_x) - blur / (view.scale_x * view.scale_x);
-    v.filter_y = filter_variance(view.scale_y) - blur / (view.scale_y * view.scale_y);
-    v.width = (view.width + (1 << level) - 1) >> level;
-    v.height = (view.height + (1 << level) - 1) >> level;
-    v.margin = level > 0 ? 2 * kPanelHaloX : 0;
-  }
-  splats_.resize(g.count);
-  places_.resize(g.count);
-  std::vector<double> covered(g.count / kPiece + 1, 0.0);  // output pixels, by each piece of Gaussians
-  for_each_piece(kProject, g.count, [&](int64_t begin, int64_t end) {
-    double sum = 0;  // its neighbours in `covered` are other threads'
-    for (int64_t i = begin; i < end; ++i) sum += project(g, i);
-    covered[begin / kPiece] = sum;
-  });
-  double work = 0;
-  for (double part : covered) work += part;
-  if (work > overlap * view.width * view.height + 64.0 * static_cast<double>(g.count))
-    throw std::overflow_error("too many Gaussians lie over each other");
-  timed(kBin, 0, [&] { bin(with_slots, overlap); });
+double project(const GaussianArrays& g, int64_t begin, int64_t end, const Projection& view, Splat* splats,
+               Place* places) {
+  return g.channels == 1 ? project<1>(g, begin, end, view, splats, places)
+                         : project<3>(g, begin, end, view, splats, places);
 }
 
-// Sets splat i and its place; returns the output pixels that it covers.
-double Rasterizer::project(const GaussianArrays& g, int64_t i) {
-  const Axes axes = axes_of(g, i);
-  const Symmetric full_size = on_level(axes, level_views_[0]);
-  double color = 0;
-  for (int c = 0; c < g.channels; ++c) color = std::max<double>(color, std::abs(g.color[i * g.channels + c]));
-  const int level = level_for(full_size, color, coarsest_);
-  Splat& s = splats_[i];
-  const LevelView& view = level_views_[level];
-  s = splat_of(g, i, axes, level == 0 ? full_size : on_level(axes, view), view);
-  Place& place = places_[i];
-  place = Place{};
-  if (s.x_begin >= s.x_end || s.y_begin >= s.y_end || !drawable(s, g.channels)) return 0;
-  place.level = static_cast<uint16_t>(level);
-  if (level == 0) {
-    place.left = static_cast<uint16_t>(s.x_begin / kTile);
-    place.top = static_cast<uint16_t>(s.y_begin / kTile);
-    place.right = static_cast<uint16_t>((s.x_end - 1) / kTile + 1);
-    place.bottom = static_cast<uint16_t>((s.y_end - 1) / kTile + 1);
-  } else {
-    panels_of(s.x_begin, s.x_end, level, panels_x_, &place.left, &place.right);
-    panels_of(s.y_begin, s.y_end, level, panels_y_, &place.top, &place.bottom);
-    if (place.left >= place.right || place.top >= place.bottom) place = Place{};
-  }
-  const auto inside = [&](int begin, int end, int size) {
-    return std::max(0, std::min(end * (1 << level), size) - std::max(begin * (1 << level), 0));
-  };
-  const double box =
-      static_cast<double>(inside(s.x_begin, s.x_end, view_.width)) * inside(s.y_begin, s.y_end, view_.height);
-  return std::min(box, 9 * 3.14159265358979323846 * std::sqrt(full_size.determinant()));
-}
-
-void Rasterizer::bin(bool with_slots, double overlap) {
-  const int64_t count = static_cast<int64_t>(places_.size());
-  const int64_t tiles = static_cast<int64_t>(tiles_x_) * tiles_y_, panels = static_cast<int64_t>(panels_x_) * panels_y_;
-  first_slot_.resize(count + 1);
-  first_slot_[0] = 0;
-  for (int64_t i = 0; i < count; ++i)
-    first_slot_[i + 1] = first_slot_[i] + (places_[i].right - places_[i].left) * (places_[i].bottom - places_[i].top);
-  // Boxes may be much larger than what is in them.
-  if (static_cast<double>(first_slot_[count]) > overlap * static_cast<double>(tiles) + 4.0 * static_cast<double>(count))
-    throw std::overflow_error("the boxes of too many Gaussians lie over each other");
-  // Each band of rows of panels is one thread's alone. All look at every place, which is fast: they are small.
-  const int bands = std::min(pool_.size(), panels_y_);
-  const auto for_each_pair = [&](int64_t band, auto&& visit) {
-    const int band_top = static_cast<int>(band * panels_y_ / bands);
-    const int band_bottom = static_cast<int>((band + 1) * panels_y_ / bands);
-    for (int64_t i = 0; i < count; ++i) {
-      const Place place = places_[i];
-      const int columns = place.right - place.left, stride = place.level ? panels_x_ : tiles_x_;
-      const int rows = place.level ? 1 : kPanel / kTile;
-      const int64_t first = first_area(place.level);
-      for (int y = std::max<int>(place.top, band_top * rows); y < std::min<int>(place.bottom, band_bottom * rows);
-           ++y) {
-        int64_t area = first + static_cast<int64_t>(y) * stride + place.left;
-        int64_t slot = first_slot_[i] + static_cast<int64_t>(y - place.top) * columns;
-        for (int x = 0; x < columns; ++x) visit(i, area++, slot++);
-      }
-    }
-  };
-  start_.assign(tiles + (kLevels - 1) * panels + 1, 0);
-  pool_.run(bands, [&](int64_t band, int) {
-    for_each_pair(band, [&](int64_t, int64_t area, int64_t) { ++start_[area + 1]; });
-  });
-  for (size_t area = 1; area < start_.size(); ++area) start_[area] += start_[area - 1];
-  list_.resize(first_slot_[count]);
-  slots_.resize(with_slots ? list_.size() : 0);
-  next_.assign(start_.begin(), start_.end() - 1);
-  pool_.run(bands, [&](int64_t band, int) {
-    for_each_pair(band, [&](int64_t i, int64_t area, int64_t slot) {
-      const int64_t at = next_[area]++;
-      list_[at] = static_cast<int32_t>(i);
-      if (with_slots) slots_[at] = slot;
-    });
-  });
-}
-
+}  // namespace SMARTSPLAT_VARIANT
 }  // namespace smartsplat

@@ -5,13 +5,14 @@
 #include "raster.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <stdexcept>
 
-#include "gaussian.h"
-
 namespace smartsplat {
 namespace {
+
+constexpr int kMostAges = 1 << 16;  // by then the corrections are 1: a beta2 of 0.9999 leaves 0.0014
 
 void clear(Area area, int channels, float* floats) {
   for (int column = 0; column < area.columns(); ++column)
@@ -187,12 +188,6 @@ void Rasterizer::draw_bytes(int top_row, int rows, uint8_t* image) {
   });
 }
 
-void Rasterizer::gradient_of(const GaussianArrays& g, int64_t i, double* gradient) const {
-  const Moments* moments = moments_.data();
-  gaussian_gradient(g, i, moments + first_slot_[i], moments + first_slot_[i + 1], level_views_[places_[i].level],
-                    gradient);
-}
-
 void Rasterizer::render_gradient(const GaussianArrays& g, const ViewArea& view, const float* d_image,
                                  const GaussianArrays& gradient) {
   prepare(g, view, true);
@@ -208,16 +203,7 @@ void Rasterizer::render_gradient(const GaussianArrays& g, const ViewArea& view, 
     return_levels(panel, area, top, thread);
   });
   for_each_piece(kUpdate, g.count, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      double d[5 + kMaxChannels];
-      gradient_of(g, i, d);
-      for (int k = 0; k < 2; ++k) {
-        gradient.mean[2 * i + k] = static_cast<float>(d[k]);
-        gradient.scale[2 * i + k] = static_cast<float>(d[2 + k]);
-      }
-      gradient.rotation[i] = static_cast<float>(d[4]);
-      for (int c = 0; c < channels_; ++c) gradient.color[i * channels_ + c] = static_cast<float>(d[5 + c]);
-    }
+    kernels_->differentiate(g, gradient_sums(), begin, end, gradient);
   });
 }
 
@@ -279,6 +265,19 @@ LossSums Rasterizer::ssim_pass(const uint8_t* target, LossWeights weights) {
   return total(sums);
 }
 
+BiasCorrections Rasterizer::bias_corrections(const AdamArrays& adam, int64_t count, const StepSettings& settings) {
+  if (settings.beta1 != beta1_ || settings.beta2 != beta2_) corrections_.clear();
+  beta1_ = settings.beta1;
+  beta2_ = settings.beta2;
+  const int oldest = count > 0 ? std::min(*std::max_element(adam.age, adam.age + count), kMostAges) : 0;
+  const auto correction = [](float beta, int age) {
+    return static_cast<float>(1.0 / (1.0 - std::pow(static_cast<double>(beta), age)));
+  };
+  for (int age = static_cast<int>(corrections_.size()); age <= oldest + 1; ++age)
+    corrections_.push_back({correction(beta1_, age), correction(beta2_, age)});
+  return {corrections_.data(), static_cast<int32_t>(corrections_.size())};
+}
+
 StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, const uint8_t* target,
                             const ViewArea& view, const StepSettings& settings) {
   prepare(g, view, true);
@@ -286,16 +285,10 @@ StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, con
   const double samples = static_cast<double>(view.width) * view.height * channels_;
   const LossWeights weights = {settings.l1, settings.l2, settings.ssim, static_cast<float>(1.0 / samples)};
   const LossSums sums = settings.ssim > 0 ? ssim_pass(target, weights) : pixelwise_pass(target, weights);
+  const BiasCorrections corrections = bias_corrections(adam, g.count, settings);
   std::vector<double> sizes((g.count + kPiece - 1) / kPiece);
   for_each_piece(kUpdate, g.count, [&](int64_t begin, int64_t end) {
-    double size = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      double gradient[5 + kMaxChannels];
-      gradient_of(g, i, gradient);
-      if (settings.size > 0) size += add_size_term(g, i, settings, gradient);
-      update(g, adam, i, gradient, settings);
-    }
-    sizes[begin / kPiece] = size;
+    sizes[begin / kPiece] = kernels_->update(g, gradient_sums(), begin, end, settings, adam, corrections);
   });
   const double size = std::accumulate(sizes.begin(), sizes.end(), 0.0);
   const double similarity = settings.ssim > 0 ? settings.ssim * (1.0 - sums.ssim / samples) : 0.0;

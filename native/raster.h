@@ -13,38 +13,11 @@
 
 namespace smartsplat {
 
-// N Gaussians as they lie in numpy arrays; see gaussians.py for units.
-struct GaussianArrays {
-  int64_t count;
-  int channels;
-  float* mean;      // [N, 2]
-  float* scale;     // [N, 2]
-  float* rotation;  // [N]
-  float* color;     // [N, C]
-};
-
 // Which part of the picture is drawn, and how large: raster/__init__.py, View.
 struct ViewArea {
   double x, y;              // picture coordinates of the output's top left corner
   double scale_x, scale_y;  // output pixels for each picture pixel
   int width, height;        // output pixels
-};
-
-struct StepSettings {
-  float l1, l2, ssim, size;  // weights of the loss terms
-  float size_floor;          // energy at which the size term sets in
-  float rate_mean_x, rate_mean_y, rate_scale, rate_rotation, rate_color;
-  float beta1, beta2, epsilon;
-  bool relative;  // rates of mean and scale in units of the Gaussian's own scales
-  float smallest_scale, largest_scale, largest_aspect;
-  float picture_width, picture_height;
-};
-
-// Adam's moments and each Gaussian's age in steps; P = 5 + C, in the order of the parameters.
-struct AdamArrays {
-  float* first;   // [N, P]
-  float* second;  // [N, P]
-  int32_t* age;   // [N]
 };
 
 struct StepResult {
@@ -55,20 +28,6 @@ struct StepResult {
 // What a frame or a step is made of, for profiles: seconds summed over threads since the last reset.
 enum Stage { kProject, kBin, kForward, kLoss, kBackward, kStore, kUpdate, kStages };
 constexpr const char* kStageNames[kStages] = {"project", "bin", "forward", "loss", "backward", "store", "update"};
-
-// How a level of the view is drawn.
-struct LevelView {
-  double x, y;                // picture coordinates of the top left corner
-  double scale_x, scale_y;    // samples for each picture pixel
-  double filter_x, filter_y;  // what is added to a Gaussian's variances, picture pixels
-  int width, height;          // samples
-  int margin;                 // samples beyond the picture that are needed too
-};
-
-// The areas that a splat's box touches: columns [left, right), rows [top, bottom) of tiles, or of panels above level 0.
-struct Place {
-  uint16_t left, top, right, bottom, level;
-};
 
 // Samples a side of a panel's part of a level at most; the floats of a row of it, with a column that vectors may run
 // on into; and the floats before that of a level in a thread's buffer.
@@ -155,10 +114,9 @@ class Rasterizer {
   template <class Work>
   void timed(Stage stage, int thread, const Work& work);
 
-  // Splats and lists (project.cpp); with_slots if backward will be called.
+  // Splats and lists (bin.cpp); with_slots if backward will be called.
   void prepare(const GaussianArrays& g, const ViewArea& view, bool with_slots,
                double overlap = std::numeric_limits<double>::infinity());
-  double project(const GaussianArrays& g, int64_t i);
   void bin(bool with_slots, double overlap);
   // The lists are those of the tiles, then those of the panels for each level above.
   int64_t first_area(int level) const {
@@ -196,7 +154,8 @@ class Rasterizer {
   void clear_gradient(Area panel, int top, int thread);
   LossSums pixelwise_pass(const uint8_t* target, LossWeights weights);
   LossSums ssim_pass(const uint8_t* target, LossWeights weights);
-  void gradient_of(const GaussianArrays& g, int64_t i, double* gradient) const;
+  GradientSums gradient_sums() const { return {moments_.data(), first_slot_.data(), places_.data(), projection_}; }
+  BiasCorrections bias_corrections(const AdamArrays& adam, int64_t count, const StepSettings& settings);
 
   const Kernels* kernels_;
   ThreadPool pool_;
@@ -205,7 +164,7 @@ class Rasterizer {
   int channels_ = 0;
   int coarsest_;
   int tiles_x_ = 0, tiles_y_ = 0, panels_x_ = 0, panels_y_ = 0;
-  LevelView level_views_[kLevels];
+  Projection projection_{};
   UnfilledVector<Splat> splats_;
   UnfilledVector<Place> places_;
   std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each area it touches
@@ -214,6 +173,8 @@ class Rasterizer {
   UnfilledVector<int32_t> list_;     // splats of each area, in the order of their index
   UnfilledVector<int64_t> slots_;    // where the moments of each list entry go
   UnfilledVector<Moments> moments_;
+  std::vector<BiasCorrection> corrections_;  // by age, for the decay rates beta1_ and beta2_
+  float beta1_ = 0, beta2_ = 0;
   std::vector<Workspace> workspaces_;  // one for each thread
   std::vector<PanelBuffer> panels_;    // one for each thread, only for the SSIM term
 };

@@ -80,6 +80,15 @@ inline Floats lanes_from(Floats a, Floats b) {
 }
 #endif
 
+inline Floats absolute(Floats value) { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(value) & 0x7fffffff); }
+
+inline bool any(Ints mask) {
+  int32_t lane[kLanes], found = 0;
+  store(lane, mask);
+  for (int i = 0; i < kLanes; ++i) found |= lane[i];
+  return found != 0;
+}
+
 inline float sum(Floats value) {
   // A fixed tree, so that the result does not depend on how the compiler would order it.
   float lane[kLanes];

@@ -419,7 +419,7 @@ def test_a_small_file_cannot_fill_the_memory() -> None:
     count, side = 16_000, 2048
     gaussians = Gaussians(
         np.full((count, 2), side / 2, np.float32),
-        np.tile(np.float32([448, 7]), (count, 1)),
+        np.tile(np.float32([448, 3.5]), (count, 1)),
         np.full(count, np.pi / 4, np.float32),
         np.full((count, 1), 1e-4, np.float32),
     )

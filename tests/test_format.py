@@ -253,7 +253,7 @@ def test_the_tables_of_numbers() -> None:
 def constants() -> dict[str, int]:
     """The integer constants of the compiled sources, by name."""
     found: dict[str, int] = {}
-    for name in ("quantize.h", "rans.h", "priors.h", "kernels.h"):
+    for name in ("quantize.h", "rans.h", "priors.h", "gaussian.h", "kernels.h"):
         text = (ROOT / "native" / name).read_text()
         for declaration in re.findall(r"constexpr u?int(?:32_t)? (k[^;]+);", text):
             for constant, value in re.findall(r"(k\w+) = ([^,]+)", declaration):
