@@ -61,8 +61,9 @@ class FitSettings:
     pyramid: tuple[tuple[int, float], ...] = ((8, 0.2), (4, 0.2), (2, 0.3))
     """Levels before full size, coarsest first: picture pixels a side of one of theirs, and their share of the steps."""
     growth: Growth | None = Growth()
-    noise: float = 0.08  # squared error that rounding may add, relative to that of the fit
-    round_from: float = 0.97  # share of the steps after which shapes are the file's and only colours move; 1: never
+    noise: float = 0.1  # squared error that rounding may add, relative to that of the fit: see Fit._worthwhile_noise
+    round_from: tuple[float, float] = (0.92, 0.97)
+    """Shares of the steps after which scales and rotations are the file's, and means are; 1: never."""
     rate_closing: float = 0.2  # of those colours, in units of the root mean square error; it falls to nothing
 
 
@@ -82,23 +83,19 @@ PAPER = FitSettings(
     beta2=0.999,
     pyramid=(),
     growth=None,
-    round_from=1.0,
+    round_from=(1.0, 1.0),
 )
 """What ``--preset paper`` stands for: the paper's loss, rates and steps, no growth, no rounding in training."""
 
 EFFORT_TRIES: dict[int, tuple[tuple[int, float], ...]] = {
-    1: ((100, 0.08),),
-    2: ((200, 0.08),),
-    3: ((400, 0.08),),
-    4: ((600, 0.08),),
-    5: ((1000, 0.08),),
-    6: ((1000, 0.08), (1000, 0.16)),
-    7: ((1000, 0.08), (1000, 0.16), (1000, 0.04)),
-    8: ((1000, 0.08), (1000, 0.16), (1000, 0.04), (2000, 0.08)),
-    9: ((1000, 0.08), (1000, 0.16), (1000, 0.04), (2000, 0.08), (2000, 0.16)),
+    1: ((100, 0.1),),
+    2: ((200, 0.1),),
+    3: ((400, 0.1),),
+    4: ((600, 0.1),),
+    5: ((1000, 0.1),),
+    6: ((2000, 0.1),),
+    7: ((2000, 0.1), (2000, 0.16)),
+    8: ((4000, 0.1), (4000, 0.16)),
+    9: ((8000, 0.1), (8000, 0.16)),
 }
-"""The fits of each effort level, as (steps, noise); the best of them at the target size is kept (docs/effort.md).
-
-Steps alone stop paying at equal bytes near 1000: longer fits make Gaussians that cancel each other and so need
-finer rounding. From level 6 on the time goes into other balances of count against precision instead.
-"""
+"""The fits of each effort level, as (steps, noise); the best of them at the target size is kept (docs/effort.md)."""
