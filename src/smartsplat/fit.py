@@ -19,8 +19,7 @@ from PIL import Image
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians, base_scale
 from smartsplat.grow import newcomers, strongest
 from smartsplat.quantize import Quantizer, cell_for, quality_for_noise, snap
-from smartsplat.raster import StepSettings, View
-from smartsplat.raster.native import Backend
+from smartsplat.raster import Backend, StepSettings, View
 from smartsplat.seed import seed
 from smartsplat.settings import FitSettings
 
@@ -122,9 +121,10 @@ class Fit:
     def _round_shapes(self) -> None:
         """Give the Gaussians the means, scales and rotations that a decoder will see; their colours stay."""
         self.quantizer = self._quantizer()
-        rounded = self.backend.upload(self.params)
-        snap(self.params, self.quantizer, rounded, self.threads)
-        self.params = replace(rounded, color=self.params.color)
+        gaussians = self.backend.download(self.params)
+        rounded = Gaussians.of_size(len(gaussians), gaussians.channels)
+        snap(gaussians, self.quantizer, rounded, self.threads)
+        self.params = self.backend.upload(replace(rounded, color=gaussians.color))
 
     def _step_settings(self, step: int) -> StepSettings:
         s = self.settings
@@ -205,25 +205,28 @@ class Fit:
     def _grow(self, share: float, target: Pixels, view: View) -> None:
         growth = self.settings.growth
         assert growth is not None
-        self.final_count = self.plan.count(self.params, self._quantizer())
+        self.final_count = self.plan.count(self.backend.download(self.params), self._quantizer())
         wanted = max(1, round(self.seeded + share * (self.final_count - self.seeded)))
         kept = len(self.params) if share == 1 else round((1 - growth.moved) * len(self.params))
         self._resize(min(kept, wanted), wanted, target, view)
 
     def _settle(self, target: Pixels, view: View) -> None:
-        self.final_count = self.plan.count(self.params, self.quantizer or self._quantizer())
+        self.final_count = self.plan.count(self.backend.download(self.params), self.quantizer or self._quantizer())
         self._resize(min(len(self.params), self.final_count), self.final_count, target, view)
 
     def _resize(self, kept: int, wanted: int, target: Pixels, view: View) -> None:
         """Keep the ``kept`` strongest Gaussians and place new ones up to ``wanted``."""
         growth = self.settings.growth
         assert growth is not None
-        keep = strongest(self.params, kept)
+        keep = strongest(self.backend.download(self.params), kept)
         if not keep.all():
             self.params, self.state = self.params[keep], self.state[keep]
         missing = wanted - len(self.params)
         if missing > 0:
-            new = newcomers(self.params, missing, self.final_count, target, view, self.backend, growth, self.generator)
+            found = newcomers(
+                self.params, missing, self.final_count, target, view, self.backend, growth, self.generator
+            )
+            new = self.backend.upload(found)
             self.params = self.params.joined(new)
             self.state = self.state.joined(self.backend.start(new))
 
