@@ -89,7 +89,14 @@ def compiled(kernel: Any, constants: dict[str, Any], target: str) -> dict[str, A
     warps = 1 if kernel.__name__ in ONE_WARP else 4
     found = triton.compile(source, target=gpu, options={"num_warps": warps, "enable_fp_fusion": True})
     binary = found.asm["cubin" if backend == "cuda" else "hsaco"]
-    row = {"kernel": kernel.__name__, "target": target, **constants, "bytes": len(binary), "warps": warps}
+    row = {
+        "kernel": kernel.__name__,
+        "target": target,
+        **constants,
+        "bytes": len(binary),
+        "warps": warps,
+        "shared": found.metadata.shared,
+    }
     return row | (resources(binary) if backend == "cuda" else {"registers": None, "stack": None})
 
 

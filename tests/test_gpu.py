@@ -422,6 +422,9 @@ def test_every_kernel_compiles_ahead_of_time() -> None:
         if line.startswith("def ") and f"{source.stem}.{line.split('(')[0].removeprefix('def ')}," in launched
     }
     assert kernels == named
+    # Nor may sums over a tile go through shared memory: a layout that needs it takes twice the instructions.
+    loops = [row for row in rows if row["kernel"] in ("draw", "fit", "backward") and row["target"].startswith("cuda")]
+    assert {row["shared"] for row in loops} == {0}
     # The loops over pixels must stay in registers; what is left is the argument reduction of sin and cos.
     assert {row["kernel"] for row in rows if (row["stack"] or 0) > 0} <= {"project", "gradients", "update"}
 

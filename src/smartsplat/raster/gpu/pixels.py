@@ -1,10 +1,11 @@
 """What happens at the pixels of a tile: drawing, loss and the backward pass. One tile is one program of one warp.
 
-A thread holds eight pixels of a 16 x 16 tile in registers, so that the eight loads of a splat and the loop around them
-are shared by eight evaluations, and sums over a tile need shuffles only, no barrier. Counted in the machine code for
-sm_90, a pair takes a warp 96 instructions to draw and 283 in the backward pass, of which 38 are shuffles that sum its
-eight values over the tile, first down the columns. Without SSIM, ``fit`` does drawing, loss and the backward pass in
-one go: neither the rendering nor its gradient ever exists in memory, and of the picture only its bytes are read.
+A thread holds eight pixels of a 16 x 16 tile in registers, every other one of a column, so that the eight loads of a
+splat and the loop around them are shared by eight evaluations, and sums over a tile need shuffles only, no shared
+memory and no barrier. Counted in the machine code for sm_90 (Triton 3.9 and 3.6), a pair takes a warp 88 to 96
+instructions to draw and 278 in the backward pass, of which 40 are shuffles that sum its eight values over the lanes.
+Without SSIM, ``fit`` does drawing, loss and the backward pass in one go: neither the rendering nor its gradient ever
+exists in memory, and of the picture only its bytes are read.
 
 The two loops, ``_blended`` and ``_backward``, are all that would change if small matrix products did their sums.
 """
@@ -15,53 +16,75 @@ import triton.language as tl
 from smartsplat import raster
 from smartsplat.raster.gpu.bins import SPLAT, TILE
 
+LANES = tl.constexpr(32)
+PIXELS = tl.constexpr(TILE.value**2)
+DEEP = tl.constexpr(PIXELS.value // LANES.value)  # pixels of a lane, below each other
+STRIDE = tl.constexpr(LANES.value // TILE.value)  # rows between them
 EDGE = tl.constexpr(raster.EDGE)
 LEVEL = tl.constexpr(1 / 255)
 
 
 @triton.jit
 def _tile(starts, tile, columns):
-    """Where the list of a tile begins and ends, and the columns and rows of its pixels, [TILE] each."""
-    lane = tl.arange(0, TILE)
-    x, y = tile % columns * TILE + lane, tile // columns * TILE + lane
+    """Where the list of a tile begins and ends, and column and row of the first pixel of each lane, [LANES]."""
+    lane = tl.arange(0, LANES)
+    x, y = tile % columns * TILE + lane % TILE, tile // columns * TILE + lane // TILE
     return tl.load(starts + tile), tl.load(starts + tile + 1), x, y
 
 
 @triton.jit
+def _below():
+    """How many rows below the first of its lane a pixel is, [DEEP, LANES]."""
+    return tl.zeros([DEEP, LANES], tl.float32) + (tl.arange(0, DEEP) * STRIDE).to(tl.float32)[:, None]
+
+
+@triton.jit
+def _places(tile, columns):
+    """Column and row of each pixel of a tile, [PIXELS]; lane by lane, then row by row of lanes.
+
+    What is in memory is reached by one dimension and reshaped: given two, Triton 3.6 deals the pixels out to the
+    threads in another way, and then takes 617 instructions a pair instead of 274 to sum over them.
+    """
+    pixel = tl.arange(0, PIXELS)
+    return tile % columns * TILE + pixel % TILE, tile // columns * TILE + pixel // TILE
+
+
+@triton.jit
 def _blended(gaussians, begin, end, splats, x, y, channels: tl.constexpr):
-    """E4 at the pixels of a tile: up to three channels, [TILE, TILE] each."""
-    center_x, center_y = x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5
-    color0 = tl.zeros([TILE, TILE], tl.float32)
-    color1 = tl.zeros([TILE, TILE], tl.float32)
-    color2 = tl.zeros([TILE, TILE], tl.float32)
+    """E4 at the pixels of a tile: up to three channels, [PIXELS] each."""
+    center_x, center_y, below = x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5, _below()
+    color0 = tl.zeros([DEEP, LANES], tl.float32)
+    color1 = tl.zeros([DEEP, LANES], tl.float32)
+    color2 = tl.zeros([DEEP, LANES], tl.float32)
     for at in range(begin, end):
         splat = splats + tl.load(gaussians + at).to(tl.int64) * SPLAT
-        dx, dy = center_x - tl.load(splat), center_y - tl.load(splat + 1)
+        dx, dy, r = center_x - tl.load(splat), center_y - tl.load(splat + 1), tl.load(splat + 3)
         u = dx * tl.load(splat + 2)
-        v = (dy * tl.load(splat + 3))[:, None] + (dx * tl.load(splat + 4))[None, :]
+        v = (dy * r + dx * tl.load(splat + 4))[None, :] + below * r
         weight = tl.maximum(tl.exp2(-((u * u)[None, :] + v * v)) - EDGE, 0.0)
         color0 += weight * tl.load(splat + 5)
         if channels == 3:
             color1 += weight * tl.load(splat + 6)
             color2 += weight * tl.load(splat + 7)
-    return color0, color1, color2
+    return tl.reshape(color0, [PIXELS]), tl.reshape(color1, [PIXELS]), tl.reshape(color2, [PIXELS])
 
 
 @triton.jit
 def _backward(
     gaussians, slots, begin, end, splats, partials, x, y, d0, d1, d2, channels: tl.constexpr
-):  # dL/d(rendering) of up to three channels
+):  # dL/d(rendering) of up to three channels, [PIXELS]
     """For each Gaussian of a tile, into its slot: sums of h u, h v, h u^2, h u v, h v^2, and of weight d by channel.
 
     h = (d . colour) 2^-(u^2 + v^2) inside the window is -2 dL/dq times 1 / (1 - EDGE), which the colour contains.
     """
-    center_x, center_y = x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5
+    d0, d1, d2 = tl.reshape(d0, [DEEP, LANES]), tl.reshape(d1, [DEEP, LANES]), tl.reshape(d2, [DEEP, LANES])
+    center_x, center_y, below = x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5, _below()
     for at in range(begin, end):
         splat = splats + tl.load(gaussians + at).to(tl.int64) * SPLAT
         partial = partials + tl.load(slots + at).to(tl.int64) * SPLAT
-        dx, dy = center_x - tl.load(splat), center_y - tl.load(splat + 1)
+        dx, dy, r = center_x - tl.load(splat), center_y - tl.load(splat + 1), tl.load(splat + 3)
         u = dx * tl.load(splat + 2)
-        v = (dy * tl.load(splat + 3))[:, None] + (dx * tl.load(splat + 4))[None, :]
+        v = (dy * r + dx * tl.load(splat + 4))[None, :] + below * r
         gaussian = tl.exp2(-((u * u)[None, :] + v * v))
         weight = tl.maximum(gaussian - EDGE, 0.0)
         h = d0 * tl.load(splat + 5)
@@ -69,13 +92,13 @@ def _backward(
             h += d1 * tl.load(splat + 6) + d2 * tl.load(splat + 7)
         h = tl.where(gaussian > EDGE, h * gaussian, 0.0)
         hv = h * v
-        # Down the columns first: u is the same all along one.
-        column_h, column_hv, column_hvv = tl.sum(h, axis=0), tl.sum(hv, axis=0), tl.sum(hv * v, axis=0)
-        tl.store(partial, tl.sum(column_h * u))
-        tl.store(partial + 1, tl.sum(column_hv))
-        tl.store(partial + 2, tl.sum(column_h * u * u))
-        tl.store(partial + 3, tl.sum(column_hv * u))
-        tl.store(partial + 4, tl.sum(column_hvv))
+        # Inside each thread first: u is the same for all its pixels.
+        lane_h, lane_hv, lane_hvv = tl.sum(h, axis=0), tl.sum(hv, axis=0), tl.sum(hv * v, axis=0)
+        tl.store(partial, tl.sum(lane_h * u))
+        tl.store(partial + 1, tl.sum(lane_hv))
+        tl.store(partial + 2, tl.sum(lane_h * u * u))
+        tl.store(partial + 3, tl.sum(lane_hv * u))
+        tl.store(partial + 4, tl.sum(lane_hvv))
         tl.store(partial + 5, tl.sum(tl.sum(weight * d0, axis=0)))
         if channels == 3:
             tl.store(partial + 6, tl.sum(tl.sum(weight * d1, axis=0)))
@@ -117,11 +140,12 @@ def draw(
     channels: tl.constexpr,
     as_bytes: tl.constexpr,
 ):
-    begin, end, x, y = _tile(starts, first + tl.program_id(0), columns)
+    tile = first + tl.program_id(0)
+    begin, end, x, y = _tile(starts, tile, columns)
     color0, color1, color2 = _blended(gaussians, begin, end, splats, x, y, channels)
-    here = (y < end_row)[:, None] & (x < width)[None, :]
-    row = (y - first_row).to(tl.int64) * down
-    place = out + (row[:, None] + x[None, :] * across)
+    column, row = _places(tile, columns)
+    here = (row < end_row) & (column < width)
+    place = out + ((row - first_row).to(tl.int64) * down + column * across)
     if as_bytes:
         tl.store(place, _bytes(color0), here)
         if channels == 3:
@@ -160,8 +184,9 @@ def fit(
     tile = tl.program_id(0)
     begin, end, x, y = _tile(starts, tile, columns)
     color0, color1, color2 = _blended(gaussians, begin, end, splats, x, y, channels)
-    here = (y < height)[:, None] & (x < width)[None, :]
-    pixel = target + ((y.to(tl.int64) * width)[:, None] + x[None, :]) * channels
+    column, row = _places(tile, columns)
+    here = (row < height) & (column < width)
+    pixel = target + (row.to(tl.int64) * width + column) * channels
     error0 = tl.where(here, error_of(clamped(color0), tl.load(pixel, here, 0)), 0.0)
     absolute, square = tl.abs(error0), error0 * error0
     d0 = pixel_slope(error0, l1, l2)
@@ -172,8 +197,8 @@ def fit(
         absolute += tl.abs(error1) + tl.abs(error2)
         square += error1 * error1 + error2 * error2
         d1, d2 = pixel_slope(error1, l1, l2), pixel_slope(error2, l1, l2)
-    tl.store(losses + 2 * tile, tl.sum(tl.sum(absolute, axis=0)))
-    tl.store(losses + 2 * tile + 1, tl.sum(tl.sum(square, axis=0)))
+    tl.store(losses + 2 * tile, tl.sum(absolute))
+    tl.store(losses + 2 * tile + 1, tl.sum(square))
     _backward(gaussians, slots, begin, end, splats, partials, x, y, d0, d1, d2, channels)
 
 
@@ -196,10 +221,11 @@ def backward(
     channels: tl.constexpr,
 ):
     """The backward pass of a tile for dL/d(rendering) in memory."""
-    begin, end, x, y = _tile(starts, first + tl.program_id(0), columns)
-    here = (y < end_row)[:, None] & (x < width)[None, :]
-    row = (y - first_row).to(tl.int64) * down
-    place = d_image + (row[:, None] + x[None, :] * across)
+    tile = first + tl.program_id(0)
+    begin, end, x, y = _tile(starts, tile, columns)
+    column, row = _places(tile, columns)
+    here = (row < end_row) & (column < width)
+    place = d_image + ((row - first_row).to(tl.int64) * down + column * across)
     d0 = tl.load(place, here, 0.0)
     d1, d2 = d0, d0
     if channels == 3:
