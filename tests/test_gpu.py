@@ -434,7 +434,7 @@ def test_every_kernel_compiles_ahead_of_time() -> None:
 def test_large_pictures_are_drawn_as_on_the_cpu(width: int, height: int) -> None:
     gaussians = scene(width * height // 500, width, height, smallest=1, largest=12)
     view, found = View.whole(width, height), Backend(DEVICE)
-    cpu = native.Backend()
+    cpu = native.Backend(exact=True)
     drawn = found.render_bytes(found.upload(gaussians), view)
     difference = np.abs(drawn.astype(np.int16) - cpu.render_bytes(gaussians, view))
     assert difference.max() <= 1
@@ -445,4 +445,4 @@ def test_large_pictures_are_drawn_as_on_the_cpu(width: int, height: int) -> None
     got = found.step(params, state, target, view, settings)
     wanted = cpu.step(gaussians, wanted_state, target, view, settings)
     assert got.mean_square == pytest.approx(wanted.mean_square, rel=1e-4)
-    assert relative_error(state.first.cpu(), wanted_state.first) < 1e-2  # the CPU draws wide Gaussians on coarser grids
+    assert relative_error(state.first.cpu(), wanted_state.first) < 1e-3  # both are float32
