@@ -174,7 +174,7 @@ def test_encode_failures(place: Path, arguments: tuple[str, ...], says: str) -> 
         (("--ratio", "nan"), "positive"),
         (("--steps", "0"), "at least one step"),
         (("--preset", "best"), "best"),
-        (("--device", "cuda"), "cuda"),
+        (("--device", "tpu"), "tpu"),
         (("--background", "nocolour"), "--background"),
     ],
 )

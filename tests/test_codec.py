@@ -461,4 +461,4 @@ def test_what_the_package_offers() -> None:
 
 def test_an_unknown_device() -> None:
     with pytest.raises(SettingsError, match="device"):
-        smartsplat.encode(PICTURE, device="cuda")
+        smartsplat.encode(PICTURE, device="tpu")

@@ -259,7 +259,7 @@ def test_the_paper_preset_meets_a_ratio_too() -> None:
 
 
 def test_unknown_settings_are_refused() -> None:
-    for options in ({"preset": "fastest"}, {"effort": 0}, {"effort": 10}, {"steps": 0}, {"device": "cuda"}):
+    for options in ({"preset": "fastest"}, {"effort": 0}, {"effort": 10}, {"steps": 0}, {"device": "tpu"}):
         with pytest.raises(SettingsError):
             encoded(**options)
 

@@ -27,13 +27,19 @@ DECODER = (
     "errors",
     "settings",
     "raster",
+    "raster.device",
     "raster.native",
     "raster.reference",
 )
 NOT_FOR_THE_DECODER = {
     *(f"smartsplat.{name}" for name in ("fit", "grow", "seed", "features", "rate")),
     "torch",
+    "triton",
     "scipy",
+}
+WITH_TORCH = {
+    "torch.py",
+    *(f"raster/gpu/{name}.py" for name in ("__init__", "backend", "bins", "pixels", "ssim", "update")),
 }
 
 
@@ -45,6 +51,32 @@ def test_the_decoder_does_not_import_the_encoder(module: str) -> None:
     imported = set(found.stdout.split())
     assert f"smartsplat.{module}" in imported
     assert not imported & NOT_FOR_THE_DECODER
+
+
+def test_only_the_gpu_backend_imports_torch() -> None:
+    """And nothing imports the GPU backend before a function asks for it."""
+    package = ROOT / "src/smartsplat"
+    line = re.compile(r"^( *)(?:import|from) (torch|triton|smartsplat\.torch|smartsplat\.raster\.gpu)\b", re.MULTILINE)
+    also = re.compile(r"^()from smartsplat(?:\.raster)? import .*\b(torch|gpu)\b", re.MULTILINE)
+    found: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        matches = [*line.findall(path.read_text()), *also.findall(path.read_text())]
+        found[path.relative_to(package).as_posix()] = {module for indent, module in matches if not indent}
+    assert {name for name, modules in found.items() if modules & {"torch", "triton"}} <= WITH_TORCH
+    assert {name for name, modules in found.items() if modules} <= WITH_TORCH
+    assert found["raster/gpu/backend.py"] >= {"torch"}
+
+
+def test_a_decode_does_not_import_torch() -> None:
+    """Not even where there is one, unless the device asks for it."""
+    program = (
+        "import sys, smartsplat\n"
+        "smartsplat.decode('tests/vectors/example.sspl')\n"
+        "smartsplat.open('tests/vectors/example.sspl').strips().joined()\n"
+        "print(*sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(found.stdout.split()) & NOT_FOR_THE_DECODER
 
 
 def test_public_names_exist() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from smartsplat.codec import Info, Reader, decode, encode, open
 from smartsplat.errors import (
+    DeviceError,
     FormatError,
     LimitError,
     PictureError,
@@ -14,6 +15,7 @@ from smartsplat.errors import (
 from smartsplat.gaussians import Gaussians
 
 __all__ = [
+    "DeviceError",
     "FormatError",
     "Gaussians",
     "Info",

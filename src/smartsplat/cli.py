@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import typer
 
-from smartsplat.errors import PictureError, SettingsError, SmartSplatError
+from smartsplat.errors import DeviceError, PictureError, SettingsError, SmartSplatError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -80,7 +80,7 @@ def encode(
     effort: Annotated[int, typer.Option("-e", "--effort", min=1, max=9, help="Speed against quality.")] = 5,
     preset: Annotated[str | None, typer.Option(help="paper: the settings of the SmartSplat paper.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the fit, instead of those of the effort.")] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same machine, same file.")] = 0,
     background: Annotated[str, typer.Option(help="Colour behind transparent pixels.")] = "white",
@@ -90,12 +90,16 @@ def encode(
     begin = time.perf_counter()
     import smartsplat
     from smartsplat import image, rate
+    from smartsplat.raster.device import CPU, find
 
     targets: dict[str, Any] = {"ratio": ratio, "bpp": bpp, "size": size, "psnr": psnr, "gaussians": gaussians}
     try:
         _check_output(output)
         source = image.read(_input(picture), background=_color(background))
         source = rate.affordable(source, rate.Target.of(source, **targets))
+        used = find(device)
+        if used != CPU:
+            talk(f"smartsplat: fitting on {used.title} ({used.name})")
         for notice in source.notices:
             talk(f"smartsplat: {_name(picture)}: {notice}")
         with _progress() as listener:
@@ -107,7 +111,7 @@ def encode(
                 steps=steps,
                 seed=seed,
                 threads=threads,
-                device=device,
+                device=used.name,
                 progress=listener,
             )
         _write(output, data)
@@ -151,17 +155,20 @@ def decode(
     scale: Annotated[float | None, typer.Option(help="Size of the output, relative to the region.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the output, pixels.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Draw what there is of a file that ends early.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "cpu",
     threads: Threads = None,
 ) -> None:
     """Render a file, or a region of it, at any size: first the region, then the size."""
     import smartsplat
     from smartsplat import image
+    from smartsplat.raster.device import find
     from smartsplat.raster.native import available_threads
 
     try:
+        find(device)
         x = _numbers(region, ",", 4, "--region", "X,Y,W,H")
         wanted = _numbers(size, "x", 2, "--size", "WxH")
-        reader = smartsplat.open(_input(source), partial=partial, threads=threads)
+        reader = smartsplat.open(_input(source), partial=partial, threads=threads, device=device)
         strips = reader.strips(
             region=(x[0], x[1], x[2], x[3]) if x else None,
             size=(wanted[0], wanted[1]) if wanted else None,
@@ -169,7 +176,7 @@ def decode(
         )
         destination, form = (sys.stdout.buffer, "png") if output == "-" else (output, None)
         image.write(destination, strips, icc=reader.icc, format=form, threads=threads or available_threads())
-    except PictureError as error:  # of the output, and named so
+    except (PictureError, DeviceError) as error:  # of the output, and named so; of no file
         fail(error)
     except SmartSplatError as error:
         fail(_named(error, source))

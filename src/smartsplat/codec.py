@@ -23,8 +23,9 @@ from smartsplat import container, entropy
 from smartsplat.container import TILE, File, Group
 from smartsplat.errors import FormatError, LimitError, SettingsError
 from smartsplat.gaussians import Gaussians
-from smartsplat.raster import CUTOFF, View, filter_variance
-from smartsplat.raster.native import Backend, available_threads, fields
+from smartsplat.raster import CUTOFF, Backend, View, filter_variance
+from smartsplat.raster.device import open_backend
+from smartsplat.raster.native import available_threads, fields
 from smartsplat.settings import Limits
 from smartsplat.strips import Strips
 
@@ -64,20 +65,19 @@ def encode(
     that many bits for each pixel; ``size``, at most that many bytes; ``psnr``, at least that many decibels;
     ``gaussians``, exactly that many. ``effort`` is 1 to 9 (docs/effort.md); ``preset="paper"`` fits with the
     paper's settings; ``steps`` overrides the number of steps of either. The same arguments give the same
-    bytes on one machine, whatever ``threads`` is. ``progress`` is called after every step with a
+    bytes on one machine, whatever ``threads`` is. ``device`` is "cpu", "cuda" or "cuda:N" (docs/gpu.md); "auto" is the
+    first GPU that can be used, or else the CPU. ``progress`` is called after every step with a
     ``smartsplat.fit.Progress`` and may return False to end the fit there.
 
     Raises PictureError for what cannot be read, LimitError for what is too large, SettingsError for a target
-    that contradicts another or cannot be met.
+    that contradicts another or cannot be met, DeviceError for a GPU that is not there or too small.
     """
     from smartsplat import image, rate
 
     source = image.from_object(picture, background=background)
     target = rate.Target.of(source, ratio=ratio, bpp=bpp, size=size, psnr=psnr, gaussians=gaussians)
-    if device not in ("auto", "cpu"):
-        raise SettingsError(f"device {device!r} is not available: this version runs on the CPU")
     tries = rate.fit_settings(effort, preset, steps)
-    return rate.encode_to_target(source, target, tries, seed, threads or available_threads(), progress)
+    return rate.encode_to_target(source, target, tries, seed, threads or available_threads(), device, progress)
 
 
 def decode(
@@ -88,6 +88,7 @@ def decode(
     scale: float | None = None,
     partial: bool = False,
     threads: int | None = None,
+    device: str = "cpu",
     limits: Limits = Limits(),
 ) -> Pixels:
     """The pixels of a .sspl file (its bytes, a path or an open binary file), uint8 [H, W, C], C = 1 or 3.
@@ -95,12 +96,14 @@ def decode(
     First ``region`` (x, y, width, height in pixels of the full picture), then ``size`` (width, height) or
     ``scale``: the order of IIIF. Enlarging renders the Gaussians larger; shrinking is anti-aliased exactly. A file that
     ends early is refused, unless it may be ``partial``: then what there is of it is drawn, the strongest Gaussians of
-    a large picture being stored first.
+    a large picture being stored first. ``device`` may also be "cuda" or "cuda:N"; "auto" is not the default, because
+    most files are drawn before torch has been imported.
 
     Raises FormatError, UnsupportedError or LimitError for bytes that cannot be decoded, SettingsError for a
-    region or size that makes no sense.
+    region or size that makes no sense, DeviceError for a GPU that is not there or too small.
     """
-    return Reader(data, partial=partial, threads=threads, limits=limits).read(region=region, size=size, scale=scale)
+    reader = Reader(data, partial=partial, threads=threads, device=device, limits=limits)
+    return reader.read(region=region, size=size, scale=scale)
 
 
 def open(
@@ -108,10 +111,11 @@ def open(
     *,
     partial: bool = False,
     threads: int | None = None,
+    device: str = "cpu",
     limits: Limits = Limits(),
 ) -> Reader:
     """A reader that decodes regions and sizes of one file without decoding the rest. The arguments are ``decode``'s."""
-    return Reader(source, partial=partial, threads=threads, limits=limits)
+    return Reader(source, partial=partial, threads=threads, device=device, limits=limits)
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ class Reader:
         *,
         partial: bool = False,
         threads: int | None = None,
+        device: str = "cpu",
         limits: Limits = Limits(),
     ) -> None:
         data = _bytes_of(source, limits)
@@ -149,6 +154,7 @@ class Reader:
         self._size = len(data)
         self._limits = limits
         self._threads = threads or available_threads()
+        self._device = device
         self._decoded: dict[int, Gaussians] = {}
         self._drawing = threading.Lock()
 
@@ -174,8 +180,8 @@ class Reader:
         """Pixels of a region at a size: see ``decode``. Decodes only the groups that reach the region."""
         view = self._view(region, size, scale)
         with self._drawing, self._overlap_named(view):  # the backend owns the buffers that it works in
-            gaussians = self._gaussians(self._reaching(view))
-            return self._backend.render_bytes(gaussians, view, self._limits.overlap)
+            params = self._backend.upload(self._gaussians(self._reaching(view)))
+            return self._backend.render_bytes(params, view, self._limits.overlap)
 
     def strips(
         self, *, region: Region | None = None, size: tuple[int, int] | None = None, scale: float | None = None
@@ -185,7 +191,8 @@ class Reader:
         with self._drawing:
             gaussians = self._gaussians(self._reaching(view))
         with self._overlap_named(view):
-            parts = Backend(self._threads).render_strips(gaussians, view, STRIP, self._limits.overlap)
+            backend = open_backend(self._device, self._threads)
+            parts = backend.render_strips(backend.upload(gaussians), view, STRIP, self._limits.overlap)
         return Strips((view.rows, view.columns, self.channels), parts)
 
     @contextmanager
@@ -227,7 +234,7 @@ class Reader:
 
     @cached_property
     def _backend(self) -> Backend:
-        return Backend(self._threads)
+        return open_backend(self._device, self._threads)
 
     def _view(self, region: Region | None, size: tuple[int, int] | None, scale: float | None) -> View:
         x, y, width, height = region or (0, 0, self.width, self.height)

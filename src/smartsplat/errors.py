@@ -23,3 +23,7 @@ class UnsupportedError(SmartSplatError):
 
 class LimitError(SmartSplatError):
     """A picture or a file claims more pixels, Gaussians or bytes than the limits in force allow."""
+
+
+class DeviceError(SmartSplatError):
+    """The device asked for is not there, or its memory does not suffice."""

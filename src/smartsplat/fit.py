@@ -19,8 +19,7 @@ from PIL import Image
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians, base_scale
 from smartsplat.grow import energy, newcomers, strongest
 from smartsplat.quantize import Quantizer, cell_for, quality_for_noise, snap
-from smartsplat.raster import StepSettings, View
-from smartsplat.raster.native import Backend
+from smartsplat.raster import Backend, StepSettings, View
 from smartsplat.seed import seed
 from smartsplat.settings import FitSettings
 
@@ -130,9 +129,11 @@ class Fit:
     def _round(self, means: bool) -> None:
         """Give the Gaussians the scales and rotations that a decoder will see, and the ``means`` if it is time."""
         self.quantizer = self.quantizer or self._quantizer()
-        rounded = self.backend.upload(self.params)
-        snap(self.params, self.quantizer, rounded, self.threads)
-        self.params = replace(rounded, color=self.params.color, mean=rounded.mean if means else self.params.mean)
+        gaussians = self.backend.download(self.params)
+        rounded = Gaussians.of_size(len(gaussians), gaussians.channels)
+        snap(gaussians, self.quantizer, rounded, self.threads)
+        rounded = replace(rounded, color=gaussians.color, mean=rounded.mean if means else gaussians.mean)
+        self.params = self.backend.upload(rounded)
 
     def _step_settings(self, step: int) -> StepSettings:
         s = self.settings
@@ -214,40 +215,44 @@ class Fit:
         """Of the whole picture, at least what rounding to bytes leaves."""
         return max(self.mean_square, PIXEL_NOISE) * float(self.width * self.height * self.channels)
 
-    def _worthwhile_noise(self) -> float:
+    def _worthwhile_noise(self, gaussians: Gaussians) -> float:
         """The squared error that rounding may add, relative to that of the fit.
 
         A byte gains as much in precision as in more Gaussians if noise / (1 + noise) = alpha P / (2 ln(2) b), where
         P attributes take b bits and the error falls with the count as N^-alpha. On eight pictures at 100 to 2000 : 1
         alpha was 0.2 to 1.8, near 0.7 times the root of N times the energy of a weak Gaussian over the squared error.
         """
-        weak = math.pi * float(np.quantile(energy(self.params), WEAK))
-        falls = math.sqrt(weak * len(self.params) / self._square_error())
+        weak = math.pi * float(np.quantile(energy(gaussians), WEAK))
+        falls = math.sqrt(weak * len(gaussians) / self._square_error())
         return self.settings.noise * min(max(falls, 0.3), 3.0)
 
     def _grow(self, share: float, target: Pixels, view: View) -> None:
         growth = self.settings.growth
         assert growth is not None
-        self.final_count = self.plan.count(self.params, self._quantizer())
+        self.final_count = self.plan.count(self.backend.download(self.params), self._quantizer())
         wanted = max(1, round(self.seeded + share * (self.final_count - self.seeded)))
         kept = len(self.params) if share == 1 else round((1 - growth.moved) * len(self.params))
         self._resize(min(kept, wanted), wanted, target, view)
 
     def _settle(self, target: Pixels, view: View) -> None:
-        self.noise = self._worthwhile_noise()
-        self.final_count = self.plan.count(self.params, self.quantizer or self._quantizer())
+        gaussians = self.backend.download(self.params)
+        self.noise = self._worthwhile_noise(gaussians)
+        self.final_count = self.plan.count(gaussians, self.quantizer or self._quantizer())
         self._resize(min(len(self.params), self.final_count), self.final_count, target, view)
 
     def _resize(self, kept: int, wanted: int, target: Pixels, view: View) -> None:
         """Keep the ``kept`` strongest Gaussians and place new ones up to ``wanted``."""
         growth = self.settings.growth
         assert growth is not None
-        keep = strongest(self.params, kept)
+        keep = strongest(self.backend.download(self.params), kept)
         if not keep.all():
             self.params, self.state = self.params[keep], self.state[keep]
         missing = wanted - len(self.params)
         if missing > 0:
-            new = newcomers(self.params, missing, self.final_count, target, view, self.backend, growth, self.generator)
+            found = newcomers(
+                self.params, missing, self.final_count, target, view, self.backend, growth, self.generator
+            )
+            new = self.backend.upload(found)
             self.params = self.params.joined(new)
             self.state = self.state.joined(self.backend.start(new))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from smartsplat import _native
 from smartsplat.gaussians import SMALLEST_SCALE, FloatArray, Gaussians, base_scale
-from smartsplat.raster import View
-from smartsplat.raster.native import Backend
+from smartsplat.raster import Backend, View
 from smartsplat.settings import Growth
 
 LARGEST_CELL_LOG2 = 6
@@ -48,7 +48,7 @@ def strongest(gaussians: Gaussians, count: int) -> npt.NDArray[np.bool_]:
 
 
 def newcomers(
-    gaussians: Gaussians,
+    params: Any,
     count: int,
     final_count: int,
     target: npt.NDArray[np.uint8],
@@ -57,14 +57,14 @@ def newcomers(
     growth: Growth,
     generator: np.random.Generator,
 ) -> Gaussians:
-    """``count`` Gaussians where ``gaussians`` render the ``target`` [rows, columns, C] of ``view`` worst.
+    """``count`` Gaussians where ``params`` of the backend render the ``target`` [rows, columns, C] of ``view`` worst.
 
     ``final_count`` is the number at the end of the fit: it sets the new scales (E14).
     """
     base = base_scale(int(view.width), int(view.height), final_count)
     cell = _cell(growth.cell * base * view.scale_x)
     columns, rows = -(-view.columns // cell), -(-view.rows // cell)
-    strips = backend.residual_strips(gaussians, target, view, cell, STRIP * cell**2)
+    strips = backend.residual_strips(params, target, view, cell, STRIP * cell**2)
     row, column, color = _drawn(strips, rows, columns, count, growth.blur, generator)
     jitter = generator.random((count, 2))
     size = np.array([view.width / columns, view.height / rows])

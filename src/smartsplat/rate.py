@@ -18,7 +18,8 @@ from smartsplat.grow import strongest
 from smartsplat.image import Picture, without_profile
 from smartsplat.metrics import psnr_of_strips
 from smartsplat.quantize import LARGEST_QUALITY, Quantizer, SymbolArray, dequantize, quantize
-from smartsplat.raster.native import Backend
+from smartsplat.raster import Backend
+from smartsplat.raster.device import open_backend
 from smartsplat.settings import EFFORT_TRIES, PAPER, FitSettings, Limits
 
 DEFAULT_RATIO = 100
@@ -198,11 +199,12 @@ def encode_to_target(
     tries: Sequence[FitSettings],
     rng: int,
     threads: int,
+    device: str = "cpu",
     listener: Listener | None = None,
 ) -> bytes:
     """Fit a picture and write the file that meets the target; of several tries at a size, the best."""
     picture = affordable(picture, target)
-    backend = Backend(threads)
+    backend = open_backend(device, threads)
     if target.psnr is not None:
         return _encode_to_psnr(picture, target.psnr, tries[0], rng, backend, threads, listener)
     if target.gaussians is not None:

@@ -1,12 +1,14 @@
 """Rendering: one contract, several backends.
 
-A backend is an object with these methods; ``params`` and ``state`` are its own and opaque outside ``raster``:
+A backend is an object with these methods (``Backend``). ``params`` and ``state`` are its own and opaque outside
+``raster``, but for ``len(params)``, ``params[index]``, ``params.joined(other)`` and the last two of states:
 
 - ``upload(gaussians) -> params`` and ``download(params) -> Gaussians``
-- ``render(params, view) -> float32 [h, w, C]``, not clamped, and ``render_bytes(params, view) -> uint8``
+- ``render(params, view) -> float32 [h, w, C]``, not clamped, ``render_bytes(params, view) -> uint8``, and
+  ``render_strips`` the same a number of rows at a time
 - ``render_gradient(params, view, d_image) -> Gaussians``: dL/d(parameter) for dL/d(image), of natural
   parameters (pixels, radians)
-- ``start(params) -> state``: Adam's moments for new Gaussians; states can be joined and indexed as params can
+- ``start(params) -> state``: Adam's moments for new Gaussians
 - ``step(params, state, target, view, settings) -> StepResult``: render, loss against ``target``, gradient, Adam on
   ``params`` in place
 - ``residual(params, target, view, cell) -> float32 [rows, columns, C + 1]``: mean of (target - rendering) and
@@ -14,13 +16,20 @@ A backend is an object with these methods; ``params`` and ``state`` are its own 
 
 The loss of a step sees the rendering clamped to [0, 1]; its gradient passes the clamp unchanged, so that a
 saturated pixel can still come back. ``reference`` defines every method in float64; other backends are tested
-against it. Results do not depend on the number of threads.
+against it: ``native`` and ``gpu``, which ``device`` chooses from. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from smartsplat.gaussians import FloatArray, Gaussians
 
 FILTER_VARIANCE = 0.1
 """Variance of the pixel filter at minification, in units of (pixels averaged)^2 - 1.
@@ -108,3 +117,32 @@ class StepResult:
 
     loss: float
     mean_square: float
+
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Backend(Protocol):
+    """The contract, for type checkers. ``overlap`` bounds the work of a hostile file: see ``native.Backend``."""
+
+    def upload(self, gaussians: Gaussians) -> Any: ...
+
+    def download(self, params: Any) -> Gaussians: ...
+
+    def render(self, params: Any, view: View) -> FloatArray: ...
+
+    def render_bytes(self, params: Any, view: View, overlap: float = math.inf) -> Bytes: ...
+
+    def render_strips(self, params: Any, view: View, pixels: int, overlap: float = math.inf) -> Iterator[Bytes]: ...
+
+    def render_gradient(self, params: Any, view: View, d_image: FloatArray) -> Gaussians: ...
+
+    def start(self, params: Any) -> Any: ...
+
+    def step(self, params: Any, state: Any, target: Bytes, view: View, settings: StepSettings) -> StepResult: ...
+
+    def residual(self, params: Any, target: Bytes, view: View, cell: int) -> FloatArray: ...
+
+    def residual_strips(
+        self, params: Any, target: Bytes, view: View, cell: int, pixels: int
+    ) -> Iterator[FloatArray]: ...

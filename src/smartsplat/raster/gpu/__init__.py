@@ -1,0 +1,10 @@
+"""The GPU backend: the contract of ``smartsplat.raster`` in Triton on torch tensors, for NVIDIA and AMD GPUs.
+
+Together with ``smartsplat.torch`` the only place where torch and Triton are imported. ``backend.py`` is what the rest
+of the package sees; the kernels are in ``bins.py`` (Gaussians to tiles), ``pixels.py`` (drawing, loss and backward pass
+of a tile), ``ssim.py`` and ``update.py`` (sums over tiles, chain rule and Adam). docs/gpu.md counts their work.
+"""
+
+from smartsplat.raster.gpu.backend import Backend, Params, State, title_of
+
+__all__ = ["Backend", "Params", "State", "title_of"]

@@ -1,0 +1,464 @@
+"""The contract of ``smartsplat.raster`` with its arrays on a GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from smartsplat.errors import DeviceError
+from smartsplat.gaussians import FloatArray, Gaussians
+from smartsplat.raster import StepResult, StepSettings, View, filter_variance, reference
+from smartsplat.raster.gpu import bins, pixels, ssim, update
+
+Bytes = npt.NDArray[np.uint8]
+
+TILE, SPLAT = bins.TILE.value, bins.SPLAT.value
+BLOCK = 128  # Gaussians or pairs of a program
+SAMPLES = 256  # of a program of the SSIM kernels: with four times as many, registers spill
+STRIP = 1 << 21
+"""Pixels of a strip with SSIM, about: its buffers take 96 bytes each."""
+
+ROWS = 64
+"""Strips have a multiple of so many rows: whole tiles, and whole cells of the residual."""
+
+PAIR_BYTES = 60
+"""Of device memory that a Gaussian takes for each tile that it touches, in a step."""
+
+MOST_PAIRS = 2**31 - 1
+"""Slots have 32 bits; the lists of as many would take 120 GB."""
+
+
+@dataclass
+class Params:
+    """The fields of Gaussians, float32 tensors on one device, C-contiguous; ``step`` changes them in place."""
+
+    mean: Tensor  # [N, 2]
+    scale: Tensor  # [N, 2]
+    rotation: Tensor  # [N]
+    color: Tensor  # [N, C]
+
+    def __len__(self) -> int:
+        return int(self.mean.shape[0])
+
+    @property
+    def channels(self) -> int:
+        return int(self.color.shape[1])
+
+    def __getitem__(self, index: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Params:
+        return Params(*(_picked(field, index) for field in vars(self).values()))
+
+    def joined(self, other: Params) -> Params:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Params(*(torch.cat(pair) for pair in pairs))
+
+
+@dataclass
+class State:
+    """Adam's moments, float32 [N, 5 + C], and each Gaussian's age in steps, int32 [N]."""
+
+    first: Tensor
+    second: Tensor
+    age: Tensor
+
+    def __getitem__(self, index: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> State:
+        return State(*(_picked(field, index) for field in vars(self).values()))
+
+    def joined(self, other: State) -> State:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return State(*(torch.cat(pair) for pair in pairs))
+
+
+def _picked(field: Tensor, index: slice | npt.NDArray[Any]) -> Tensor:
+    wanted = index if isinstance(index, slice) else torch.from_numpy(np.ascontiguousarray(index)).to(field.device)
+    return field[wanted].contiguous()
+
+
+@dataclass(frozen=True)
+class Binned:
+    """The Gaussians of a view by tile; shapes and types are in ``bins.py``."""
+
+    view: Tensor
+    splats: Tensor
+    offsets: Tensor
+    chunk_offsets: Tensor
+    starts: Tensor
+    slots: Tensor
+    gaussians: Tensor
+    pairs: int
+    chunks: int
+    columns: int  # of tiles
+    rows: int
+
+    def partials(self) -> Tensor:
+        """Room for what the backward pass leaves in the slots."""
+        return torch.empty((self.pairs, SPLAT), dtype=torch.float32, device=self.splats.device)
+
+
+class Backend:
+    """The contract of ``smartsplat.raster`` on one GPU, "cuda" or "cuda:N" (also the name of AMD's).
+
+    A target is uploaded when it is first seen and must not change afterwards. Sums have a fixed order: the same device
+    and the same versions of torch and Triton give the same results, except for tiles that more than ``bins.LONGEST``
+    Gaussians touch. Not to be shared between Python threads. DeviceError if the memory does not suffice.
+    """
+
+    def __init__(self, device: str = "cuda") -> None:
+        self.device = torch.device(device)
+        self._target: tuple[Bytes, Tensor] | None = None
+        radius = np.arange(-reference.SSIM_RADIUS, reference.SSIM_RADIUS + 1)
+        taps = np.exp(-(radius**2) / (2 * reference.SSIM_SIGMA**2))
+        self._taps = self._uploaded((taps / taps.sum()).astype(np.float32))
+
+    # ---- the contract ----------------------------------------------------------------------------------------------
+
+    def upload(self, gaussians: Gaussians) -> Params:
+        fields = (gaussians.mean, gaussians.scale, gaussians.rotation, gaussians.color)
+        return Params(*(self._uploaded(field) for field in fields))
+
+    def download(self, params: Params) -> Gaussians:
+        return Gaussians(*(field.cpu().numpy().copy() for field in vars(params).values()))
+
+    def render(self, params: Params, view: View) -> FloatArray:
+        image: FloatArray = self.draw(params, view).cpu().numpy()
+        return image
+
+    def render_bytes(self, params: Params, view: View, overlap: float = math.inf) -> Bytes:
+        """OverflowError, before anything large is allocated, if more than ``overlap`` lie over a pixel on average."""
+        image: Bytes = self.draw_bytes(params, view, overlap).cpu().numpy()
+        return image
+
+    def render_strips(self, params: Params, view: View, pixels: int, overlap: float = math.inf) -> Iterator[Bytes]:
+        """What ``render_bytes`` draws, in strips of whole rows with about so many ``pixels``."""
+        with self._memory_named(params, view):
+            binned = self._bin(params, view, overlap)
+        return (
+            self._drawn(binned, params.channels, view, top, bottom, torch.uint8).cpu().numpy()
+            for top, bottom in _strips(view, pixels)
+        )
+
+    def render_gradient(self, params: Params, view: View, d_image: FloatArray) -> Gaussians:
+        return self.download(self.gradient(params, view, self._uploaded(d_image)))
+
+    def start(self, params: Params) -> State:
+        shape = (len(params), 5 + params.channels)
+        first, second = (torch.zeros(shape, dtype=torch.float32, device=self.device) for _ in range(2))
+        return State(first, second, torch.zeros(len(params), dtype=torch.int32, device=self.device))
+
+    def step(self, params: Params, state: State, target: Bytes, view: View, settings: StepSettings) -> StepResult:
+        if state.first.shape != (len(params), 5 + params.channels):
+            raise ValueError(f"moments of {tuple(state.first.shape)} for {len(params)} Gaussians")
+        goal = self._goal(params, target, view)
+        with self._memory_named(params, view):
+            binned = self._bin(params, view, math.inf)
+            partials = binned.partials()
+            find = self._ssim_pass if settings.ssim else self._pixel_pass
+            sums = find(binned, params.channels, goal, partials, settings)
+            sizes = self._update(params, state, binned, partials, settings)
+            absolute, square, similarity, size = torch.cat([sums, sizes.sum().reshape(1)]).tolist()
+        samples = view.rows * view.columns * params.channels
+        loss = (settings.l1 * absolute + settings.l2 * square) / samples + size
+        if settings.ssim:
+            loss += settings.ssim * (1 - similarity / samples)
+        return StepResult(loss, square / samples)
+
+    def residual(self, params: Params, target: Bytes, view: View, cell: int) -> FloatArray:
+        (cells,) = self.residual_strips(params, target, view, cell, view.rows * view.columns)
+        return cells
+
+    def residual_strips(
+        self, params: Params, target: Bytes, view: View, cell: int, pixels: int
+    ) -> Iterator[FloatArray]:
+        """What ``residual`` finds, in strips of whole rows of cells with about so many ``pixels``."""
+        if cell < 1 or ROWS % cell:
+            raise ValueError(f"a cell of {cell} pixels does not divide {ROWS}")
+        goal = self._goal(params, target, view)
+        with self._memory_named(params, view):
+            binned = self._bin(params, view, math.inf)
+        return (
+            self._cell_errors(self._drawn(binned, params.channels, view, top, bottom), goal[top:bottom], cell)
+            for top, bottom in _strips(view, pixels)
+        )
+
+    # ---- the same on tensors ---------------------------------------------------------------------------------------
+
+    def draw(self, params: Params, view: View) -> Tensor:
+        """The rendering, float32 [rows, columns, C], not clamped."""
+        with self._memory_named(params, view):
+            binned = self._bin(params, view, math.inf)
+            return self._drawn(binned, params.channels, view, 0, view.rows)
+
+    def draw_bytes(self, params: Params, view: View, overlap: float = math.inf) -> Tensor:
+        """The rendering, uint8 [rows, columns, C]."""
+        with self._memory_named(params, view):
+            binned = self._bin(params, view, overlap)
+            return self._drawn(binned, params.channels, view, 0, view.rows, torch.uint8)
+
+    def gradient(self, params: Params, view: View, d_image: Tensor) -> Params:
+        """dL/d(parameter) for dL/d(image) [rows, columns, C]."""
+        if d_image.shape != (view.rows, view.columns, params.channels):
+            raise ValueError(f"a gradient of {tuple(d_image.shape)} for {view}")
+        d_image = d_image.to(torch.float32).contiguous()
+        found = Params(*(torch.empty_like(field) for field in vars(params).values()))
+        with self._memory_named(params, view):
+            binned = self._bin(params, view, math.inf)
+            partials = binned.partials()
+            layout = (view.columns * params.channels, params.channels, 1)
+            self._backward(d_image, binned, partials, params.channels, view.columns, (0, view.rows), 0, layout)
+            self._collapse(binned, partials, len(params))
+            self._launch(
+                *(update.gradients, -(-len(params) // BLOCK)),
+                *(params.scale, params.rotation, params.color, binned.view, binned.offsets, partials),
+                *(found.mean, found.scale, found.rotation, found.color, len(params), params.channels, BLOCK),
+            )
+        return found
+
+    # ---- the stages of a step --------------------------------------------------------------------------------------
+
+    def _bin(self, params: Params, view: View, overlap: float) -> Binned:
+        """Project the Gaussians and list those of every tile."""
+        count, columns, rows = len(params), -(-view.columns // TILE), -(-view.rows // TILE)
+        values = (view.x, view.y, view.scale_x, view.scale_y)
+        filters = (filter_variance(view.scale_x), filter_variance(view.scale_y))
+        area = self._uploaded(np.array([*values, *filters], np.float64))
+        splats, boxes = self._empty((count, SPLAT)), self._empty((count, 3), torch.int32)
+        counts, areas = self._empty((2, count), torch.int64), self._empty((count,))
+        offsets = torch.zeros((2, count + 1), dtype=torch.int64, device=self.device)
+        starts = torch.zeros(columns * rows + 1, dtype=torch.int64, device=self.device)
+        tile_counts = torch.zeros(columns * rows, dtype=torch.int32, device=self.device)
+        self._launch(
+            *(bins.project, -(-count // BLOCK)),
+            *(params.mean, params.scale, params.rotation, params.color, area, splats, boxes, counts, areas),
+            *(count, view.columns, view.rows, params.channels, BLOCK),
+        )
+        offsets[:, 1:] = counts.cumsum(dim=1)
+        pairs, chunks = offsets[:, -1].tolist()
+        _check_overlap(view, overlap, count, pairs, columns * rows, areas)
+        owners, tiles, arrivals, arrived = (self._empty((pairs,), torch.int32) for _ in range(4))
+        programs = -(-pairs // BLOCK)
+        self._launch(
+            *(bins.pair, programs, offsets, boxes, tile_counts, owners, tiles, arrivals),
+            *(count, pairs, count.bit_length(), columns, BLOCK),
+        )
+        starts[1:] = tile_counts.cumsum(dim=0)
+        self._launch(bins.scatter, programs, starts, tiles, arrivals, arrived, pairs, BLOCK)
+        slots, gaussians = tiles, arrivals  # which are done with
+        self._launch(bins.order, columns * rows, starts, arrived, owners, slots, gaussians, 32, warps=1)
+        return Binned(area, splats, offsets[0], offsets[1], starts, slots, gaussians, pairs, chunks, columns, rows)
+
+    def _drawn(
+        self, binned: Binned, channels: int, view: View, top: int, bottom: int, kind: torch.dtype = torch.float32
+    ) -> Tensor:
+        """The rows from ``top``, which begins a tile, to ``bottom`` of a rendering, [bottom - top, columns, C]."""
+        out = self._empty((bottom - top, view.columns, channels), kind)
+        self._draw_into(out, binned, channels, view.columns, top, bottom, (view.columns * channels, channels, 1))
+        return out
+
+    def _draw_into(
+        self, out: Tensor, binned: Binned, channels: int, width: int, top: int, bottom: int, layout: tuple[int, ...]
+    ) -> None:
+        first, last = top // TILE, -(-bottom // TILE)
+        self._launch(
+            *(pixels.draw, (last - first) * binned.columns, binned.starts, binned.gaussians, binned.splats, out),
+            *(first * binned.columns, binned.columns, width, top, bottom, *layout),
+            *(channels, out.dtype == torch.uint8),
+            warps=1,
+        )
+
+    def _backward(
+        self,
+        d_image: Tensor,
+        binned: Binned,
+        partials: Tensor,
+        channels: int,
+        width: int,
+        rows: tuple[int, int],
+        first_row: int,
+        layout: tuple[int, ...],
+    ) -> None:
+        """The backward pass of the rows begin to end, of which ``d_image`` holds all from ``first_row`` on."""
+        first, last = rows[0] // TILE, -(-rows[1] // TILE)
+        self._launch(
+            *(pixels.backward, (last - first) * binned.columns),
+            *(binned.starts, binned.gaussians, binned.slots, binned.splats, d_image, partials),
+            *(first * binned.columns, binned.columns, width, first_row, rows[1], *layout, channels),
+            warps=1,
+        )
+
+    def _pixel_pass(
+        self, binned: Binned, channels: int, goal: Tensor, partials: Tensor, settings: StepSettings
+    ) -> Tensor:
+        """Drawing, loss and backward pass in one kernel; sums of |e|, e^2 and, here 0, of SSIM."""
+        tiles = binned.columns * binned.rows
+        losses = self._empty((tiles, 2))
+        self._launch(
+            *(pixels.fit, tiles, binned.starts, binned.gaussians, binned.slots, binned.splats, goal, partials, losses),
+            *(binned.columns, goal.shape[1], goal.shape[0]),
+            *(settings.l1 / goal.numel(), 2 * settings.l2 / goal.numel(), channels),
+            warps=1,
+        )
+        return torch.nn.functional.pad(losses.sum(dim=0, dtype=torch.float64), (0, 1))
+
+    def _ssim_pass(
+        self, binned: Binned, channels: int, goal: Tensor, partials: Tensor, settings: StepSettings
+    ) -> Tensor:
+        """The same with SSIM: drawing, four kernels and the backward pass for one strip after the other."""
+        height, width, _ = goal.shape
+        tall = max(1, STRIP // width // TILE) * TILE
+        weights = (settings.l1 / goal.numel(), 2 * settings.l2 / goal.numel(), settings.ssim / goal.numel())
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        for top in range(0, height, tall):
+            bottom = min(top + tall, height)
+            first_row, end_row = max(0, top - TILE), min(height, bottom + TILE)  # with what SSIM sees around it
+            rows = end_row - first_row
+            strip = self._empty((channels, rows, width))
+            layout = (width, 1, rows * width)
+            self._draw_into(strip, binned, channels, width, first_row, end_row, layout)
+            sums += self._ssim_gradient(strip, goal, first_row, top - first_row, bottom - first_row, weights)
+            self._backward(strip, binned, partials, channels, width, (top, bottom), first_row, layout)
+        return sums
+
+    def _ssim_gradient(
+        self, strip: Tensor, goal: Tensor, first_row: int, begin: int, end: int, weights: tuple[float, float, float]
+    ) -> Tensor:
+        """Replaces a rendered strip [C, R, W] by the loss's gradient; sums of |e|, e^2 and SSIM over its own rows."""
+        channels, rows, width = strip.shape
+        programs = -(-strip.numel() // SAMPLES)
+        along, slopes = self._empty((4, *strip.shape)), self._empty((3, *strip.shape))
+        similarities, losses = self._empty((programs,)), self._empty((programs, 2))
+        shape, form = (rows, width), (channels, SAMPLES)
+        self._launch(ssim.statistics, programs, strip, goal, self._taps, along, *shape, first_row, *form)
+        self._launch(ssim.slopes, programs, along, self._taps, slopes, similarities, *shape, begin, end, *form)
+        blurred = along  # which is done with
+        self._launch(ssim.blur, -(-slopes.numel() // SAMPLES), slopes, self._taps, blurred, *shape, *form)
+        self._launch(
+            *(ssim.gradient, programs, strip, goal, blurred, self._taps, losses),
+            *(*shape, first_row, begin, end, *weights, *form),
+        )
+        pixelwise = losses.sum(dim=0, dtype=torch.float64)
+        return torch.cat([pixelwise, similarities.sum(dtype=torch.float64).reshape(1)])
+
+    def _collapse(self, binned: Binned, partials: Tensor, count: int) -> None:
+        lists = (binned.offsets, binned.chunk_offsets, partials)
+        self._launch(update.collapse, binned.chunks, *lists, count, count.bit_length())
+
+    def _update(self, params: Params, state: State, binned: Binned, partials: Tensor, settings: StepSettings) -> Tensor:
+        """Gradient and Adam; the size term of each program's Gaussians."""
+        count = len(params)
+        sizes = torch.zeros(-(-count // BLOCK), dtype=torch.float64, device=self.device)
+        self._collapse(binned, partials, count)
+        self._launch(
+            *(update.update, len(sizes)),
+            *(params.mean, params.scale, params.rotation, params.color, state.first, state.second, state.age),
+            *(binned.view, self._uploaded(settings_of(settings)), binned.offsets, partials, sizes),
+            *(count, params.channels, settings.relative, BLOCK),
+        )
+        return sizes
+
+    def _cell_errors(self, drawn: Tensor, goal: Tensor, cell: int) -> FloatArray:
+        """Mean of (target - rendering) and mean square error of the cells of some rows, [h, w, C + 1]."""
+        rows, columns, channels = drawn.shape
+        error = (goal - drawn.nan_to_num_(0.0, math.inf, -math.inf).clamp_(0, 1) * 255) / 255
+        values = torch.cat([error, (error**2).mean(dim=2, keepdim=True)], dim=2)
+        across, down = -(-columns // cell), -(-rows // cell)
+        padded = torch.nn.functional.pad(values, (0, 0, 0, across * cell - columns, 0, down * cell - rows))
+        sums = padded.reshape(down, cell, across, cell, channels + 1).sum(dim=(1, 3))
+        sides = (np.minimum(cell, side - cell * np.arange(-(-side // cell))) for side in (rows, columns))
+        covered = np.multiply.outer(*sides)[..., None].astype(np.float32)
+        cells: FloatArray = sums.cpu().numpy() / covered
+        return cells
+
+    # ---- memory and devices ----------------------------------------------------------------------------------------
+
+    def _goal(self, params: Params, target: Bytes, view: View) -> Tensor:
+        """The target on the device: uploaded once."""
+        if target.shape != (view.rows, view.columns, params.channels) or target.dtype != np.uint8:
+            raise ValueError(f"a target of {target.dtype} {target.shape} for {view}")
+        if self._target is None or self._target[0] is not target:
+            self._target = None
+            with self._memory_named(params, view):
+                self._target = target, self._uploaded(target)
+        return self._target[1]
+
+    def _uploaded(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.tensor(np.ascontiguousarray(array), device=self.device)
+
+    def _empty(self, shape: tuple[int, ...], kind: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=kind, device=self.device)
+
+    def _launch(self, kernel: Any, programs: int, *arguments: Any, warps: int = 4) -> None:
+        """Triton launches on the current device, and only where there is something to do."""
+        if not programs:
+            return
+        # Newer versions of Triton fuse multiplications and additions only when they are asked to.
+        options = {"num_warps": warps, "enable_fp_fusion": True}
+        if self.device.type == "cpu":  # Triton's interpreter
+            kernel[(programs,)](*arguments, **options)
+            return
+        with torch.cuda.device(self.device):
+            kernel[(programs,)](*arguments, **options)
+
+    @contextmanager
+    def _memory_named(self, params: Params, view: View) -> Iterator[None]:
+        try:
+            yield
+        except torch.cuda.OutOfMemoryError as error:
+            self._target = None
+            free, memory = torch.cuda.mem_get_info(self.device)
+            room = free + torch.cuda.memory_reserved(self.device)
+            needed = f"{view.columns} x {view.rows} pixels and {len(params)} Gaussians do not fit into {self.device}"
+            memory_left = f"{room / 1e9:.1f} of {memory / 1e9:.1f} GB"
+            fitting = _fitting(view, params, room)
+            raise DeviceError(f"{needed}, which has {memory_left} to spare: {fitting}") from error
+
+
+def _fitting(view: View, params: Params, room: float) -> str:
+    """The size that fits, by the usual 16 Gaussians over a pixel, of which a tile sees twice as many."""
+    pixel = 3 + 32 * PAIR_BYTES / TILE**2 + 300 * len(params) / (view.columns * view.rows)
+    return f"about {room / pixel / 1e6:.0f} megapixels would; use a higher ratio, a smaller picture or --device cpu"
+
+
+def _check_overlap(view: View, overlap: float, count: int, pairs: int, tiles: int, areas: Tensor) -> None:
+    if pairs > MOST_PAIRS:
+        raise DeviceError(
+            f"{count} Gaussians touch {pairs} tiles of {view.columns} x {view.rows} pixels, more than a GPU is "
+            "asked to list: use a smaller picture or --device cpu"
+        )
+    if not math.isfinite(overlap):
+        return
+    covered = float(areas.sum(dtype=torch.float64))
+    if covered > overlap * view.columns * view.rows + 64.0 * count or pairs > overlap * tiles + 4.0 * count:
+        raise OverflowError("too many Gaussians lie over each other")
+
+
+def _strips(view: View, pixels: int) -> list[tuple[int, int]]:
+    """First row and the one behind the last of strips with about so many ``pixels``, or of all rows."""
+    whole = pixels >= view.rows * view.columns
+    rows = view.rows if whole else max(1, pixels // view.columns // ROWS) * ROWS
+    return [(top, min(top + rows, view.rows)) for top in range(0, view.rows, rows)]
+
+
+def settings_of(settings: StepSettings) -> npt.NDArray[np.float64]:
+    """In the order in which ``update.update`` reads them."""
+    s = settings
+    logs = (math.log(beta) if beta > 0 else -math.inf for beta in (s.beta1, s.beta2))
+    rates = (s.rate_mean_x, s.rate_mean_y, s.rate_scale, s.rate_rotation, s.rate_color)
+    bounds = (s.smallest_scale, s.largest_scale, s.largest_aspect, s.width, s.height)
+    return np.array([s.size, s.size_floor, *rates, s.beta1, s.beta2, s.epsilon, *logs, *bounds], np.float64)
+
+
+def title_of(device: str) -> str:
+    """The name of a GPU, such as "NVIDIA H100 80GB HBM3". DeviceError if torch cannot use it."""
+    if not torch.cuda.is_available():
+        raise DeviceError(f"torch {torch.__version__} finds no NVIDIA or AMD GPU here: use --device cpu")
+    index = torch.device(device).index or 0
+    if index >= torch.cuda.device_count():
+        raise DeviceError(f"there is no {device}: this machine has {torch.cuda.device_count()}, counted from 0")
+    return str(torch.cuda.get_device_name(index))

@@ -1,0 +1,194 @@
+"""From Gaussians to splats and to the list of Gaussians of every tile of ``TILE`` x ``TILE`` output pixels.
+
+A splat is ``SPLAT`` floats, one 32-byte sector: mean x, y; p, r, s; up to three colours. With dx, dy the distance from
+the mean in output pixels, u = p dx and v = r dy + s dx are such that 2^-(u^2 + v^2) = exp(-q / 2) (E1): the Cholesky
+factor of the inverse covariance, which keeps long thin Gaussians exact in float32 where the quadratic form does not.
+The colour contains the pixel filter's amplitude and the window's 1 / (1 - EDGE).
+
+A pair is a Gaussian and a tile that its rectangle (E8) touches. Pairs are numbered by Gaussian, so that the numbers
+("slots") of one Gaussian are consecutive: what the backward pass leaves in them is then summed in that order. The order
+inside a tile's list is free, and is that of the slots only so that sums have a fixed order. No sort of all pairs is
+needed: a histogram counts them by tile, each pair is dropped behind its tile's start in whatever order the atomics
+give, and each tile then ranks its own short list.
+
+Bytes a pair: 12 in ``pair``, 16 in ``scatter``, 20 in ``order``. Counts and offsets have 64 bits.
+"""
+
+import triton
+import triton.language as tl
+
+from smartsplat import raster
+
+TILE = tl.constexpr(16)
+SPLAT = tl.constexpr(8)
+CHUNK = tl.constexpr(512)
+"""Slots of one Gaussian that ``update.collapse`` sums in one program; Gaussians with fewer are left to ``update``."""
+
+LONGEST = tl.constexpr(4096)
+"""Longest list of a tile that is put in order. A longer one, which no fit makes, is summed in the order of arrival:
+equal up to float32's rounding, not to the last bit."""
+
+CUTOFF = tl.constexpr(raster.CUTOFF)
+NORM = tl.constexpr(1 / (1 - raster.EDGE))
+HALF_LOG2_E = tl.constexpr(0.72134752044448170368)  # exp(-q / 2) = 2^-(q HALF_LOG2_E)
+ELLIPSE = tl.constexpr(9 * 3.14159265358979323846)  # area within three deviations, over the root of the determinant
+LARGEST_SLOT = tl.constexpr(2147483647)
+
+
+@triton.jit(do_not_specialize=["count", "width", "height"])
+def project(
+    mean,  # [N, 2] float32
+    scale,  # [N, 2] float32
+    rotation,  # [N] float32
+    color,  # [N, C] float32
+    view,  # [6] float64: x, y, scale x, y, filter variance x, y
+    splats,  # out [N, SPLAT] float32
+    boxes,  # out [N, 3] int32: first column and row of tiles, columns
+    counts,  # out [2, N] int64: tiles, and chunks if there are more tiles than one has
+    areas,  # out [N] float32: output pixels covered
+    count,
+    width,  # of the output, pixels
+    height,
+    channels: tl.constexpr,
+    block: tl.constexpr,
+):
+    """One Gaussian a thread, in float64 as on the CPU: it is little work, and cancels badly in float32."""
+    i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    here = i < count
+    u = tl.load(scale + 2 * i, here, 1.0).to(tl.float64)
+    v = tl.load(scale + 2 * i + 1, here, 1.0).to(tl.float64)
+    angle = tl.load(rotation + i, here, 0.0).to(tl.float64)
+    scale_x, scale_y = tl.load(view + 2), tl.load(view + 3)
+    cosine, sine = tl.cos(angle), tl.sin(angle)
+    xx = (cosine * cosine * u * u + sine * sine * v * v + tl.load(view + 4)) * scale_x * scale_x
+    yy = (sine * sine * u * u + cosine * cosine * v * v + tl.load(view + 5)) * scale_y * scale_y
+    xy = cosine * sine * (u * u - v * v) * scale_x * scale_y
+    determinant = xx * yy - xy * xy
+    x = (tl.load(mean + 2 * i, here, 0.0).to(tl.float64) - tl.load(view)) * scale_x
+    y = (tl.load(mean + 2 * i + 1, here, 0.0).to(tl.float64) - tl.load(view + 1)) * scale_y
+    amplitude = tl.sqrt(u * u * v * v * scale_x * scale_x * scale_y * scale_y / determinant) * NORM
+
+    mean_x, mean_y = x.to(tl.float32), y.to(tl.float32)
+    p = tl.sqrt(1 / xx * HALF_LOG2_E)
+    r = tl.sqrt(xx / determinant * HALF_LOG2_E)
+    s = (-xy / xx * r).to(tl.float32)
+    p, r = p.to(tl.float32), r.to(tl.float32)
+    # NaN and infinity from absurd parameters would spread over the picture: such a Gaussian is left out.
+    total = tl.abs(mean_x) + tl.abs(mean_y) + p + r + tl.abs(s)
+    splat = splats + i * SPLAT
+    tl.store(splat, mean_x, here)
+    tl.store(splat + 1, mean_y, here)
+    tl.store(splat + 2, p, here)
+    tl.store(splat + 3, r, here)
+    tl.store(splat + 4, s, here)
+    for c in tl.static_range(channels):
+        shade = (tl.load(color + channels * i + c, here, 0.0).to(tl.float64) * amplitude).to(tl.float32)
+        total += tl.abs(shade) * 1e-6  # the sum of finite ones stays finite
+        tl.store(splat + 5 + c, shade, here)
+    drawn = here & (total < float("inf"))
+
+    reach_x, reach_y = tl.sqrt(xx) * CUTOFF, tl.sqrt(yy) * CUTOFF
+    left = _within(tl.ceil(x - reach_x - 0.5), width)
+    right = _within(tl.floor(x + reach_x + 0.5), width)
+    top = _within(tl.ceil(y - reach_y - 0.5), height)
+    bottom = _within(tl.floor(y + reach_y + 0.5), height)
+    drawn = drawn & (left < right) & (top < bottom)
+    box = (right - left).to(tl.float64) * (bottom - top).to(tl.float64)
+    covered = tl.minimum(box, tl.sqrt(determinant) * ELLIPSE)
+    tl.store(areas + i, tl.where(drawn, covered, 0.0).to(tl.float32), here)
+
+    first_column, first_row = left // TILE, top // TILE
+    columns, rows = (right - 1) // TILE + 1 - first_column, (bottom - 1) // TILE + 1 - first_row
+    tl.store(boxes + 3 * i, first_column, here)
+    tl.store(boxes + 3 * i + 1, first_row, here)
+    tl.store(boxes + 3 * i + 2, columns, here)
+    tiles = tl.where(drawn, columns.to(tl.int64) * rows, 0)
+    tl.store(counts + i, tiles, here)
+    tl.store(counts + count + i, tl.where(tiles > CHUNK, (tiles + CHUNK - 1) // CHUNK, 0), here)
+
+
+@triton.jit
+def _within(value, size):
+    """A whole number between 0 and ``size``."""
+    return tl.minimum(tl.maximum(value, 0.0), size.to(tl.float64)).to(tl.int32)
+
+
+@triton.jit
+def owner_of(offsets, place, count, steps, here):
+    """The last of ``count`` Gaussians whose offset is at most ``place``: a binary search of ``steps`` halvings."""
+    low = tl.zeros_like(place)
+    high = low + count
+    for _ in range(steps):
+        middle = (low + high) // 2
+        below = tl.load(offsets + middle, here, 0) <= place
+        low = tl.where(below, middle, low)
+        high = tl.where(below, high, middle)
+    return low
+
+
+@triton.jit(do_not_specialize=["count", "total", "steps", "columns"])
+def pair(
+    offsets,  # [N + 1] int64: a Gaussian's first slot
+    boxes,  # [N, 3] int32
+    tile_counts,  # in and out [tiles] int32, at first 0
+    owners,  # out [total] int32: Gaussian of a slot
+    tiles,  # out [total] int32
+    arrivals,  # out [total] int32: how many came to the tile before
+    count,
+    total,
+    steps,
+    columns,  # of tiles
+    block: tl.constexpr,
+):
+    """One slot a thread, so that a Gaussian over all tiles is no more work to one thread than any other."""
+    slot = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    here = slot < total
+    owner = owner_of(offsets, slot, count, steps, here)
+    inside = (slot - tl.load(offsets + owner, here, 0)).to(tl.int32)
+    across = tl.load(boxes + 3 * owner + 2, here, 1)
+    row = tl.load(boxes + 3 * owner + 1, here, 0) + inside // across
+    tile = row * columns + tl.load(boxes + 3 * owner, here, 0) + inside % across
+    tl.store(owners + slot, owner.to(tl.int32), here)
+    tl.store(tiles + slot, tile, here)
+    tl.store(arrivals + slot, tl.atomic_add(tile_counts + tile, 1, here), here)
+
+
+@triton.jit(do_not_specialize=["total"])
+def scatter(
+    starts,  # [tiles + 1] int64
+    tiles,  # [total] int32
+    arrivals,  # [total] int32
+    arrived,  # out [total] int32: the slots of each tile, in any order
+    total,
+    block: tl.constexpr,
+):
+    slot = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    here = slot < total
+    start = tl.load(starts + tl.load(tiles + slot, here, 0), here, 0)
+    tl.store(arrived + start + tl.load(arrivals + slot, here, 0), slot.to(tl.int32), here)
+
+
+@triton.jit
+def order(
+    starts,  # [tiles + 1] int64
+    arrived,  # [total] int32
+    owners,  # [total] int32
+    slots,  # out [total] int32: the slots of each tile, rising
+    gaussians,  # out [total] int32: their Gaussians
+    block: tl.constexpr,
+):
+    """One tile a program: an entry's place is the number of smaller ones, which is cheap for a few dozen."""
+    tile = tl.program_id(0)
+    begin, end = tl.load(starts + tile), tl.load(starts + tile + 1)
+    lane = tl.arange(0, block)
+    for first in range(begin, end, block):
+        mine = tl.load(arrived + first + lane, first + lane < end, LARGEST_SLOT)
+        place = first + lane
+        if end - begin <= LONGEST:
+            place = begin + tl.zeros([block], tl.int64)
+            for other in range(begin, end, block):
+                theirs = tl.load(arrived + other + lane, other + lane < end, LARGEST_SLOT)
+                place += tl.sum((theirs[None, :] < mine[:, None]).to(tl.int32), axis=1)
+        here = first + lane < end
+        tl.store(slots + place, mine, here)
+        tl.store(gaussians + place, tl.load(owners + mine, here, 0), here)
