@@ -39,9 +39,9 @@ inline bool any(Ints mask) {
 inline float least(float a, float b) { return a < b ? a : b; }
 inline float most(float a, float b) { return a > b ? a : b; }
 
-// Calls visit(offset in a state, offset in `from`, dx, t, exp(-q / 2)) for each vector of pixels that q < 9 can reach.
-template <class Visit>
-inline void for_each_vector(const Splat& s, Area area, Area from, const Visit& visit) {
+// Calls visit(offset in the area, dx, t, exp(-q / 2)) for each vector of pixels that q < 9 can reach and is `wanted`.
+template <class Wanted, class Visit>
+inline void for_each_vector(const Splat& s, Area area, const Wanted& wanted, const Visit& visit) {
   const int x_begin = s.x_begin > area.x ? s.x_begin - area.x : 0;
   const int x_end = s.x_end < area.x + area.width ? s.x_end - area.x : area.width;
   const int y_begin = s.y_begin > area.y ? s.y_begin - area.y : 0;
@@ -61,10 +61,12 @@ inline void for_each_vector(const Splat& s, Area area, Area from, const Visit& v
     const Floats dx = lane_index() + left;
     const Floats sheared = s.shear * dx - middle, half_x = (0.5f * kLog2E * s.precision_x) * dx * dx;
     for (int y = begin; y < end; ++y) {
+      const int at = area.offset(column, y);
+      if (!wanted(at)) continue;
       const Floats t = sheared + static_cast<float>(y);
       const Floats half_q = half_x + (0.5f * kLog2E * s.precision_y) * t * t;
       const Floats g = power_of_two(-minimum(half_q, all(kMostPower)));
-      visit(area.offset(column, y), from.offset(column, y), dx, t, g);
+      visit(at, dx, t, g);
     }
   }
 }
@@ -85,16 +87,32 @@ inline void for_each_place(Area area, Area from, const Visit& visit) {
     for (int y = 0; y < area.height; ++y) visit(area.offset(x, y), from.offset(x, y));
 }
 
+constexpr auto kEverywhere = [](int) { return true; };
+
+// Splats between two looks at whether any light is left in the tile.
+constexpr int64_t kLook = 32;
+
+template <int C>
+bool lit(Area area, const float* state) {
+  for (int x = 0; x < area.width; x += kLanes)
+    for (int y = 0; y < area.height; ++y)
+      if (any(load(state + area.offset(x, y) + C * kColumn) >= all(kLeastLight))) return true;
+  return false;
+}
+
 template <int C>
 void draw_alpha(const BlendList& list, float background, Area area, float* state) {
   clear<C>(area, state, 1.0f);
+  const auto wanted = [&](int at) { return any(load(state + at + C * kColumn) >= all(kLeastLight)); };
   for (int64_t k = 0; k < list.count; ++k) {
+    if (k % kLook == kLook - 1 && !lit<C>(area, state)) break;
     const Splat& s = list.splats[list.list[k]];
     const Floats opacity = all(list.opacity[list.list[k]]);
-    for_each_vector(s, area, area, [&](int at, int, Floats, Floats, Floats g) {
+    for_each_vector(s, area, wanted, [&](int at, Floats, Floats, Floats g) {
       const Floats alpha = minimum(opacity * maximum(g - all(kEdge), Floats{}), all(kLargestAlpha));
       float* pixel = state + at;
-      const Floats through = load(pixel + C * kColumn), part = alpha * through;
+      const Floats through = load(pixel + C * kColumn);
+      const Floats part = select(through >= all(kLeastLight), alpha * through, Floats{});
       store(pixel + C * kColumn, through - part);
       for (int c = 0; c < C; ++c) store(pixel + c * kColumn, load(pixel + c * kColumn) + part * s.color[c]);
     });
@@ -113,7 +131,7 @@ inline void find_largest(const BlendList& list, Area area, float* largest) {
   constexpr int kPlane = kTile * kTile;
   for (int i = 0; i < kTop * kPlane; ++i) largest[i] = 0.0f;
   for (int64_t k = 0; k < list.count; ++k)
-    for_each_vector(list.splats[list.list[k]], plane, plane, [&](int at, int, Floats, Floats, Floats g) {
+    for_each_vector(list.splats[list.list[k]], plane, kEverywhere, [&](int at, Floats, Floats, Floats g) {
       Floats weight = g - all(kEdge);
       if (!any(weight > load(largest + at + (kTop - 1) * kPlane))) return;
       for (int i = 0; i < kTop; ++i) {
@@ -137,7 +155,7 @@ void draw_top(const BlendList& list, Area area, float* state, float* scratch) {
   }
   for (int64_t k = 0; k < list.count; ++k) {
     const Splat& s = list.splats[list.list[k]];
-    for_each_vector(s, area, area, [&](int at, int, Floats, Floats, Floats g) {
+    for_each_vector(s, area, kEverywhere, [&](int at, Floats, Floats, Floats g) {
       float* pixel = state + at;
       const Floats weight = g - all(kEdge);
       const Floats part = select(weight > load(pixel + (C + 1) * kColumn), weight, Floats{});
@@ -191,15 +209,22 @@ void alpha_back(const BlendList& list, Area area, const float* state, Area from,
     store(scratch + at + C * kColumn, all(1.0f));  // the light that is left
     store(scratch + at + (C + 1) * kColumn, behind);
   });
+  const auto wanted = [&](int at) { return any(load(scratch + at + C * kColumn) >= all(kLeastLight)); };
   for (int64_t k = 0; k < list.count; ++k) {
+    if (k % kLook == kLook - 1 && !lit<C>(area, scratch)) {
+      for (; k < list.count; ++k) moments[list.slots[k]] = {};
+      break;
+    }
     const Splat& s = list.splats[list.list[k]];
     const Floats opacity = all(list.opacity[list.list[k]]);
     Sums sums;
-    for_each_vector(s, area, area, [&](int at, int, Floats dx, Floats t, Floats g) {
+    for_each_vector(s, area, wanted, [&](int at, Floats dx, Floats t, Floats g) {
       float* pixel = scratch + at;
-      const Floats weight = maximum(g - all(kEdge), Floats{}), wanted = opacity * weight;
-      const Floats alpha = minimum(wanted, all(kLargestAlpha));
-      const Floats through = load(pixel + C * kColumn), part = alpha * through;
+      const Floats weight = maximum(g - all(kEdge), Floats{}), uncut = opacity * weight;
+      const Floats alpha = minimum(uncut, all(kLargestAlpha));
+      const Floats through = load(pixel + C * kColumn);
+      const Ints counts = through >= all(kLeastLight);
+      const Floats part = select(counts, alpha * through, Floats{});
       Floats along{};
       for (int c = 0; c < C; ++c) {
         const Floats d = load(pixel + c * kColumn);
@@ -209,7 +234,8 @@ void alpha_back(const BlendList& list, Area area, const float* state, Area from,
       const Floats behind = load(pixel + (C + 1) * kColumn) - part * along;
       store(pixel + (C + 1) * kColumn, behind);
       store(pixel + C * kColumn, through - part);
-      const Floats d_alpha = select(wanted < all(kLargestAlpha), through * along - behind / (1.0f - alpha), Floats{});
+      const Floats d_alpha =
+          select(counts & (uncut < all(kLargestAlpha)), through * along - behind / (1.0f - alpha), Floats{});
       sums.opacity += d_alpha * weight;
       sums.add(select(g > all(kEdge), d_alpha * opacity * g, Floats{}), dx, t);
     });
@@ -233,7 +259,7 @@ void top_back(const BlendList& list, Area area, const float* state, Area from, c
   for (int64_t k = 0; k < list.count; ++k) {
     const Splat& s = list.splats[list.list[k]];
     Sums sums;
-    for_each_vector(s, area, area, [&](int at, int, Floats dx, Floats t, Floats g) {
+    for_each_vector(s, area, kEverywhere, [&](int at, Floats dx, Floats t, Floats g) {
       const float* pixel = scratch + at;
       const Floats weight = g - all(kEdge);
       const Ints counts = weight > load(state + at + (C + 1) * kColumn);

@@ -10,6 +10,7 @@ namespace smartsplat {
 constexpr int kTop = 10;
 constexpr float kTopFloor = 1e-4f / kWindowNorm;  // for weights that lack kWindowNorm
 constexpr float kLargestAlpha = 0.999f;
+constexpr float kLeastLight = 1e-4f;
 
 // A tile's state lies as [columns][kTile][C + kExtra][kColumn]: the channels, then two planes that are, for alpha
 // blending, the light that is left and nothing, and for the largest weights their sum and the smallest of them.

@@ -3,7 +3,8 @@
 Three blends of the same window w (E1), for splats in the order in which they lie, the first in front:
 
 - ``sum``: C = sum_i c_i w_i, as everywhere else in this package (E4)
-- ``alpha``: a_i = min(opacity_i w_i, 0.999), T_i = prod_{j < i} (1 - a_j), C = sum_i c_i a_i T_i + background T_N
+- ``alpha``: a_i = min(opacity_i w_i, 0.999), T_0 = 1, T_{i + 1} = T_i (1 - a_i) as long as T_i is at least 1e-4, and
+  a_i = 0 from there on; C = sum_i c_i a_i T_i + background T_N
 - ``top``: C = sum_i c_i w_i / (sum_i w_i + 1e-4) over those w_i that are at least the tenth largest of the pixel
 
 ``blend_reference.py`` defines the last two in float64; ``Backend`` here is the compiled one, whose ``sum`` is that of
@@ -32,6 +33,9 @@ TOP_FLOOR = 1e-4
 """What ``top`` adds to the sum of the weights that it divides by."""
 
 LARGEST_ALPHA = 0.999
+
+LEAST_LIGHT = 1e-4
+"""What has to reach a splat for ``alpha`` to draw it."""
 
 LARGEST_SCALE, LARGEST_ASPECT = 1e5, 256.0
 """Bounds, with SMALLEST_SCALE, of the standard deviations that ``sum`` draws a covariance with, pixels, whatever it is:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from smartsplat.raster import View, reference
-from smartsplat.raster.blend import LARGEST_ALPHA, TOP, TOP_FLOOR, Blend, Reals, Splats
+from smartsplat.raster.blend import LARGEST_ALPHA, LEAST_LIGHT, TOP, TOP_FLOOR, Blend, Reals, Splats
 from smartsplat.raster.reference import Array
 
 
@@ -29,7 +29,10 @@ def _windows(splats: Splats, width: int, height: int) -> tuple[Array, Array]:
 def _alphas(splats: Splats, weight: Array) -> tuple[Array, Array]:
     """Each splat's alpha and how much light reaches it; the latter also for what lies behind all, [N + 1, ...]."""
     alpha = np.minimum(splats.opacity[:, None, None] * weight, LARGEST_ALPHA)
-    through = np.cumprod(np.concatenate([np.ones((1, *alpha.shape[1:])), 1 - alpha]), axis=0)
+    through = np.ones((len(splats) + 1, *weight.shape[1:]))
+    for i in range(len(splats)):
+        alpha[i][through[i] < LEAST_LIGHT] = 0
+        through[i + 1] = through[i] * (1 - alpha[i])
     return alpha, through
 
 
@@ -69,7 +72,7 @@ def render_gradient(splats: Splats, blend: Blend, d_image: Array) -> Splats:
         for i in reversed(range(len(splats))):
             d_alpha[i] = through[i] * along[i] - behind / (1 - alpha[i])
             behind = behind + share[i] * along[i]
-        d_alpha[alpha >= LARGEST_ALPHA] = 0
+        d_alpha[(alpha >= LARGEST_ALPHA) | (through[:-1] < LEAST_LIGHT)] = 0
         d_opacity = np.einsum("nyx,nyx->n", d_alpha, weight)
         d_weight = d_alpha * splats.opacity[:, None, None]
     elif blend.kind == "top":
