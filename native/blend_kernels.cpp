@@ -134,7 +134,7 @@ inline void find_largest(const BlendList& list, Area area, float* largest) {
     for_each_vector(list.splats[list.list[k]], plane, kEverywhere, [&](int at, Floats, Floats, Floats g) {
       Floats weight = g - all(kEdge);
       if (!any(weight > load(largest + at + (kTop - 1) * kPlane))) return;
-      for (int i = 0; i < kTop; ++i) {
+      for (int i = 0; i < kTop && any(weight > Floats{}); ++i) {
         float* place = largest + at + i * kPlane;
         const Floats kept = load(place);
         store(place, maximum(kept, weight));
