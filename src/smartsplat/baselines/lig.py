@@ -23,6 +23,9 @@ from smartsplat.raster.blend import Backend, Splats
 
 COARSE_SHARE = 1 / 8
 
+STRIP = 256
+"""Rows that the levels are added in."""
+
 
 class Level(Model):
     """One level: its parameters are the splats."""
@@ -69,14 +72,16 @@ class Lig:
         few = max(1, int(count * COARSE_SHARE))
         coarse = Level.seeded(halved(pixels), few, generator)
         fit(coarse, halved(pixels), steps // 2, backend, listener)
-        residual = pixels.astype(np.float32) / 255 - enlarged(coarse.render(backend), pixels) / np.float32(255)
-        least, most = float(residual.min()), float(residual.max())
-        span = max(most - least, 1e-6)
-        target = np.rint((residual - least) * (255 / span)).astype(np.uint8)
+        residual = pixels.astype(np.int16) - enlarged(coarse.render(backend), pixels)
+        least = int(residual.min())
+        span = max(int(residual.max()) - least, 1)
+        level = np.rint(np.arange(span + 1) * (255 / span)).astype(np.uint8)
+        target = np.concatenate([level[rows - least] for rows in np.array_split(residual, -(-len(residual) // STRIP))])
+        del residual
         fine = Level.seeded(pixels, max(1, count - few), generator)
         offset = steps // 2
         fit(fine, target, steps - offset, backend, listener and (lambda step, n, e: listener(offset + step, n, e)))
-        return cls(coarse, fine, least, least + span)
+        return cls(coarse, fine, least / 255, (least + span) / 255)
 
     def __len__(self) -> int:
         return len(self.coarse) + len(self.fine)
@@ -84,11 +89,13 @@ class Lig:
     def render(self, backend: Backend) -> Pixels:
         """uint8 [H, W, C]."""
         fine = backend.render(self.fine.splats(), self.fine.blend, self.fine.width, self.fine.height)
-        image = np.clip(fine, 0, 1, out=fine)
-        image *= np.float32(self.most - self.least)
-        image += np.float32(self.least)
-        image += enlarged(self.coarse.render(backend), image) / np.float32(255)
-        return (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
+        image = enlarged(self.coarse.render(backend), fine).copy()
+        span, least = np.float32(255 * (self.most - self.least)), np.float32(255 * self.least)
+        for top in range(0, len(image), STRIP):  # a picture's floats are large enough once
+            rows = slice(top, top + STRIP)
+            values = np.clip(fine[rows], 0, 1) * span + (image[rows] + least)
+            image[rows] = np.clip(values + np.float32(0.5), 0, 255)
+        return image
 
 
 def halved(pixels: Pixels) -> Pixels:
