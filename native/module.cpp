@@ -1,4 +1,4 @@
-// The only file that knows Python: numpy arrays in, the plain functions of the other files, errors out.
+// Numpy arrays in, the plain functions of the other files, errors out: with blend_module.cpp all that knows Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -392,6 +392,8 @@ auto median_colors(const BytePicture& pixels, const FloatPairs& mean, const Floa
 }
 
 }  // namespace
+
+void add_blender(nb::module_& m);  // blend_module.cpp
 }  // namespace smartsplat
 
 NB_MODULE(_native, m) {
@@ -419,6 +421,7 @@ NB_MODULE(_native, m) {
       .def("stage_seconds", &stage_seconds)
       .def("reset_clocks", &Rasterizer::reset_clocks)
       .def("multiply_add", &Rasterizer::multiply_add, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+  add_blender(m);
   m.def("quantize", &quantize_all);
   m.def("dequantize", &dequantize_all);
   m.def("snap", &snap_all);

@@ -2,7 +2,7 @@
 // instruction set: everything lies in the namespace that SMARTSPLAT_VARIANT names.
 #pragma once
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -82,11 +82,15 @@ inline Floats lanes_from(Floats a, Floats b) {
 
 inline Floats absolute(Floats value) { return reinterpret_cast<Floats>(reinterpret_cast<Ints>(value) & 0x7fffffff); }
 
+// Of a comparison, whose lanes are 0 or -1.
 inline bool any(Ints mask) {
-  int32_t lane[kLanes], found = 0;
-  store(lane, mask);
-  for (int i = 0; i < kLanes; ++i) found |= lane[i];
-  return found != 0;
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)) != 0;
+#else
+  return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+#endif
 }
 
 inline float sum(Floats value) {

@@ -1,0 +1,125 @@
+"""The table of rivals on a tiny picture: its rows, going on after an end, several processes, and its sets."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench import images, table1, table1_cell, table1_report
+
+from smartsplat.baselines import METHODS, PAPER_METHODS
+
+NO_WEIGHTS = Path("none")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> dict[str, tuple[Path, str]]:
+    """One picture of 72 x 48 pixels."""
+    row, column, channel = np.ogrid[:48, :72, :3]
+    pixels = (120 + 80 * np.sin(row / (5 + channel)) * np.cos(column / 9)).astype(np.uint8)
+    np.save(tmp_path / "waves.npy", pixels)
+    return {"waves": (tmp_path / "waves.npy", "synthetic")}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_whole_row(
+    method: str, paths: dict[str, tuple[Path, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = {"picture": "waves", "method": method, "ratio": 20, "seed": 0, "steps": 6}
+    row = table1_cell.row_of(cell, paths["waves"][0], NO_WEIGHTS)
+    assert set(row) <= set(table1.COLUMNS)
+    assert set(table1.COLUMNS) - set(row) == {"picture", "recipe", "lpips", "machine", "versions"}
+    assert float(str(row["ratio_true"])) == pytest.approx(72 * 48 * 3 / int(str(row["bytes"])), rel=1e-5)
+    assert float(str(row["psnr"])) > 0
+    if method != "smartsplat":
+        assert row["gaussians"] == 74  # E5
+
+
+def test_a_table_is_filled_and_goes_on(tmp_path: Path, paths: dict[str, tuple[Path, str]]) -> None:
+    table = table1.Table(tmp_path / "table.tsv")
+    cells = [table1.Cell("waves", method, 50.0, 0, 4) for method in ("gaussianimage-rs", "lig")]
+    assert table1.fill(table, cells[:1], paths, NO_WEIGHTS) == 0
+    (first,) = rows(table.path)
+    assert first["recipe"] == "synthetic"
+    assert first["machine"]
+    with table.path.open("a") as file:
+        file.write("waves\t72\t48")  # a run that was killed while it wrote
+    assert table1.fill(table, cells, paths, NO_WEIGHTS) == 0
+    both = rows(table.path)
+    assert both[0] == first
+    assert [row["method"] for row in both] == ["gaussianimage-rs", "lig"]
+
+
+def test_cells_that_others_are_at_are_left_to_them(tmp_path: Path, paths: dict[str, tuple[Path, str]]) -> None:
+    table, other = table1.Table(tmp_path / "table.tsv"), table1.Table(tmp_path / "table.tsv")
+    cell = table1.Cell("waves", "lig", 50.0, 0, 4)
+    with other.claimed(cell) as mine:
+        assert mine
+        assert table1.fill(table, [cell], paths, NO_WEIGHTS) == 0
+        assert not table.path.exists()
+    with table.claimed(cell) as mine:
+        assert mine
+
+
+def test_a_cell_that_fails_is_counted_and_missing(
+    tmp_path: Path, paths: dict[str, tuple[Path, str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = table1.Table(tmp_path / "table.tsv")
+    cells = [table1.Cell("waves", name, 50.0, 0, 4) for name in ("no such method", "lig")]
+    assert table1.fill(table, cells, paths, NO_WEIGHTS) == 1
+    assert "failed" in capfd.readouterr().err
+    assert [row["method"] for row in rows(table.path)] == ["lig"]
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_text("a\tb\n1\t2\n")
+    with pytest.raises(ValueError, match="columns"):
+        table1.Table(path).finished()
+
+
+def test_sets_and_methods() -> None:
+    assert set(table1.SETS) == {"small", "all", "8k", "16k"}
+    for chosen in table1.SETS.values():
+        assert len({picture.id for picture in chosen.pictures}) == len(chosen.pictures)
+    sides = [images.SEEDING.factor, *(picture.factor for picture in table1.SETS["16k"].pictures)]
+    assert sides[1] > 1 > sides[0]
+    assert table1.methods_of(["paper"]) == list(PAPER_METHODS)
+    assert table1.methods_of(["lig", "all"])[0] == "lig"
+    assert set(table1.methods_of(["all"])) == set(METHODS)
+    with pytest.raises(ValueError, match="no method"):
+        table1.methods_of(["jpeg"])
+
+
+@pytest.mark.parametrize("arguments", [["--methods", "jpeg"], ["--only", "nothing"]])
+def test_wrong_arguments_are_a_usage_error(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        table1.main([*arguments, "--table", str(tmp_path / "table.tsv")])
+    assert error.value.code == 2
+    assert ("no method" if arguments[0] == "--methods" else "--only: ") in capsys.readouterr().err
+
+
+def test_the_report_takes_means_over_what_all_have() -> None:
+    made = dict.fromkeys(table1.COLUMNS, "1") | {"machine": "a machine", "recipe": "none", "ratio_nominal": "200"}
+    made_rows = [
+        made | {"picture": "one", "method": "lig", "psnr": "20", "seed": "0"},
+        made | {"picture": "one", "method": "lig", "psnr": "22", "seed": "1"},
+        made | {"picture": "two", "method": "lig", "psnr": "40", "seed": "0"},
+        made | {"picture": "one", "method": "3dgs", "psnr": "30", "seed": "0", "bytes": "50", "gaussians": "10"},
+        made | {"picture": "one", "method": "3dgs", "psnr": "", "seed": "0", "ratio_nominal": "20"},
+    ]
+    text = table1_report.tables(table1_report.Results(made_rows[:-1]))
+    assert "| 3dgs | 30.00 / 1.0000 |" in text
+    assert "| lig | 21.00 / 1.0000 |" in text  # two is not a picture of 3dgs
+    assert "| 3dgs | 1, 5.00 |" in text
+    assert "at most 1.41 dB" in text
+    assert math.isnan(table1_report.Results(made_rows).mean("3dgs", 20, "psnr", ["one"]))
