@@ -20,21 +20,21 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from smartsplat.raster.gpu import bins, pixels, ssim, update
+from smartsplat.raster.gpu import bins, pixels, seeds, ssim, update
 from smartsplat.raster.gpu.backend import BLOCK, SAMPLES
 
 TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
 POINTERS = {  # by the name of an argument
     **dict.fromkeys(("boxes", "owners", "tiles", "arrivals", "arrived", "slots", "gaussians", "age"), "*i32"),
-    **dict.fromkeys(("counts", "offsets", "chunk_offsets", "starts"), "*i64"),
+    **dict.fromkeys(("counts", "offsets", "chunk_offsets", "starts", "keys", "entries"), "*i64"),
     **dict.fromkeys(("view", "settings", "sizes"), "*fp64"),
     "tile_counts": "*i32",
-    "target": "*u8",
+    **dict.fromkeys(("target", "picture", "levels"), "*u8"),
 }
-FLOATS = ("l1", "l2", "ssim")
+FLOATS = ("l1", "l2", "ssim", "share")
 NUMBERS = (
     *("count", "width", "height", "total", "steps", "columns", "first", "first_row", "end_row"),
-    *("down", "across", "apart", "rows", "begin", "end"),
+    *("down", "across", "apart", "rows", "begin", "end", "blocks", "span", "above"),
 )
 ONE_WARP = {"order", "draw", "fit", "backward"}
 ARRAYS = {"update": {"first": "*fp32", "second": "*fp32"}}  # names that are numbers elsewhere
@@ -55,6 +55,8 @@ CASES: list[tuple[Any, dict[str, Any]]] = [
     *((update.gradients, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
     *((update.update, {"channels": 3, "relative": flag, "block": BLOCK}) for flag in (False, True)),
     (update.update, {"channels": 1, "relative": True, "block": BLOCK}),
+    *((kernel, {"channels": 3, "window": 5, "block": seeds.PLACES}) for kernel in (seeds.peaks, seeds.race)),
+    *((seeds.medians, {"channels": channels, "side": side}) for channels, side in ((1, 16), (3, 64))),
 ]
 
 
@@ -86,7 +88,7 @@ def compiled(kernel: Any, constants: dict[str, Any], target: str) -> dict[str, A
         (position,): [["tt.divisibility", 16]] for position, kind in enumerate(types.values()) if kind.startswith("*")
     }
     source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)
-    warps = 1 if kernel.__name__ in ONE_WARP else 4
+    warps = 1 if kernel.__name__ in ONE_WARP else seeds.warps_for(constants["side"]) if "side" in constants else 4
     found = triton.compile(source, target=gpu, options={"num_warps": warps, "enable_fp_fusion": True})
     binary = found.asm["cubin" if backend == "cuda" else "hsaco"]
     row = {

@@ -7,15 +7,11 @@ from smartsplat import _native
 from smartsplat.errors import SettingsError
 from smartsplat.features import Tile, tile_features, tiles
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians, base_scale
-from smartsplat.seed import (
-    exclusion_radius,
-    median_color,
-    neighbor_scale,
-    place_uniform,
-    place_weighted,
-    seed,
-)
+from smartsplat.raster.native import Backend
+from smartsplat.seed import exclusion_radius, neighbor_scale, place_uniform, place_weighted, seed
 from smartsplat.settings import SeedSettings
+
+CPU = Backend(1)
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -78,7 +74,7 @@ def test_a_single_uniform_point_spans_the_picture() -> None:
 def test_weighted_points_are_distinct_pixels_shared_by_area(count: int) -> None:
     pixels = noise(63, 95)
     pixels[:, :40] = 0  # whole tiles without any weight must still give their share
-    mean, weight = place_weighted(pixels, count, SeedSettings(tile=32), 0, 1)
+    mean, weight = place_weighted(pixels, count, SeedSettings(tile=32), 0, CPU)
     assert (mean.shape, weight.shape) == ((count, 2), (count,))
     assert len(np.unique(mean, axis=0)) == count
     for top, bottom in ((0, 31), (31, 63)):
@@ -89,7 +85,7 @@ def test_weighted_points_are_distinct_pixels_shared_by_area(count: int) -> None:
 
 def test_weights_belong_to_their_points() -> None:
     pixels = noise(40, 30)
-    mean, weight = place_weighted(pixels, 200, SeedSettings(), 0, 1)
+    mean, weight = place_weighted(pixels, 200, SeedSettings(), 0, CPU)
     column, row = mean.astype(int).T
     np.testing.assert_array_equal(weight, sampling_weight(pixels, Tile(0, 0, 30, 40), SeedSettings())[row, column])
 
@@ -155,9 +151,9 @@ def test_pixels_without_weight_come_last_and_at_random() -> None:
     pixels = textured(64, 64)
     weighted = np.count_nonzero(sampling_weight(pixels, Tile(0, 0, 64, 64), SeedSettings()))
     assert 0 < weighted < 64 * 64
-    _, weight = place_weighted(pixels, weighted, SeedSettings(), 0, 1)
+    _, weight = place_weighted(pixels, weighted, SeedSettings(), 0, CPU)
     assert (weight > 0).all()
-    mean, weight = place_weighted(pixels, weighted + 400, SeedSettings(), 0, 1)
+    mean, weight = place_weighted(pixels, weighted + 400, SeedSettings(), 0, CPU)
     assert np.count_nonzero(weight == 0) == 400
     np.testing.assert_allclose(mean[weight == 0].mean(axis=0), [15, 32], atol=3)
 
@@ -167,7 +163,7 @@ def test_points_are_drawn_in_proportion_to_their_weight() -> None:
     weight = sampling_weight(pixels, Tile(0, 0, 32, 32), SeedSettings()).ravel()
     hits = np.zeros(32 * 32)
     for rng in range(1500):
-        column, row = place_weighted(pixels, 1, SeedSettings(), rng, 1)[0].astype(int)[0]
+        column, row = place_weighted(pixels, 1, SeedSettings(), rng, CPU)[0].astype(int)[0]
         hits[32 * row + column] += 1
     order = np.argsort(weight)
     for part in np.array_split(order, 4):
@@ -185,7 +181,7 @@ def test_detail_gets_more_and_smaller_gaussians() -> None:
 def test_weighted_scales_decay_with_the_weight() -> None:
     pixels = noise(60, 80)
     gaussians = seed(pixels, 100)
-    _, weight = place_weighted(pixels, 70, SeedSettings(), 0, 1)
+    _, weight = place_weighted(pixels, 70, SeedSettings(), 0, CPU)
     expected = base_scale(80, 60, 100) * np.exp(-weight.astype(np.float64) / 2)
     assert expected.min() > SMALLEST_SCALE
     np.testing.assert_allclose(gaussians.scale[:70, 0], expected, rtol=1e-6)
@@ -208,7 +204,7 @@ def test_uniform_points_cover_the_picture_evenly() -> None:
 
 
 def test_a_radius_that_leaves_no_room_is_relaxed() -> None:
-    weighted, _ = place_weighted(noise(10, 10), 100, SeedSettings(), 0, 1)
+    weighted, _ = place_weighted(noise(10, 10), 100, SeedSettings(), 0, CPU)
     uniform = place_uniform(10, 10, 50, weighted, 40.0, np.random.default_rng(0), 1)
     assert uniform.shape == (50, 2)
     assert distances(uniform, weighted).min() > 0.3
@@ -255,7 +251,7 @@ def test_color_minimises_the_weighted_absolute_error(height: int, width: int, ch
     generator = np.random.default_rng(0)
     mean = (generator.random((60, 2)) * [width, height]).astype(np.float32)
     scale = np.repeat(np.array([0.25, 0.6, 1.3, 4.2, 11.7, 24.0], np.float32), 10)
-    color = median_color(pixels, mean, scale, 1)
+    color = CPU.median_color(pixels, mean, scale)
     assert color.shape == (60, channels)
     levels = np.arange(256)
     for n in range(60):
@@ -270,7 +266,7 @@ def test_color_minimises_the_weighted_absolute_error(height: int, width: int, ch
 
 def test_the_lower_of_two_medians_is_taken() -> None:
     pixels = np.array([[40, 10], [30, 20]], np.uint8)[:, :, None]
-    color = median_color(pixels, np.array([[1, 1]], np.float32), np.ones(1, np.float32), 1)
+    color = CPU.median_color(pixels, np.array([[1, 1]], np.float32), np.ones(1, np.float32))
     assert color[0, 0] == np.float32(20 / 255)
 
 
@@ -279,14 +275,14 @@ def test_the_disc_includes_its_rim_and_ends_there() -> None:
     cross[2, 1:4] = cross[1:4, 2] = 7
     cross[2, 2] = 9
     centre = np.array([[2.5, 2.5]], np.float32)
-    assert median_color(cross, centre, np.array([1], np.float32), 1)[0, 0] == np.float32(7 / 255)
-    assert median_color(cross, centre, np.array([0.999], np.float32), 1)[0, 0] == np.float32(9 / 255)
+    assert CPU.median_color(cross, centre, np.array([1], np.float32))[0, 0] == np.float32(7 / 255)
+    assert CPU.median_color(cross, centre, np.array([0.999], np.float32))[0, 0] == np.float32(9 / 255)
 
 
 def test_the_middle_of_the_disc_weighs_more() -> None:
     pixels = np.zeros((3, 3, 1), np.uint8)
     pixels[1, :] = pixels[2, 1] = 100
-    color = median_color(pixels, np.array([[1.5, 1.5]], np.float32), np.array([1.5], np.float32), 1)
+    color = CPU.median_color(pixels, np.array([[1.5, 1.5]], np.float32), np.array([1.5], np.float32))
     # 100 has the centre and three sides, 1 + 3 * 0.801; 0 has a side and four corners, 0.801 + 4 * 0.641.
     assert color[0, 0] == np.float32(100 / 255)
 
@@ -295,7 +291,7 @@ def test_a_disc_over_the_border_sees_the_picture_only() -> None:
     pixels = np.full((6, 9, 3), 180, np.uint8)
     mean = np.array([[0, 0], [8.99, 5.99], [0, 5.5], [4, 3]], np.float32)
     for scale in (0.25, 3, 30, 1000):
-        color = median_color(pixels, mean, np.full(4, scale, np.float32), 1)
+        color = CPU.median_color(pixels, mean, np.full(4, scale, np.float32))
         assert (color == np.float32(180 / 255)).all()
 
 
@@ -304,7 +300,7 @@ def test_a_large_disc_is_sampled_close_to_its_median() -> None:
     pixels = np.clip(ramp + np.random.default_rng(0).normal(0, 10, ramp.shape), 0, 255).astype(np.uint8)
     mean = np.array([[128, 128], [60, 100], [200, 50], [0.2, 255.9]], np.float32)
     for scale in (24.5, 40.0, 100.0):
-        color = median_color(pixels, mean, np.full(4, scale, np.float32), 1)
+        color = CPU.median_color(pixels, mean, np.full(4, scale, np.float32))
         for n in range(4):
             values, weight = disc(pixels, mean[n].astype(np.float64), scale)
             order = np.argsort(values[:, 0], kind="stable")
@@ -317,14 +313,14 @@ def test_hostile_input_gives_colors_of_the_picture() -> None:
     hostile = np.array([np.nan, np.inf, -np.inf, 0, -1, 1e30, 1e-30], np.float32)
     mean = np.stack(np.meshgrid(hostile, hostile), axis=-1).reshape(-1, 2)
     for scale in (*hostile, 3):
-        color = median_color(pixels, mean, np.full(len(mean), scale, np.float32), 2)
+        color = CPU.median_color(pixels, mean, np.full(len(mean), scale, np.float32))
         assert (color == np.float32(180 / 255)).all()
 
 
 def test_seed_colors_are_the_medians_of_its_discs() -> None:
     pixels = noise(60, 80)
     gaussians = seed(pixels, 150)
-    expected = median_color(pixels, gaussians.mean, gaussians.scale[:, 0].copy(), 1)
+    expected = CPU.median_color(pixels, gaussians.mean, gaussians.scale[:, 0].copy())
     np.testing.assert_array_equal(gaussians.color, expected)
 
 
@@ -346,7 +342,7 @@ def test_another_rng_gives_other_gaussians() -> None:
 
 def test_tiles_draw_independently() -> None:
     tile = noise(32, 32)
-    mean, _ = place_weighted(np.tile(tile, (1, 2, 1)), 40, SeedSettings(tile=32), 0, 1)
+    mean, _ = place_weighted(np.tile(tile, (1, 2, 1)), 40, SeedSettings(tile=32), 0, CPU)
     assert not np.array_equal(mean[:20], mean[20:] - [32, 0])
 
 

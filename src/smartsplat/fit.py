@@ -98,7 +98,7 @@ class Fit:
         self.view = View.whole(self.width, self.height)
         share = settings.growth.start if settings.growth and settings.steps > 1 else 1.0
         self.seeded = max(1, min(first_count, round(share * first_count)))
-        self.params = backend.upload(seed(pixels, self.seeded, rng=rng, threads=threads))
+        self.params = backend.upload(seed(pixels, self.seeded, rng=rng, threads=threads, backend=backend))
         self.state = backend.start(self.params)
         self.quantizer: Quantizer | None = None
         self.mean_square = 0.0  # of the last step

@@ -1,8 +1,9 @@
 """The Gaussians that a fit starts from, placed, sized and coloured by the picture's own features (E11-E21).
 
 Most are drawn where the sampling weight is high and start small; the others fill what is left at random and
-take their size from their neighbours. The result depends on the picture, the count, the settings and ``rng``
-alone, never on the number of threads.
+take their size from their neighbours. What reads every pixel is the backend's, on a GPU or here; searches among points
+are done here. The result depends on the picture, the count, the settings, ``rng`` and the kind of backend alone, never
+on the number of threads.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from smartsplat import _native
 from smartsplat.errors import SettingsError
 from smartsplat.features import checked_window, tiles
 from smartsplat.gaussians import SMALLEST_SCALE, FloatArray, Gaussians, base_scale
+from smartsplat.raster import Backend, native
 from smartsplat.settings import SeedSettings
 
 Pixels = npt.NDArray[np.uint8]
@@ -27,11 +28,18 @@ BAND = 64
 
 
 def seed(
-    pixels: Pixels, count: int, *, settings: SeedSettings = SeedSettings(), rng: int = 0, threads: int = 1
+    pixels: Pixels,
+    count: int,
+    *,
+    settings: SeedSettings = SeedSettings(),
+    rng: int = 0,
+    threads: int = 1,
+    backend: Backend | None = None,
 ) -> Gaussians:
     """Exactly ``count`` Gaussians for a picture, uint8 [H, W, C] with C = 1 or 3.
 
-    Weighted ones come first, tile by tile, then uniform ones. The two scales of each are equal.
+    Weighted ones come first, tile by tile, then uniform ones. The two scales of each are equal. ``backend`` is one of
+    ``threads`` threads unless given.
     """
     if count < 0:
         raise SettingsError(f"The number of Gaussians must not be negative, and {count} is")
@@ -39,7 +47,8 @@ def seed(
     if count == 0:
         return Gaussians.empty(channels)
     weighted_count = min(int(settings.weighted_share * count + 0.5), width * height)  # E21; once a pixel
-    weighted, weight = place_weighted(pixels, weighted_count, settings, rng, threads)
+    backend = backend or native.Backend(max(threads, 1))
+    weighted, weight = place_weighted(pixels, weighted_count, settings, rng, backend)
     base = base_scale(width, height, count)
     weighted_scale = (base * np.exp(-weight / 2)).astype(np.float32)  # E13
 
@@ -54,7 +63,7 @@ def seed(
 
     scale = np.concatenate([weighted_scale, uniform_scale]).clip(SMALLEST_SCALE, max(width, height) / 2)
     rotation = generator.random(count, np.float32) * np.float32(2 * np.pi)
-    color = median_color(pixels, mean, scale, threads)
+    color = backend.median_color(pixels, mean, scale)
     return Gaussians(mean, np.stack([scale, scale], axis=1), rotation, color)
 
 
@@ -64,7 +73,7 @@ def _stream(rng: int, *stream: int) -> np.random.SeedSequence:
 
 
 def place_weighted(
-    pixels: Pixels, count: int, settings: SeedSettings, rng: int, threads: int
+    pixels: Pixels, count: int, settings: SeedSettings, rng: int, backend: Backend
 ) -> tuple[FloatArray, FloatArray]:
     """E11-E12: ``count`` distinct pixel centres, each tile's share drawn by its sampling weight.
 
@@ -75,8 +84,7 @@ def place_weighted(
     boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas], np.int64)
     budgets = np.array(_shares(count, [area.width * area.height for area in areas]), np.int64)
     keys = np.array([_stream(rng, 0, index).generate_state(1, np.uint64)[0] for index in range(len(areas))])
-    window, share = checked_window(settings), settings.gradient_share
-    return _native.draw_weighted(np.ascontiguousarray(pixels), boxes, budgets, keys, window, share, max(threads, 1))
+    return backend.draw_weighted(pixels, boxes, budgets, keys, checked_window(settings), settings.gradient_share)
 
 
 def _shares(count: int, sizes: list[int]) -> list[int]:
@@ -151,14 +159,3 @@ def neighbor_scale(points: FloatArray, among: FloatArray, neighbors: int, thread
     # The first is the point itself, or one in the same place: at distance zero either way.
     scale: FloatArray = np.sqrt(np.mean(np.square(distance[:, 1:]), axis=1)).astype(np.float32)
     return scale
-
-
-def median_color(pixels: Pixels, mean: FloatArray, scale: FloatArray, threads: int) -> FloatArray:
-    """E18-E20: for each Gaussian, [N, C] in [0, 1], the weighted median of each channel over its disc.
-
-    The disc has radius s, the weight is a Gaussian of standard deviation s. A pixel belongs if its centre is
-    in the disc, the pixel that contains the mean always. Discs beyond 24 pixels are sampled on a lattice.
-    """
-    pixels = np.ascontiguousarray(pixels)
-    color: FloatArray = _native.weighted_median_colors(pixels, mean, scale, max(threads, 1))
-    return color

@@ -13,10 +13,15 @@ A backend is an object with these methods (``Backend``). ``params`` and ``state`
   ``params`` in place
 - ``residual(params, target, view, cell) -> float32 [rows, columns, C + 1]``: mean of (target - rendering) and
   mean square error over square cells; ``residual_strips`` the same a number of rows at a time
+- ``draw_weighted(target, boxes, budgets, keys, window, share) -> (mean [P, 2], weight [P])``: E9-E12, for each tile
+  (column, row, columns, rows; together the whole picture) a number of pixel centres by its own stream of random numbers
+- ``median_color(target, mean, scale) -> float32 [N, C]`` in [0, 1]: E18-E20 for discs of radius ``scale`` [N]. Those
+  beyond 24 pixels are sampled on a lattice
 
 The loss of a step sees the rendering clamped to [0, 1]; its gradient passes the clamp unchanged, so that a
-saturated pixel can still come back. ``reference`` defines every method in float64; other backends are tested
-against it: ``native`` and ``gpu``, which ``device`` chooses from. Results do not depend on the number of threads.
+saturated pixel can still come back. ``reference`` defines every method but the last two in float64; other backends are
+tested against it: ``native`` and ``gpu``, which ``device`` chooses from. Results do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -146,3 +151,15 @@ class Backend(Protocol):
     def residual_strips(
         self, params: Any, target: Bytes, view: View, cell: int, pixels: int
     ) -> Iterator[FloatArray]: ...
+
+    def draw_weighted(
+        self,
+        target: Bytes,
+        boxes: npt.NDArray[np.int64],
+        budgets: npt.NDArray[np.int64],
+        keys: npt.NDArray[np.uint64],
+        window: int,
+        share: float,
+    ) -> tuple[FloatArray, FloatArray]: ...
+
+    def median_color(self, target: Bytes, mean: FloatArray, scale: FloatArray) -> FloatArray: ...

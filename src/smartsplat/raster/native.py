@@ -150,6 +150,22 @@ class Backend:
         rows = _strip_rows(view, pixels)
         return (self._rasterizer.residual(top, target[top : top + rows], cell) for top in range(0, view.rows, rows))
 
+    def draw_weighted(
+        self,
+        target: Bytes,
+        boxes: npt.NDArray[np.int64],
+        budgets: npt.NDArray[np.int64],
+        keys: npt.NDArray[np.uint64],
+        window: int,
+        share: float,
+    ) -> tuple[FloatArray, FloatArray]:
+        target = np.ascontiguousarray(target)
+        return _native.draw_weighted(target, boxes, budgets, keys, window, share, self._rasterizer.threads)
+
+    def median_color(self, target: Bytes, mean: FloatArray, scale: FloatArray) -> FloatArray:
+        target = np.ascontiguousarray(target)
+        return _native.weighted_median_colors(target, mean, scale, self._rasterizer.threads)
+
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each part of the calls since ``reset_clocks``, summed over threads."""
         return self._rasterizer.stage_seconds()

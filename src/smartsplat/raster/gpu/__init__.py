@@ -2,7 +2,8 @@
 
 Together with ``smartsplat.torch`` the only place where torch and Triton are imported. ``backend.py`` is what the rest
 of the package sees; the kernels are in ``bins.py`` (Gaussians to tiles), ``pixels.py`` (drawing, loss and backward pass
-of a tile), ``ssim.py`` and ``update.py`` (sums over tiles, chain rule and Adam). docs/gpu.md counts their work.
+of a tile), ``ssim.py``, ``update.py`` (sums over tiles, chain rule and Adam) and ``seeds.py`` (what of seeding reads
+every pixel). docs/gpu.md counts their work.
 """
 
 from smartsplat.raster.gpu.backend import Backend, Params, State, title_of

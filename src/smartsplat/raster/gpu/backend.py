@@ -16,7 +16,7 @@ from torch import Tensor
 from smartsplat.errors import DeviceError
 from smartsplat.gaussians import FloatArray, Gaussians
 from smartsplat.raster import StepResult, StepSettings, View, filter_variance, reference
-from smartsplat.raster.gpu import bins, pixels, ssim, update
+from smartsplat.raster.gpu import bins, pixels, seeds, ssim, update
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -137,7 +137,7 @@ class Backend:
 
     def render_strips(self, params: Params, view: View, pixels: int, overlap: float = math.inf) -> Iterator[Bytes]:
         """What ``render_bytes`` draws, in strips of whole rows with about so many ``pixels``."""
-        with self._memory_named(params, view):
+        with self._memory_named(len(params), view):
             binned = self._bin(params, view, overlap)
         return (
             self._drawn(binned, params.channels, view, top, bottom, torch.uint8).cpu().numpy()
@@ -156,7 +156,7 @@ class Backend:
         if state.first.shape != (len(params), 5 + params.channels):
             raise ValueError(f"moments of {tuple(state.first.shape)} for {len(params)} Gaussians")
         goal = self._goal(params, target, view)
-        with self._memory_named(params, view):
+        with self._memory_named(len(params), view):
             binned = self._bin(params, view, math.inf)
             partials = binned.partials()
             find = self._ssim_pass if settings.ssim else self._pixel_pass
@@ -180,24 +180,42 @@ class Backend:
         if cell < 1 or ROWS % cell:
             raise ValueError(f"a cell of {cell} pixels does not divide {ROWS}")
         goal = self._goal(params, target, view)
-        with self._memory_named(params, view):
+        with self._memory_named(len(params), view):
             binned = self._bin(params, view, math.inf)
         return (
             self._cell_errors(self._drawn(binned, params.channels, view, top, bottom), goal[top:bottom], cell)
             for top, bottom in _strips(view, pixels)
         )
 
+    def draw_weighted(
+        self,
+        target: Bytes,
+        boxes: npt.NDArray[np.int64],
+        budgets: npt.NDArray[np.int64],
+        keys: npt.NDArray[np.uint64],
+        window: int,
+        share: float,
+    ) -> tuple[FloatArray, FloatArray]:
+        with self._memory_named(int(budgets.sum()), View.whole(target.shape[1], target.shape[0])):
+            return seeds.draw_weighted(self._launch, self._resident(target), boxes, budgets, keys, window, share)
+
+    def median_color(self, target: Bytes, mean: FloatArray, scale: FloatArray) -> FloatArray:
+        with self._memory_named(len(mean), View.whole(target.shape[1], target.shape[0])):
+            places = self._uploaded(mean), self._uploaded(scale)
+            levels = seeds.median_color(self._launch, self._resident(target), *places)
+        return levels.astype(np.float32) / np.float32(255)  # here, because torch multiplies by 1 / 255 instead
+
     # ---- the same on tensors ---------------------------------------------------------------------------------------
 
     def draw(self, params: Params, view: View) -> Tensor:
         """The rendering, float32 [rows, columns, C], not clamped."""
-        with self._memory_named(params, view):
+        with self._memory_named(len(params), view):
             binned = self._bin(params, view, math.inf)
             return self._drawn(binned, params.channels, view, 0, view.rows)
 
     def draw_bytes(self, params: Params, view: View, overlap: float = math.inf) -> Tensor:
         """The rendering, uint8 [rows, columns, C]."""
-        with self._memory_named(params, view):
+        with self._memory_named(len(params), view):
             binned = self._bin(params, view, overlap)
             return self._drawn(binned, params.channels, view, 0, view.rows, torch.uint8)
 
@@ -207,7 +225,7 @@ class Backend:
             raise ValueError(f"a gradient of {tuple(d_image.shape)} for {view}")
         d_image = d_image.to(torch.float32).contiguous()
         found = Params(*(torch.empty_like(field) for field in vars(params).values()))
-        with self._memory_named(params, view):
+        with self._memory_named(len(params), view):
             binned = self._bin(params, view, math.inf)
             partials = binned.partials()
             layout = (view.columns * params.channels, params.channels, 1)
@@ -378,13 +396,16 @@ class Backend:
     # ---- memory and devices ----------------------------------------------------------------------------------------
 
     def _goal(self, params: Params, target: Bytes, view: View) -> Tensor:
-        """The target on the device: uploaded once."""
         if target.shape != (view.rows, view.columns, params.channels) or target.dtype != np.uint8:
             raise ValueError(f"a target of {target.dtype} {target.shape} for {view}")
+        with self._memory_named(len(params), view):
+            return self._resident(target)
+
+    def _resident(self, target: Bytes) -> Tensor:
+        """The target on the device: uploaded once."""
         if self._target is None or self._target[0] is not target:
             self._target = None
-            with self._memory_named(params, view):
-                self._target = target, self._uploaded(target)
+            self._target = target, self._uploaded(target)
         return self._target[1]
 
     def _uploaded(self, array: npt.NDArray[Any]) -> Tensor:
@@ -406,22 +427,22 @@ class Backend:
             kernel[(programs,)](*arguments, **options)
 
     @contextmanager
-    def _memory_named(self, params: Params, view: View) -> Iterator[None]:
+    def _memory_named(self, count: int, view: View) -> Iterator[None]:
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
             self._target = None
             free, memory = torch.cuda.mem_get_info(self.device)
             room = free + torch.cuda.memory_reserved(self.device)
-            needed = f"{view.columns} x {view.rows} pixels and {len(params)} Gaussians do not fit into {self.device}"
+            needed = f"{view.columns} x {view.rows} pixels and {count} Gaussians do not fit into {self.device}"
             memory_left = f"{room / 1e9:.1f} of {memory / 1e9:.1f} GB"
-            fitting = _fitting(view, params, room)
+            fitting = _fitting(view, count, room)
             raise DeviceError(f"{needed}, which has {memory_left} to spare: {fitting}") from error
 
 
-def _fitting(view: View, params: Params, room: float) -> str:
+def _fitting(view: View, count: int, room: float) -> str:
     """The size that fits, by the usual 16 Gaussians over a pixel, of which a tile sees twice as many."""
-    pixel = 3 + 32 * PAIR_BYTES / TILE**2 + 300 * len(params) / (view.columns * view.rows)
+    pixel = 3 + 32 * PAIR_BYTES / TILE**2 + 300 * count / (view.columns * view.rows)
     return f"about {room / pixel / 1e6:.0f} megapixels would; use a higher ratio, a smaller picture or --device cpu"
 
 
