@@ -178,7 +178,7 @@ def test_fit_settings() -> None:
         assert tuple((each.steps, each.noise) for each in fit_settings(effort, None, None)) == tries
     assert fit_settings(5, "paper", None) == (PAPER,)
     assert [each.steps for each in fit_settings(1, None, 7)] == [7]
-    assert [each.noise for each in fit_settings(9, None, 7)] == [0.1, 0.16]
+    assert [each.noise for each in fit_settings(9, None, 7)] == [0.1, 0.16]  # steps alone told the third from the first
     for bad in ((0, None, None), (10, None, None), (5, "fast", None), (5, None, 0), (5, None, -1)):
         with pytest.raises(SettingsError):
             fit_settings(*bad)

@@ -96,6 +96,6 @@ EFFORT_TRIES: dict[int, tuple[tuple[int, float], ...]] = {
     6: ((2000, 0.1),),
     7: ((2000, 0.1), (2000, 0.16)),
     8: ((4000, 0.1), (4000, 0.16)),
-    9: ((8000, 0.1), (8000, 0.16)),
+    9: ((4000, 0.1), (4000, 0.16), (8000, 0.1)),
 }
 """The fits of each effort level, as (steps, noise); the best of them at the target size is kept (docs/effort.md)."""
