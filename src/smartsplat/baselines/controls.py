@@ -24,7 +24,7 @@ from smartsplat.gaussians import SMALLEST_SCALE, Gaussians
 from smartsplat.quantize import Quantizer
 from smartsplat.raster.native import Backend, available_threads
 from smartsplat.rate import ExactCount, to_file
-from smartsplat.seed import median_color, neighbor_scale, seed
+from smartsplat.seed import neighbor_scale, seed
 from smartsplat.settings import PAPER, SeedSettings
 
 INGREDIENTS = ("weights", "exclusion", "scales", "colors")
@@ -66,7 +66,7 @@ def seed_without(pixels: np.ndarray, count: int, rng: int, without: str | None, 
         if count > 1:
             near = neighbor_scale(gaussians.mean[weighted:], gaussians.mean, SeedSettings().neighbors, threads)
             gaussians.scale[weighted:] = near.clip(SMALLEST_SCALE, max(pixels.shape[:2]) / 2)[:, None]
-        gaussians.color[:] = median_color(pixels, gaussians.mean, gaussians.scale[:, 0].copy(), threads)
+        gaussians.color[:] = Backend(threads).median_color(pixels, gaussians.mean, gaussians.scale[:, 0].copy())
     elif without == "scales":
         gaussians.scale[:] = 0.5 + random.random(gaussians.scale.shape, np.float32)
     elif without == "colors":
@@ -82,7 +82,7 @@ def as_released(gaussians: Gaussians, pixels: np.ndarray, threads: int) -> Gauss
     if count > 1:
         near = neighbor_scale(gaussians.mean[weighted:], gaussians.mean, 2, threads) * np.float32(np.sqrt(2 / 3))
         gaussians.scale[weighted:] = near.clip(SMALLEST_SCALE, max(pixels.shape[:2]) / 2)[:, None]
-        gaussians.color[:] = median_color(pixels, gaussians.mean, gaussians.scale[:, 0].copy(), threads)
+        gaussians.color[:] = Backend(threads).median_color(pixels, gaussians.mean, gaussians.scale[:, 0].copy())
     return gaussians
 
 
