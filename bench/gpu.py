@@ -337,7 +337,7 @@ def to_the_papers_quality(table: Table, case: Case, steps: int) -> None:
     from smartsplat.settings import PAPER, FitSettings
 
     count = nominal_count(case.pixels.shape[1], case.pixels.shape[0], case.ratio)
-    own = FitSettings(steps=steps, growth=None, pyramid=(), size=0.0, round_from=1.0)
+    own = FitSettings(steps=steps, growth=None, pyramid=(), size=0.0, round_from=(1.0, 1.0))
     wanted = float("inf")
     for name, settings in (("paper", replace(PAPER, steps=steps)), ("smartsplat", own)):
         watch, start = Watch(wanted), time.perf_counter()
