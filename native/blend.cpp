@@ -43,18 +43,6 @@ Splat splat_of(const SplatArrays& a, int64_t i, int width, int height) {
 
 int64_t tiles_between(int begin, int end) { return begin < end ? (end - 1) / kTile - begin / kTile + 1 : 0; }
 
-void add(LossSums& to, const LossSums& part) {
-  to.absolute += part.absolute;
-  to.square += part.square;
-  to.ssim += part.ssim;
-}
-
-LossSums total(const std::vector<LossSums>& parts) {
-  LossSums sums{};
-  for (const LossSums& part : parts) add(sums, part);
-  return sums;
-}
-
 }  // namespace
 
 #if defined(__x86_64__)

@@ -31,18 +31,6 @@ void for_each_sample(Area area, int channels, int64_t picture_width, const Each&
   }
 }
 
-void add(LossSums& to, const LossSums& part) {
-  to.absolute += part.absolute;
-  to.square += part.square;
-  to.ssim += part.ssim;
-}
-
-LossSums total(const std::vector<LossSums>& parts) {
-  LossSums sums{};
-  for (const LossSums& part : parts) add(sums, part);
-  return sums;
-}
-
 }  // namespace
 
 Rasterizer::Rasterizer(int threads, const char* variant, int coarsest)

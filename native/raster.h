@@ -25,6 +25,18 @@ struct StepResult {
   double mean_square;  // of the clamped rendering against the target, in [0, 1] units
 };
 
+inline void add(LossSums& to, const LossSums& part) {
+  to.absolute += part.absolute;
+  to.square += part.square;
+  to.ssim += part.ssim;
+}
+
+inline LossSums total(const std::vector<LossSums>& parts) {
+  LossSums sums{};
+  for (const LossSums& part : parts) add(sums, part);
+  return sums;
+}
+
 // What a frame or a step is made of, for profiles: seconds summed over threads since the last reset.
 enum Stage { kProject, kBin, kForward, kLoss, kBackward, kStore, kUpdate, kStages };
 constexpr const char* kStageNames[kStages] = {"project", "bin", "forward", "loss", "backward", "store", "update"};

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,3 +29,19 @@ def scene(
         random.uniform(0, 2 * np.pi, count).astype(np.float32),
         random.normal(0.2, 0.3, (count, channels)).astype(np.float32),
     )
+
+
+def slopes(
+    function: Callable[[], float], values: npt.NDArray[np.float64], step: float = 1e-5
+) -> npt.NDArray[np.float64]:
+    """Central differences of ``function`` by every element of ``values``, which it reads."""
+    found = np.empty_like(values)
+    for index in np.ndindex(*values.shape):
+        here = values[index]
+        values[index] = here + step
+        above = function()
+        values[index] = here - step
+        below = function()
+        values[index] = here
+        found[index] = (above - below) / (2 * step)
+    return found

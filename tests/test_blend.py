@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ import pytest
 from smartsplat.raster import EDGE, StepSettings, blend_reference, reference
 from smartsplat.raster.blend import Backend, Blend, Loss, Splats, gaussians_of
 from smartsplat.raster.native import runs_here
-from tests.compare import relative_error
+from tests.compare import relative_error, slopes
 
 Array = npt.NDArray[np.float64]
 
@@ -37,20 +36,6 @@ def splats(
     covariance = np.stack([c * c * u * u + s * s * v * v, c * s * (u * u - v * v), s * s * u * u + c * c * v * v], 1)
     color, opacity = random.normal(0.3, 0.3, (count, channels)), random.uniform(0.2, 1.0, count)
     return Splats(*(field.astype(np.float32).astype(np.float64) for field in (mean, covariance, color, opacity)))
-
-
-def slopes(function: Callable[[], float], values: Array, step: float = 1e-6) -> Array:
-    """Central differences of ``function`` by every element of ``values``, which it reads."""
-    found = np.empty_like(values)
-    for index in np.ndindex(*values.shape):
-        here = values[index]
-        values[index] = here + step
-        above = function()
-        values[index] = here - step
-        below = function()
-        values[index] = here
-        found[index] = (above - below) / (2 * step)
-    return found
 
 
 # ---- the reference --------------------------------------------------------------------------------------------------
@@ -104,7 +89,7 @@ def test_gradient_is_that_of_finite_differences(name: str, channels: int) -> Non
         return float((blend_reference.render(drawn, blend, width, height) * d_image).sum())
 
     for field in FIELDS:
-        found, wanted = getattr(gradient, field), slopes(loss, getattr(drawn, field))
+        found, wanted = getattr(gradient, field), slopes(loss, getattr(drawn, field), 1e-6)
         assert relative_error(found, wanted) < 1e-6, field
         assert wanted.any() == (field != "opacity" or name == "alpha"), field
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.compare import relative_error, scene
+from tests.compare import relative_error, scene, slopes
 
 
 def test_relative_error_is_the_ratio_of_the_norms() -> None:
@@ -49,3 +49,10 @@ def test_scene_depends_on_its_seed_alone() -> None:
     first, again, other = scene(5, 9, 9, rng=3), scene(5, 9, 9, rng=3), scene(5, 9, 9, rng=4)
     assert np.array_equal(first.mean, again.mean)
     assert not np.array_equal(first.mean, other.mean)
+
+
+def test_slopes_of_a_cubic() -> None:
+    values = np.array([[1.0, -2.0], [0.5, 3.0]])
+    before = values.copy()
+    assert np.allclose(slopes(lambda: float(np.sum(values**3)), values), 3 * before**2, atol=1e-8)
+    assert (values == before).all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from smartsplat.gaussians import Gaussians
 from smartsplat.raster import CUTOFF, EDGE, FILTER_VARIANCE, StepSettings, View, filter_variance, reference
-from tests.compare import relative_error, scene
+from tests.compare import relative_error, scene, slopes
 
 Array = npt.NDArray[np.float64]
 
@@ -31,20 +30,6 @@ def single(mean: tuple[float, float], scale: tuple[float, float], rotation: floa
     """One Gaussian in float64."""
     fields = ([mean], [scale], [rotation], [color])
     return reference.Params(*(np.array(field, np.float64) for field in fields))
-
-
-def slopes(function: Callable[[], float], values: Array, step: float = 1e-5) -> Array:
-    """Central differences of ``function`` by every element of ``values``, which it reads."""
-    found = np.empty_like(values)
-    for index in np.ndindex(*values.shape):
-        here = values[index]
-        values[index] = here + step
-        above = function()
-        values[index] = here - step
-        below = function()
-        values[index] = here
-        found[index] = (above - below) / (2 * step)
-    return found
 
 
 def window(q: float) -> float:
