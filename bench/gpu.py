@@ -1,6 +1,6 @@
 """How fast the GPU backend is on this card, and how near to what the card can do.
 
-python -m bench.gpu [--device cuda:1] [--minutes 7] [--table results/v0.4/gpu-NAME.tsv]
+python -m bench.gpu [--device cuda:1] [--minutes 7] [--table results/v0.5/gpu-NAME.tsv]
 
 Rows are written as they come, the most important first: the card's own ceilings; 10848 x 16320 pixels at 200 : 1, the
 size of the paper's Table 2, with each kernel; the time to what the paper's settings reach in 1000 steps; the other
@@ -392,7 +392,7 @@ def main() -> None:
     if options.size:
         pairs = [tuple(map(int, size.split("x"))) for size in options.size]
         sizes = {round(width * height / 1e6, 4): (width, height) for width, height in pairs}
-    table = Table(options.table or Path(f"results/v0.4/gpu-{slug}.tsv"), title)
+    table = Table(options.table or Path(f"results/v0.5/gpu-{slug}.tsv"), title)
     run(table, Timed(options.device), sizes, tuple(options.ratios), options.minutes)
     print(f"gpu: the table is {table.path}")
 

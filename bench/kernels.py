@@ -1,6 +1,6 @@
 """How fast every kernel is on this machine, and how near to what the machine can do.
 
-python -m bench.kernels                  everything, into results/v0.4/kernels.tsv (ten minutes)
+python -m bench.kernels                  everything, into results/v0.5/kernels.tsv (ten minutes)
 python -m bench.kernels --quick          two megapixels only, into no table
 python -m bench.kernels --megapixels 34 --ratios 20      one case, whose rows replace those of the table
 
@@ -366,11 +366,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="spent on each kernel of a case")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
     parser.add_argument("--cache", type=Path, help="folder of the fits, by default kernels in the corpus")
-    parser.add_argument("--table", type=Path, help="file of tab-separated values, by default results/v0.4/kernels.tsv")
+    parser.add_argument("--table", type=Path, help="file of tab-separated values, by default results/v0.5/kernels.tsv")
     options = parser.parse_args(arguments)
     Image.MAX_IMAGE_PIXELS = None  # the large picture is above it
     keep_memory()
-    table = options.table or (None if options.quick else Path("results/v0.4/kernels.tsv"))
+    table = options.table or (None if options.quick else Path("results/v0.5/kernels.tsv"))
     for (megapixels, ratio), scaling in cases(options).items():
         rows = measure(megapixels, ratio, scaling, options)
         print(listing(rows), flush=True)

@@ -1,7 +1,7 @@
 """Rows of kernels.tsv: reading, writing, tables and plots.
 
-python -m bench.kernels_report results/v0.4/kernels.tsv                         (tables to stdout, plots)
-python -m bench.kernels_report results/v0.4/kernels.tsv --into docs/results.md  (between the two markers of the file)
+python -m bench.kernels_report results/v0.5/kernels.tsv                         (tables to stdout, plots)
+python -m bench.kernels_report results/v0.5/kernels.tsv --into docs/results.md  (between the two markers of the file)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the first part of a file shows: PSNR over how much of it is there.
 
-python -m bench.prefix --ratio 50 --table results/v0.4/prefix.tsv --figure docs/figures/prefix.svg
+python -m bench.prefix --ratio 50 --table results/v0.5/prefix.tsv --figure docs/figures/prefix.svg
 
 Every picture of the set is encoded once; its file is then cut off behind each group and decoded with ``partial``.
 """

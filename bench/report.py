@@ -1,10 +1,10 @@
 """Turn rd.tsv into rate-distortion plots and markdown tables.
 
-python -m bench.report results/v0.4/rd.tsv                         (tables to stdout)
-python -m bench.report results/v0.4/rd.tsv --into docs/results.md  (tables between the two markers of the file)
-python -m bench.report results/v0.4/rd.tsv --form means --into README.md
-python -m bench.report results/v0.4/native.tsv --form pictures --into docs/results.md
-python -m bench.report results/v0.4/effort.tsv --form efforts --into docs/effort.md
+python -m bench.report results/v0.5/rd.tsv                         (tables to stdout)
+python -m bench.report results/v0.5/rd.tsv --into docs/results.md  (tables between the two markers of the file)
+python -m bench.report results/v0.5/rd.tsv --form means --into README.md
+python -m bench.report results/v0.5/native.tsv --form pictures --into docs/results.md
+python -m bench.report results/v0.5/effort.tsv --form efforts --into docs/effort.md
 """
 
 from __future__ import annotations

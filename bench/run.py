@@ -1,7 +1,7 @@
 """Measure codecs on a picture set and extend a table of results; rows that are there already are skipped.
 
 python -m bench.run --set small --ratios 50 200 1000 --codecs jpeg webp avif:s6 smartsplat:e5 \\
-    --table results/v0.4/rd.tsv
+    --table results/v0.5/rd.tsv
 
 The budget of a row is floor(H W 3 / ratio) bytes. encode_seconds is the whole of encode() for SmartSplat; for a peer
 it is one call of its encoder, the one that made the file, without the search and the shrinking. decode_seconds

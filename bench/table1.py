@@ -1,6 +1,6 @@
 """The paper's Table 1 with no cell left out: every rival and control, on this package's machinery, into one table.
 
-python -m bench.table1 --pictures small --corpus corpus --table results/v0.4/table1-small.tsv
+python -m bench.table1 --pictures small --corpus corpus --table results/v0.5/table1-small.tsv
 
 A row is a cell: a picture, a method, a nominal ratio and a seed. Rows that are there are skipped, so that a run that
 was ended goes on; several processes may fill one table at once. The nominal ratio sets the number of Gaussians as the
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=1, help="how many of each cell; 3 show the spread")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
-    parser.add_argument("--table", type=Path, help="file to extend; results/v0.4/table1-SET.tsv if not given")
+    parser.add_argument("--table", type=Path, help="file to extend; results/v0.5/table1-SET.tsv if not given")
     options = parser.parse_args(arguments)
     chosen = SETS[options.pictures]
     pictures = [picture for picture in chosen.pictures if picture.id in (options.only or [picture.id])]
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             range(options.seeds), paths, options.ratios or chosen.ratios, methods
         )
     ]
-    of_set = REPOSITORY / "results/v0.4" / f"table1-{chosen.table or options.pictures}.tsv"
+    of_set = REPOSITORY / "results/v0.5" / f"table1-{chosen.table or options.pictures}.tsv"
     return 1 if fill(Table(options.table or of_set), cells, paths, weights_path(corpus)) else 0
 
 

@@ -1,7 +1,7 @@
 """Turn a table of bench.table1 into markdown.
 
-python -m bench.table1_report results/v0.4/table1-small.tsv                           (to stdout)
-python -m bench.table1_report results/v0.4/table1-small.tsv --into docs/baselines.md  (between the markers of its name)
+python -m bench.table1_report results/v0.5/table1-small.tsv                           (to stdout)
+python -m bench.table1_report results/v0.5/table1-small.tsv --into docs/baselines.md  (between the markers of its name)
 """
 
 from __future__ import annotations

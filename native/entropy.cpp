@@ -89,7 +89,7 @@ struct Model {
   int64_t cell = 0, gap1 = 0, gap2 = 0;
   int32_t energy16 = 16;             // running mean of the energy class, sixteenths
   int32_t scale_units = 1024;        // running mean of the scale
-  int32_t direction = 0;             // of the last one, 1024ths of half a turn
+  int32_t direction = 0;             // of the last one, 4096ths of half a turn
   bool elongated = false;            // is the last one
   int64_t slope1 = 0;                // how the second colour follows the first, 4096ths
   int64_t slope20 = 0, slope21 = 0;  // and the third the first and the second

@@ -14,23 +14,25 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
+constexpr int kShapes = 16 * (kLargestRatio / kOctave) + 1;
+constexpr int kFlattest = 96;           // in a flatter one the long axis adds nothing to the inverse variances
 constexpr int kMostSquared = 2 * 4096;  // of the sum of cosine2 and its complement
 
 // Tables of rounded values; no entry is near a tie, so every libm gives the same integers.
 struct Tables {
-  int32_t shape[97];              // 8 log2(a - 1/a) for a = 2^(i/16), i > 0
-  int32_t squared[97];            // 2^(-2 i/16), 2^12 units
-  int32_t cosine2[256];           // cos^2(pi i/256), 2^12 units
-  double fraction[2 * kOctave];   // 2^(i/2048)
-  int8_t log2[kMostSquared + 1];  // 8 log2(i / 4096), rounded down
+  int32_t shape[kShapes];          // 8 log2(a - 1/a) for a = 2^(i/16), i > 0
+  int32_t squared[kFlattest + 1];  // 2^(-2 i/16), 2^12 units: 1 at the end
+  int32_t cosine2[256];            // cos^2(pi i/256), 2^12 units
+  double fraction[2 * kOctave];    // 2^(i/2048)
+  int8_t log2[kMostSquared + 1];   // 8 log2(i / 4096), rounded down
   Tables() {
     for (int i = 0; i < 2 * kOctave; ++i) fraction[i] = std::exp2(i / (2.0 * kOctave));
     shape[0] = -1000;  // a circle has no angle
-    for (int i = 0; i < 97; ++i) {
+    for (int i = 0; i < kShapes; ++i) {
       const double a = std::exp2(i / 16.0);
       if (i > 0) shape[i] = static_cast<int32_t>(std::lround(8 * std::log2(a - 1 / a)));
-      squared[i] = static_cast<int32_t>(std::lround(4096 / (a * a)));
     }
+    for (int i = 0; i <= kFlattest; ++i) squared[i] = static_cast<int32_t>(std::lround(4096 * std::exp2(-i / 8.0)));
     for (int i = 0; i < 256; ++i) {
       const double c = std::cos(kPi * i / 256);
       cosine2[i] = static_cast<int32_t>(std::lround(4096 * c * c));
@@ -68,7 +70,7 @@ int power_of_eighths(int eighths) { return kExp2[eighths & 7] >> (14 - (eighths 
 // 8 log2(value / 4096), rounded down, for 0 < value <= kMostSquared.
 int log2_eighths(int value) { return tables.log2[value]; }
 
-int sixteenths(int ratio_units) { return clamp((ratio_units + 32) >> 6, 0, 96); }
+int sixteenths(int ratio_units) { return clamp((ratio_units + 32) >> 6, 0, kShapes - 1); }
 
 int log2_k(const QuantizerSettings& q) { return kQualityZero - q.quality; }
 
@@ -123,7 +125,7 @@ PositionBits position_bits(const QuantizerSettings& q, const Symbols& s, int mea
                            int angle_bits) {
   const int direction = (s.angle << 8) >> angle_bits;
   const int cosine2 = tables.cosine2[direction & 255], sine2 = 4096 - cosine2;
-  const int flat = tables.squared[sixteenths(ratio_units)];
+  const int flat = tables.squared[std::min(sixteenths(ratio_units), kFlattest)];
   // Inverse variances along x and y at fixed y and x, relative to that of the short axis.
   const int along_x = std::max(1, ((cosine2 * flat) >> 12) + sine2);
   const int along_y = std::max(1, ((sine2 * flat) >> 12) + cosine2);

@@ -28,8 +28,8 @@ constexpr int kLargestCell = 12;
 constexpr int kSmallestEnergy = -8, kLargestEnergy = 17;
 constexpr int kOctave = 1024;  // units of log2 scale
 constexpr int kLowestMean = -2 * kOctave, kHighestMean = 16 * kOctave;
-constexpr int kLargestRatio = 6 * kOctave;
-constexpr int kMostAngleBits = 10, kMostPositionBits = 14;
+constexpr int kLargestRatio = 8 * kOctave;
+constexpr int kMostAngleBits = 12, kMostPositionBits = 14;
 constexpr int kLargestColor = (1 << 20) - 1;
 
 struct Symbols {

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EXP2 = [math.floor(16384 * 2 ** (i / 8) + 0.5) for i in range(8)]
-SHAPE = [-1000] + [math.floor(8 * math.log2(2 ** (i / 16) - 2 ** (-i / 16)) + 0.5) for i in range(1, 97)]
+SHAPE = [-1000] + [math.floor(8 * math.log2(2 ** (i / 16) - 2 ** (-i / 16)) + 0.5) for i in range(1, 129)]
 SQUARED = [math.floor(4096 * 2 ** (-i / 8) + 0.5) for i in range(97)]
 COSINE2 = [math.floor(4096 * math.cos(math.pi * i / 256) ** 2 + 0.5) for i in range(256)]
 TABLES = {"exp2": EXP2, "shape": SHAPE, "squared": SQUARED, "cosine2": COSINE2}
@@ -80,7 +80,7 @@ def read_container(data: bytes) -> Content:
     require(len(data) <= 1 << 31, "too large")
     require(data[:8] == bytes.fromhex("895353500D0A1A0A"), "no signature")
     require(len(data) >= 36, "no header")
-    require(data[8] == 2, "another major version")
+    require(data[8] == 3, "another major version")
     flags, width, height, channels, quality, cell_log2, reserved, count, chunks = struct.unpack_from(
         "<HIIBBBBII", data, 10
     )
@@ -155,7 +155,7 @@ class Steps:
         return _step(self.eighths + 90)
 
     def angle_bits(self, ratio_units: int) -> int:
-        return clamp((SHAPE[_sixteenths(ratio_units)] + 9 - self.eighths) >> 3, 0, 10)
+        return clamp((SHAPE[_sixteenths(ratio_units)] + 9 - self.eighths) >> 3, 0, 12)
 
     def color(self, mean_units: int) -> int:
         return 64 - self.header.quality - 7 - ((mean_units + 64) >> 7)
@@ -163,7 +163,7 @@ class Steps:
     def position_bits(self, mean_units: int, ratio_units: int, angle: int) -> tuple[int, int]:
         c = COSINE2[(angle << 8) >> self.angle_bits(ratio_units)]
         s = 4096 - c
-        flat = SQUARED[_sixteenths(ratio_units)]
+        flat = SQUARED[min(_sixteenths(ratio_units), 96)]
         short = (mean_units - (ratio_units >> 1) + 64) >> 7
 
         def bits(along: int) -> int:
@@ -178,7 +178,7 @@ def _step(eighths: int) -> int:
 
 
 def _sixteenths(ratio_units: int) -> int:
-    return clamp((ratio_units + 32) >> 6, 0, 96)
+    return clamp((ratio_units + 32) >> 6, 0, 128)
 
 
 def _half(along: int) -> int:
@@ -339,7 +339,7 @@ def _gaussian(model: Model, header: Header) -> Symbols:
     model.energy16 += surprise >> 4
 
     shape = 10 * max(fineness - 4, 0) + clamp((mean_units >> 9) + 2, 0, 9)
-    ratio = min(model.binned("ratio", shape, 2, digits), 6144 // steps.ratio)
+    ratio = min(model.binned("ratio", shape, 2, digits), 8192 // steps.ratio)
     ratio_units = ratio * steps.ratio
     bits = steps.angle_bits(ratio_units)
     lead = min(bits, 4)
@@ -347,8 +347,8 @@ def _gaussian(model: Model, header: Header) -> Symbols:
     if bits:
         token = model.token("turn", 2 * (lead - 1) + model.elongated)
         turn = token * 2 ** (bits - lead) + coder.raw(bits - lead)
-    angle = (turn + (model.direction >> (10 - bits)) - (2**bits >> (lead + 1))) % 2**bits
-    model.direction = angle * 2 ** (10 - bits)
+    angle = (turn + (model.direction >> (12 - bits)) - (2**bits >> (lead + 1))) % 2**bits
+    model.direction = angle * 2 ** (12 - bits)
     model.elongated = int(ratio_units > 1024)
 
     size = clamp(energy + ((header.quality - 64) >> 3) + 2, 0, 13)

@@ -385,7 +385,7 @@ def test_the_reader_tells_what_the_file_holds(monkeypatch: pytest.MonkeyPatch) -
     info = reader.info
     assert (reader.width, reader.height, reader.channels) == (WIDTH, HEIGHT, 3)
     assert (info.width, info.height, info.channels) == (WIDTH, HEIGHT, 3)
-    assert (info.gaussians, info.groups, info.quality, info.version) == (600, 3, 90, "2.0")
+    assert (info.gaussians, info.groups, info.quality, info.version) == (600, 3, 90, "3.0")
     assert info.bytes == len(data)
     assert info.ratio == pytest.approx(3 * WIDTH * HEIGHT / len(data))
     assert info.bpp == pytest.approx(8 * len(data) / (WIDTH * HEIGHT))

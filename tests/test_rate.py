@@ -10,12 +10,12 @@ from PIL import ImageCms
 
 import smartsplat
 from smartsplat import container, metrics, rate
-from smartsplat.errors import SettingsError
+from smartsplat.errors import LimitError, SettingsError
 from smartsplat.fit import Progress
 from smartsplat.gaussians import Gaussians
 from smartsplat.image import Picture
 from smartsplat.quantize import Quantizer
-from smartsplat.rate import ByteBudget, Target, affordable, fill, fit_settings, reach, to_file
+from smartsplat.rate import ByteBudget, Target, affordable, fill, fit_settings, reach, readable, to_file
 from smartsplat.settings import EFFORT_TRIES, PAPER, Limits
 from tests.compare import scene
 from tests.pictures import landscape
@@ -232,6 +232,25 @@ def test_fill_of_nothing() -> None:
     assert smartsplat.open(data).info.gaussians == 0
     with pytest.raises(SettingsError, match="too small"):
         fill(scene(5, 320, 200), QUANTIZER, 30, None)
+
+
+def stripes(count: int) -> Gaussians:
+    """Thin ones across a picture of 256 x 192 pixels, the strongest last."""
+    color = np.linspace(0.01, 0.1, count)[:, None]
+    fields = (np.tile([128, 96], (count, 1)), np.tile([90, 0.5], (count, 1)), np.full(count, 0.6), color)
+    return Gaussians(*(np.ascontiguousarray(field, np.float32) for field in fields))
+
+
+def test_a_file_is_readable_however_long_its_gaussians_are() -> None:
+    quantizer = Quantizer(80, 3, 256, 192, 1)
+    crowded = stripes(3000)
+    with pytest.raises(LimitError, match="Gaussians lie over each"):
+        smartsplat.decode(container.pack(to_file(crowded, quantizer, None)))
+    kept = readable(crowded, 256, 192)
+    assert smartsplat.decode(container.pack(to_file(kept, quantizer, None))).any()
+    assert 900 <= len(kept) < 1024  # every box is the whole picture
+    np.testing.assert_array_equal(kept.color, crowded.color[-len(kept) :])
+    assert readable(kept, 256, 192) is kept
 
 
 def test_reach_covers_every_window() -> None:

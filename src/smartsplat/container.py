@@ -17,7 +17,7 @@ from smartsplat.settings import Limits
 SIGNATURE = b"\x89SSP\r\n\x1a\n"
 """As PNG's: a byte above 127, the name, and line ends that a text transfer would change."""
 
-MAJOR, MINOR = 2, 0
+MAJOR, MINOR = 3, 0
 GAUSSIANS, PROFILE = b"GAUS", b"iccp"
 """Chunk types. A capital first letter: a reader that does not know the type must give up."""
 

@@ -14,7 +14,7 @@ from smartsplat.container import TILE, File, Group
 from smartsplat.errors import SettingsError
 from smartsplat.fit import Fit, Listener, Progress
 from smartsplat.gaussians import Gaussians, nominal_count
-from smartsplat.grow import strongest
+from smartsplat.grow import energy, strongest
 from smartsplat.image import Picture, without_profile
 from smartsplat.metrics import psnr_of_strips
 from smartsplat.quantize import LARGEST_QUALITY, Quantizer, SymbolArray, dequantize, quantize
@@ -130,6 +130,25 @@ def fill(gaussians: Gaussians, quantizer: Quantizer, budget: int, icc: bytes | N
     return best
 
 
+def readable(gaussians: Gaussians, width: int, height: int, most: float = 0.9 * Limits().overlap) -> Gaussians:
+    """Without those that would make readers refuse the file for its work: see ``Limits.overlap``.
+
+    Only pictures of long stripes come near the limit. Those go that have the least energy for the tiles of their boxes,
+    until ``most`` lie over each tile of a picture of ``width`` x ``height`` pixels.
+    """
+    cosine, sine = np.cos(gaussians.rotation), np.sin(gaussians.rotation)
+    along, across = gaussians.scale[:, 0], gaussians.scale[:, 1]
+    extent = 3 * np.stack([np.hypot(along * cosine, across * sine), np.hypot(along * sine, across * cosine)], axis=1)
+    size = -(-np.array([width, height]) // TILE)
+    first = np.clip(np.floor((gaussians.mean - extent) / TILE), 0, size - 1)
+    last = np.clip(np.floor((gaussians.mean + extent) / TILE), 0, size - 1)
+    tiles = (last - first + 1).prod(axis=1, dtype=np.float64)
+    if tiles.sum() <= most * size.prod():
+        return gaussians
+    best = np.argsort(-energy(gaussians) / tiles, kind="stable")
+    return gaussians[np.sort(best[np.cumsum(tiles[best]) <= most * size.prod()])]
+
+
 @dataclass(frozen=True)
 class Target:
     """What an encode is to meet: exactly one of the three."""
@@ -211,7 +230,9 @@ def encode_to_target(
         plan = ExactCount(target.gaussians)
         longest = max(tries, key=lambda settings: settings.steps)
         fit = Fit(picture.pixels, plan, target.gaussians, longest, backend, threads=threads, rng=rng)
-        return container.pack(to_file(*fit.run(listener), picture.icc, threads))
+        gaussians, quantizer = fit.run(listener)
+        gaussians = readable(gaussians, picture.width, picture.height)
+        return container.pack(to_file(gaussians, quantizer, picture.icc, threads))
     assert target.size is not None
     return _best_of(picture, target.size, tries, rng, backend, threads, listener)
 
@@ -262,7 +283,7 @@ def _encode_to_size(
         count = nominal_count(picture.width, picture.height, 3 * picture.width * picture.height / size)
     fit = Fit(picture.pixels, plan, count, settings, backend, threads=threads, rng=rng)
     gaussians, quantizer = fit.run(listener)
-    return fill(gaussians, quantizer, size, picture.icc, threads)
+    return fill(readable(gaussians, picture.width, picture.height), quantizer, size, picture.icc, threads)
 
 
 PSNR_TOLERANCE = 0.1  # dB

@@ -52,7 +52,7 @@ class FitSettings:
     size: float = 0.04  # of the size term, in units of the mean square error
     rate_mean: float = 0.1  # of the Gaussian's own scale, a step; [-1, 1] units if not relative
     rate_scale: float = 0.1  # of the log scale; pixels if not relative
-    rate_rotation: float = 0.1  # radians
+    rate_rotation: float = 0.2  # radians
     rate_color: float = 0.035
     relative: bool = True
     hold: float = 0.5  # share of the steps at full rates

@@ -111,7 +111,7 @@ class StepSettings:
     relative: bool = True
     smallest_scale: float = 0.25  # pixels
     largest_scale: float = 65536.0  # pixels
-    largest_aspect: float = 64.0
+    largest_aspect: float = 256.0
     width: int = 1  # pixels of the whole picture: means stay inside
     height: int = 1
 
