@@ -49,7 +49,7 @@ class FitSettings:
     l1: float = 0.0
     l2: float = 1.0
     ssim: float = 0.0
-    size: float = 0.04  # of the size term, in units of the mean square error
+    size: float = 0.1  # of the size term, in units of the mean square error
     rate_mean: float = 0.1  # of the Gaussian's own scale, a step; [-1, 1] units if not relative
     rate_scale: float = 0.1  # of the log scale; pixels if not relative
     rate_rotation: float = 0.2  # radians
@@ -57,7 +57,7 @@ class FitSettings:
     relative: bool = True
     hold: float = 0.5  # share of the steps at full rates
     decay: float = 0.02  # the rates' last value, relative to the first; a cosine falls to it
-    beta2: float = 0.99
+    beta2: float = 0.95
     pyramid: tuple[tuple[int, float], ...] = ((8, 0.2), (4, 0.2), (2, 0.3))
     """Levels before full size, coarsest first: picture pixels a side of one of theirs, and their share of the steps."""
     growth: Growth | None = Growth()
