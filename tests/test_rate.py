@@ -96,6 +96,16 @@ def test_the_psnr_of_a_flat_picture(wanted: float) -> None:
     assert metrics.psnr(flat, smartsplat.decode(encode(flat, psnr=wanted, steps=60))) >= wanted
 
 
+def test_a_file_far_above_a_psnr_is_trimmed_to_it() -> None:
+    data = encode(PICTURE, ratio=20)
+    picture = Picture(PICTURE)
+    above = metrics.psnr(PICTURE, smartsplat.decode(data))
+    trimmed = rate._trimmed(data, above - 3, picture, 1)
+    assert above - 3 <= metrics.psnr(PICTURE, smartsplat.decode(trimmed)) <= above - 3 + rate.PSNR_TOLERANCE
+    assert len(trimmed) < 0.9 * len(data)
+    assert rate._trimmed(data, above - 0.05, picture, 1) is data
+
+
 def test_a_black_picture_reaches_any_psnr() -> None:
     black = np.zeros((40, 40, 3), np.uint8)
     assert not smartsplat.decode(encode(black, psnr=90)).any()
