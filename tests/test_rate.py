@@ -100,10 +100,10 @@ def test_a_file_far_above_a_psnr_is_trimmed_to_it() -> None:
     data = encode(PICTURE, ratio=20)
     picture = Picture(PICTURE)
     above = metrics.psnr(PICTURE, smartsplat.decode(data))
-    trimmed = rate._trimmed(data, above - 3, picture, 1)
+    trimmed = rate._trimmed(data, above, above - 3, picture, 1)
     assert above - 3 <= metrics.psnr(PICTURE, smartsplat.decode(trimmed)) <= above - 3 + rate.PSNR_TOLERANCE
     assert len(trimmed) < 0.9 * len(data)
-    assert rate._trimmed(data, above - 0.05, picture, 1) is data
+    assert rate._trimmed(data, above, above - 0.05, picture, 1) is data
 
 
 def test_a_black_picture_reaches_any_psnr() -> None:
@@ -256,11 +256,11 @@ def test_a_file_is_readable_however_long_its_gaussians_are() -> None:
     crowded = stripes(3000)
     with pytest.raises(LimitError, match="Gaussians lie over each"):
         smartsplat.decode(container.pack(to_file(crowded, quantizer, None)))
-    kept = readable(crowded, 256, 192)
+    kept = readable(crowded, quantizer)
     assert smartsplat.decode(container.pack(to_file(kept, quantizer, None))).any()
     assert 900 <= len(kept) < 1024  # every box is the whole picture
     np.testing.assert_array_equal(kept.color, crowded.color[-len(kept) :])
-    assert readable(kept, 256, 192) is kept
+    assert readable(kept, quantizer) is kept
 
 
 def test_reach_covers_every_window() -> None:

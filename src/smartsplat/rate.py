@@ -130,23 +130,24 @@ def fill(gaussians: Gaussians, quantizer: Quantizer, budget: int, icc: bytes | N
     return best
 
 
-def readable(gaussians: Gaussians, width: int, height: int, most: float = 0.9 * Limits().overlap) -> Gaussians:
+def readable(gaussians: Gaussians, quantizer: Quantizer) -> Gaussians:
     """Without those that would make readers refuse the file for its work: see ``Limits.overlap``.
 
     Only pictures of long stripes come near the limit. Those go that have the least energy for the tiles of their boxes,
-    until ``most`` lie over each tile of a picture of ``width`` x ``height`` pixels.
+    until nine tenths of it lie over each tile of the picture.
     """
     cosine, sine = np.cos(gaussians.rotation), np.sin(gaussians.rotation)
     along, across = gaussians.scale[:, 0], gaussians.scale[:, 1]
     extent = 3 * np.stack([np.hypot(along * cosine, across * sine), np.hypot(along * sine, across * cosine)], axis=1)
-    size = -(-np.array([width, height]) // TILE)
+    size = -(-np.array([quantizer.width, quantizer.height]) // TILE)
+    most = 0.9 * Limits().overlap * size.prod()
     first = np.clip(np.floor((gaussians.mean - extent) / TILE), 0, size - 1)
     last = np.clip(np.floor((gaussians.mean + extent) / TILE), 0, size - 1)
     tiles = (last - first + 1).prod(axis=1, dtype=np.float64)
-    if tiles.sum() <= most * size.prod():
+    if tiles.sum() <= most:
         return gaussians
     best = np.argsort(-energy(gaussians) / tiles, kind="stable")
-    return gaussians[np.sort(best[np.cumsum(tiles[best]) <= most * size.prod()])]
+    return gaussians[np.sort(best[np.cumsum(tiles[best]) <= most])]
 
 
 @dataclass(frozen=True)
@@ -230,9 +231,7 @@ def encode_to_target(
         plan = ExactCount(target.gaussians)
         longest = max(tries, key=lambda settings: settings.steps)
         fit = Fit(picture.pixels, plan, target.gaussians, longest, backend, threads=threads, rng=rng)
-        gaussians, quantizer = fit.run(listener)
-        gaussians = readable(gaussians, picture.width, picture.height)
-        return container.pack(to_file(gaussians, quantizer, picture.icc, threads))
+        return container.pack(to_file(*_fitted(fit, listener), picture.icc, threads))
     assert target.size is not None
     return _best_of(picture, target.size, tries, rng, backend, threads, listener)
 
@@ -282,8 +281,12 @@ def _encode_to_size(
     if settings.growth is None:
         count = nominal_count(picture.width, picture.height, 3 * picture.width * picture.height / size)
     fit = Fit(picture.pixels, plan, count, settings, backend, threads=threads, rng=rng)
+    return fill(*_fitted(fit, listener), size, picture.icc, threads)
+
+
+def _fitted(fit: Fit, listener: Listener | None) -> tuple[Gaussians, Quantizer]:
     gaussians, quantizer = fit.run(listener)
-    return fill(readable(gaussians, picture.width, picture.height), quantizer, size, picture.icc, threads)
+    return readable(gaussians, quantizer), quantizer
 
 
 PSNR_TOLERANCE = 0.1  # dB
@@ -323,15 +326,17 @@ def _encode_to_psnr(
     size = max(smallest, raw // 200)
     quick = replace(settings, steps=min(settings.steps, TRIAL_STEPS))
     best: bytes | None = None
+    best_decibels = 0.0
     reached: list[tuple[float, float]] = []
     for trial in range(PSNR_TRIALS):
         full = trial >= 2 or quick.steps == settings.steps
         data = _encode_to_size(picture, size, settings if full else quick, rng, backend, threads, listen)
         if stopped:
             return best or data
-        decibels = min(_decoded_psnr(data, picture, threads), PSNR_HIGHEST)
+        found = _decoded_psnr(data, picture, threads)
+        decibels = min(found, PSNR_HIGHEST)
         if full and decibels >= wanted and (best is None or len(data) < len(best)):
-            best = data
+            best, best_decibels = data, found
         if full and wanted <= decibels <= wanted + PSNR_TOLERANCE:
             break
         if reached and abs(math.log(size) - reached[-1][0]) > 0.05:
@@ -347,24 +352,25 @@ def _encode_to_psnr(
         raise SettingsError(
             f"a PSNR of {wanted:g} dB was not reached: the best of {len(reached)} fits got {most:.2f} dB"
         )
-    return _trimmed(best, wanted, picture, threads)
+    return _trimmed(best, best_decibels, wanted, picture, threads)
 
 
-def _trimmed(data: bytes, wanted: float, picture: Picture, threads: int) -> bytes:
-    """The file with fewer Gaussians, if it is above ``wanted`` by more than the tolerance."""
+def _trimmed(data: bytes, decibels: float, wanted: float, picture: Picture, threads: int) -> bytes:
+    """The file, whose PSNR is ``decibels``, with fewer Gaussians if that is too far above ``wanted``."""
     file, gaussians = container.parse(data), Reader(data, threads=threads).gaussians()
-    smallest, enough, too_few = data, len(gaussians), 0
+    enough, too_few = len(gaussians), 0
     for _ in range(PSNR_TRIMS):
         count = (enough + too_few) // 2
-        if count == too_few or _decoded_psnr(smallest, picture, threads) <= wanted + PSNR_TOLERANCE:
+        if count == too_few or decibels <= wanted + PSNR_TOLERANCE:
             break
         fewer = gaussians[strongest(gaussians, count)]
         smaller = container.pack(to_file(fewer, file.quantizer, file.icc, threads))
-        if _decoded_psnr(smaller, picture, threads) >= wanted:
-            smallest, enough = smaller, count
+        reached = _decoded_psnr(smaller, picture, threads)
+        if reached >= wanted:
+            data, decibels, enough = smaller, reached, count
         else:
             too_few = count
-    return smallest
+    return data
 
 
 def _decoded_psnr(data: bytes, picture: Picture, threads: int) -> float:
