@@ -57,6 +57,7 @@ except ImportError:
 from smartsplat.gaussians import Gaussians, nominal_count  # noqa: E402
 from smartsplat.raster import StepSettings, View  # noqa: E402
 from smartsplat.raster.gpu import Backend, title_of  # noqa: E402
+from smartsplat.settings import PAPER, FitSettings  # noqa: E402
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -74,7 +75,7 @@ COLUMNS = (
 
 DRAW_FLOP, BACKWARD_FLOP = 14, 34  # of a pixel of a pair, an exponential counted as one
 PAIR_BYTES = {"pair": 24, "scatter": 20, "order": 20, "draw": 4, "fit": 40, "backward": 40, "update": 32}
-GAUSSIAN_BYTES = {"project": 32 + 32 + 12 + 16 + 4, "draw": 32, "fit": 32, "backward": 32, "update": 2 * (32 + 64 + 4)}
+GAUSSIAN_BYTES = {"project": 32 + 32 + 4 + 8 + 4, "draw": 32, "fit": 32, "backward": 32, "update": 2 * (32 + 64 + 4)}
 
 
 @triton.jit
@@ -168,14 +169,16 @@ class Case:
 
 
 def settings_for(pixels: Pixels, **changes: Any) -> StepSettings:
-    """Those of the encoder's default fit, but for the size term."""
+    """Those of the encoder's default fit at full rates, but for the size term."""
     height, width = pixels.shape[:2]
+    defaults = FitSettings()
     usual = StepSettings(
-        rate_mean_x=0.1,
-        rate_mean_y=0.1,
-        rate_scale=0.1,
-        rate_rotation=0.1,
-        rate_color=0.035,
+        rate_mean_x=defaults.rate_mean,
+        rate_mean_y=defaults.rate_mean,
+        rate_scale=defaults.rate_scale,
+        rate_rotation=defaults.rate_rotation,
+        rate_color=defaults.rate_color,
+        beta2=defaults.beta2,
         width=width,
         height=height,
     )
@@ -334,7 +337,6 @@ def to_the_papers_quality(table: Table, case: Case, steps: int) -> None:
     from smartsplat.fit import Fit
     from smartsplat.raster.native import available_threads
     from smartsplat.rate import ExactCount
-    from smartsplat.settings import PAPER, FitSettings
 
     count = nominal_count(case.pixels.shape[1], case.pixels.shape[0], case.ratio)
     own = FitSettings(steps=steps, growth=None, pyramid=(), size=0.0, round_from=(1.0, 1.0))

@@ -25,7 +25,8 @@ from smartsplat.raster.gpu.backend import BLOCK, SAMPLES
 
 TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
 POINTERS = {  # by the name of an argument
-    **dict.fromkeys(("boxes", "owners", "tiles", "arrivals", "arrived", "slots", "gaussians", "age"), "*i32"),
+    **dict.fromkeys(("first_rows", "owners", "tiles", "span_owners", "span_tiles", "arrivals", "arrived"), "*i32"),
+    **dict.fromkeys(("slots", "gaussians", "age"), "*i32"),
     **dict.fromkeys(("counts", "offsets", "chunk_offsets", "starts", "keys", "entries"), "*i64"),
     **dict.fromkeys(("view", "settings", "sizes"), "*fp64"),
     "tile_counts": "*i32",
@@ -34,13 +35,14 @@ POINTERS = {  # by the name of an argument
 FLOATS = ("l1", "l2", "ssim", "share")
 NUMBERS = (
     *("count", "width", "height", "total", "steps", "columns", "first", "first_row", "end_row"),
-    *("down", "across", "apart", "rows", "begin", "end", "blocks", "span", "above"),
+    *("down", "across", "apart", "rows", "begin", "end", "blocks", "span", "spans", "above"),
 )
 ONE_WARP = {"order", "draw", "fit", "backward"}
-ARRAYS = {"update": {"first": "*fp32", "second": "*fp32"}}  # names that are numbers elsewhere
+ARRAYS = {"update": {"first": "*fp32", "second": "*fp32"}, "span": {"counts": "*i32"}}  # of another type elsewhere
 
 CASES: list[tuple[Any, dict[str, Any]]] = [
     *((bins.project, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
+    (bins.span, {"block": BLOCK}),
     (bins.pair, {"block": BLOCK}),
     (bins.scatter, {"block": BLOCK}),
     (bins.order, {"block": 32}),

@@ -20,7 +20,7 @@ from smartsplat.raster.gpu import bins, pixels, seeds, ssim, update
 
 Bytes = npt.NDArray[np.uint8]
 
-TILE, SPLAT = bins.TILE.value, bins.SPLAT.value
+TILE, SPLAT, CHUNK = bins.TILE.value, bins.SPLAT.value, bins.CHUNK.value
 BLOCK = 128  # Gaussians or pairs of a program
 SAMPLES = 256  # of a program of the SSIM kernels: with four times as many, registers spill
 STRIP = 1 << 21
@@ -246,30 +246,45 @@ class Backend:
         values = (view.x, view.y, view.scale_x, view.scale_y)
         filters = (filter_variance(view.scale_x), filter_variance(view.scale_y))
         area = self._uploaded(np.array([*values, *filters], np.float64))
-        splats, boxes = self._empty((count, SPLAT)), self._empty((count, 3), torch.int32)
-        counts, areas = self._empty((2, count), torch.int64), self._empty((count,))
-        offsets = torch.zeros((2, count + 1), dtype=torch.int64, device=self.device)
-        starts = torch.zeros(columns * rows + 1, dtype=torch.int64, device=self.device)
-        tile_counts = torch.zeros(columns * rows, dtype=torch.int32, device=self.device)
+        splats, first_rows = self._empty((count, SPLAT)), self._empty((count,), torch.int32)
+        heights, areas = self._empty((count,), torch.int64), self._empty((count,))
         self._launch(
             *(bins.project, -(-count // BLOCK)),
-            *(params.mean, params.scale, params.rotation, params.color, area, splats, boxes, counts, areas),
+            *(params.mean, params.scale, params.rotation, params.color, area, splats, first_rows, heights, areas),
             *(count, view.columns, view.rows, params.channels, BLOCK),
         )
-        offsets[:, 1:] = counts.cumsum(dim=1)
-        pairs, chunks = offsets[:, -1].tolist()
+        span_offsets = self._offsets(heights)
+        spans = int(span_offsets[-1])
+        _check_overlap(view, overlap, count, spans, columns * rows, areas)
+        span_owners, span_tiles, widths = (self._empty((spans,), torch.int32) for _ in range(3))
+        self._launch(
+            *(bins.span, -(-spans // BLOCK), span_offsets, first_rows, splats, span_owners, span_tiles, widths),
+            *(count, spans, count.bit_length(), view.columns, columns, BLOCK),
+        )
+        slot_offsets = self._offsets(widths)
+        offsets = slot_offsets[span_offsets]  # by Gaussian
+        slots_each = offsets.diff()
+        chunk_offsets = self._offsets(torch.where(slots_each > CHUNK, (slots_each + (CHUNK - 1)) // CHUNK, 0))
+        pairs, chunks = torch.stack([offsets[-1], chunk_offsets[-1]]).tolist()
         _check_overlap(view, overlap, count, pairs, columns * rows, areas)
         owners, tiles, arrivals, arrived = (self._empty((pairs,), torch.int32) for _ in range(4))
+        tile_counts = torch.zeros(columns * rows, dtype=torch.int32, device=self.device)
         programs = -(-pairs // BLOCK)
         self._launch(
-            *(bins.pair, programs, offsets, boxes, tile_counts, owners, tiles, arrivals),
-            *(count, pairs, count.bit_length(), columns, BLOCK),
+            *(bins.pair, programs, slot_offsets, span_owners, span_tiles, tile_counts, owners, tiles, arrivals),
+            *(spans, pairs, spans.bit_length(), BLOCK),
         )
-        starts[1:] = tile_counts.cumsum(dim=0)
+        starts = self._offsets(tile_counts)
         self._launch(bins.scatter, programs, starts, tiles, arrivals, arrived, pairs, BLOCK)
         slots, gaussians = tiles, arrivals  # which are done with
         self._launch(bins.order, columns * rows, starts, arrived, owners, slots, gaussians, 32, warps=1)
-        return Binned(area, splats, offsets[0], offsets[1], starts, slots, gaussians, pairs, chunks, columns, rows)
+        return Binned(area, splats, offsets, chunk_offsets, starts, slots, gaussians, pairs, chunks, columns, rows)
+
+    def _offsets(self, counts: Tensor) -> Tensor:
+        """Where each begins if they lie one behind the other, and where the last ends, int64 [n + 1]."""
+        offsets = torch.zeros(len(counts) + 1, dtype=torch.int64, device=self.device)
+        torch.cumsum(counts, dim=0, dtype=torch.int64, out=offsets[1:])
+        return offsets
 
     def _drawn(
         self, binned: Binned, channels: int, view: View, top: int, bottom: int, kind: torch.dtype = torch.float32

@@ -5,11 +5,12 @@ the mean in output pixels, u = p dx and v = r dy + s dx are such that 2^-(u^2 + 
 factor of the inverse covariance, which keeps long thin Gaussians exact in float32 where the quadratic form does not.
 The colour contains the pixel filter's amplitude and the window's 1 / (1 - EDGE).
 
-A pair is a Gaussian and a tile that its rectangle (E8) touches. Pairs are numbered by Gaussian, so that the numbers
-("slots") of one Gaussian are consecutive: what the backward pass leaves in them is then summed in that order. The order
-inside a tile's list is free, and is that of the slots only so that sums have a fixed order. No sort of all pairs is
-needed: a histogram counts them by tile, each pair is dropped behind its tile's start in whatever order the atomics
-give, and each tile then ranks its own short list.
+A pair is a Gaussian and a tile that its ellipse (E8) touches: of those in its rectangle, a third fewer in fits, and far
+fewer for thin ones that lie across. In each row of tiles these are neighbours, a "span", so that two sums over counts
+number everything: spans by Gaussian, and pairs ("slots") by span. The slots of one Gaussian are consecutive, and what
+the backward pass leaves in them is summed in that order. The order inside a tile's list is free, and is that of the
+slots only so that sums have a fixed order. No sort of all pairs is needed: a histogram counts them by tile, each pair
+is dropped behind its tile's start in whatever order the atomics give, and each tile then ranks its own short list.
 
 Bytes a pair: 12 in ``pair``, 16 in ``scatter``, 20 in ``order``. Counts and offsets have 64 bits.
 """
@@ -31,6 +32,7 @@ equal up to float32's rounding, not to the last bit."""
 CUTOFF = tl.constexpr(raster.CUTOFF)
 NORM = tl.constexpr(1 / (1 - raster.EDGE))
 HALF_LOG2_E = tl.constexpr(0.72134752044448170368)  # exp(-q / 2) = 2^-(q HALF_LOG2_E)
+REACH = tl.constexpr(raster.CUTOFF**2 * 0.72134752044448170368)  # u^2 + v^2 where the window ends
 ELLIPSE = tl.constexpr(9 * 3.14159265358979323846)  # area within three deviations, over the root of the determinant
 LARGEST_SLOT = tl.constexpr(2147483647)
 
@@ -43,8 +45,8 @@ def project(
     color,  # [N, C] float32
     view,  # [6] float64: x, y, scale x, y, filter variance x, y
     splats,  # out [N, SPLAT] float32
-    boxes,  # out [N, 3] int32: first column and row of tiles, columns
-    counts,  # out [2, N] int64: tiles, and chunks if there are more tiles than one has
+    first_rows,  # out [N] int32: of tiles
+    counts,  # out [N] int64: rows of tiles
     areas,  # out [N] float32: output pixels covered
     count,
     width,  # of the output, pixels
@@ -97,14 +99,9 @@ def project(
     covered = tl.minimum(box, tl.sqrt(determinant) * ELLIPSE)
     tl.store(areas + i, tl.where(drawn, covered, 0.0).to(tl.float32), here)
 
-    first_column, first_row = left // TILE, top // TILE
-    columns, rows = (right - 1) // TILE + 1 - first_column, (bottom - 1) // TILE + 1 - first_row
-    tl.store(boxes + 3 * i, first_column, here)
-    tl.store(boxes + 3 * i + 1, first_row, here)
-    tl.store(boxes + 3 * i + 2, columns, here)
-    tiles = tl.where(drawn, columns.to(tl.int64) * rows, 0)
-    tl.store(counts + i, tiles, here)
-    tl.store(counts + count + i, tl.where(tiles > CHUNK, (tiles + CHUNK - 1) // CHUNK, 0), here)
+    first_row = top // TILE
+    tl.store(first_rows + i, first_row, here)
+    tl.store(counts + i, tl.where(drawn, (bottom - 1) // TILE + 1 - first_row, 0).to(tl.int64), here)
 
 
 @triton.jit
@@ -115,7 +112,7 @@ def _within(value, size):
 
 @triton.jit
 def owner_of(offsets, place, count, steps, here):
-    """The last of ``count`` Gaussians whose offset is at most ``place``: a binary search of ``steps`` halvings."""
+    """The last of ``count`` whose offset is at most ``place``: a binary search of ``steps`` halvings."""
     low = tl.zeros_like(place)
     high = low + count
     for _ in range(steps):
@@ -126,29 +123,72 @@ def owner_of(offsets, place, count, steps, here):
     return low
 
 
-@triton.jit(do_not_specialize=["count", "total", "steps", "columns"])
+@triton.jit(do_not_specialize=["count", "total", "steps", "width", "columns"])
+def span(
+    offsets,  # [N + 1] int64: a Gaussian's first span
+    first_rows,  # [N] int32
+    splats,  # [N, SPLAT] float32
+    owners,  # out [total] int32: Gaussian of a span
+    tiles,  # out [total] int32: its first tile
+    counts,  # out [total] int32: its tiles
+    count,
+    total,
+    steps,
+    width,  # of the output, pixels
+    columns,  # of tiles
+    block: tl.constexpr,
+):
+    """One span a thread: from where to where the ellipse p^2 dx^2 + (r dy + s dx)^2 = REACH is as wide as it gets
+    between the first and the last pixel centres of a row of tiles. In float64, of the splat that will be drawn."""
+    i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    here = i < total
+    owner = owner_of(offsets, i, count, steps, here)
+    row = tl.load(first_rows + owner, here, 0) + (i - tl.load(offsets + owner, here, 0)).to(tl.int32)
+    splat = splats + owner * SPLAT
+    x, y = tl.load(splat, here, 0.0).to(tl.float64), tl.load(splat + 1, here, 0.0).to(tl.float64)
+    p, r = tl.load(splat + 2, here, 1.0).to(tl.float64), tl.load(splat + 3, here, 1.0).to(tl.float64)
+    s = tl.load(splat + 4, here, 0.0).to(tl.float64)
+
+    square = p * p + s * s
+    tall, wide = tl.sqrt(square * REACH) / (p * r), tl.sqrt(tl.zeros_like(p) + REACH) / p
+    top = (row * TILE).to(tl.float64) + 0.5 - y
+    top, bottom = tl.maximum(top, -tall), tl.minimum(top + (TILE - 1), tall)
+    lean = -r * s / square  # dx in the middle of the ellipse, a dy
+    half_top = tl.sqrt(tl.maximum(square * REACH - p * p * r * r * top * top, 0.0)) / square
+    half_bottom = tl.sqrt(tl.maximum(square * REACH - p * p * r * r * bottom * bottom, 0.0)) / square
+    left = tl.minimum(lean * top - half_top, lean * bottom - half_bottom)
+    right = tl.maximum(lean * top + half_top, lean * bottom + half_bottom)
+    tip = s / r * wide  # dy of the leftmost point; the rightmost is opposite
+    left = tl.where((top <= tip) & (tip <= bottom), -wide, left)
+    right = tl.where((top <= -tip) & (-tip <= bottom), wide, right)
+
+    first, end = _within(tl.ceil(x + left - 0.5), width), _within(tl.floor(x + right + 0.5), width)
+    drawn = (top <= bottom) & (first < end)
+    tl.store(owners + i, owner.to(tl.int32), here)
+    tl.store(tiles + i, row * columns + first // TILE, here)
+    tl.store(counts + i, tl.where(drawn, (end - 1) // TILE + 1 - first // TILE, 0), here)
+
+
+@triton.jit(do_not_specialize=["spans", "total", "steps"])
 def pair(
-    offsets,  # [N + 1] int64: a Gaussian's first slot
-    boxes,  # [N, 3] int32
+    offsets,  # [spans + 1] int64: a span's first slot
+    span_owners,  # [spans] int32
+    span_tiles,  # [spans] int32
     tile_counts,  # in and out [tiles] int32, at first 0
     owners,  # out [total] int32: Gaussian of a slot
     tiles,  # out [total] int32
     arrivals,  # out [total] int32: how many came to the tile before
-    count,
+    spans,
     total,
     steps,
-    columns,  # of tiles
     block: tl.constexpr,
 ):
     """One slot a thread, so that a Gaussian over all tiles is no more work to one thread than any other."""
     slot = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     here = slot < total
-    owner = owner_of(offsets, slot, count, steps, here)
-    inside = (slot - tl.load(offsets + owner, here, 0)).to(tl.int32)
-    across = tl.load(boxes + 3 * owner + 2, here, 1)
-    row = tl.load(boxes + 3 * owner + 1, here, 0) + inside // across
-    tile = row * columns + tl.load(boxes + 3 * owner, here, 0) + inside % across
-    tl.store(owners + slot, owner.to(tl.int32), here)
+    number = owner_of(offsets, slot, spans, steps, here)
+    tile = tl.load(span_tiles + number, here, 0) + (slot - tl.load(offsets + number, here, 0)).to(tl.int32)
+    tl.store(owners + slot, tl.load(span_owners + number, here, 0), here)
     tl.store(tiles + slot, tile, here)
     tl.store(arrivals + slot, tl.atomic_add(tile_counts + tile, 1, here), here)
 
