@@ -20,8 +20,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from smartsplat.raster.gpu import bins, pixels, seeds, ssim, update
-from smartsplat.raster.gpu.backend import BLOCK, SAMPLES
+from smartsplat.raster.gpu import bins, cells, pixels, seeds, ssim, update
+from smartsplat.raster.gpu.backend import BLOCK, SAMPLES, SPANS
 
 TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
 POINTERS = {  # by the name of an argument
@@ -35,24 +35,28 @@ POINTERS = {  # by the name of an argument
 FLOATS = ("l1", "l2", "ssim", "share")
 NUMBERS = (
     *("count", "width", "height", "total", "steps", "columns", "first", "first_row", "end_row"),
-    *("down", "across", "apart", "rows", "begin", "end", "blocks", "span", "spans", "above"),
+    *("down", "across", "apart", "rows", "pitch", "groups", "begin", "end", "blocks", "span", "spans", "above"),
 )
-ONE_WARP = {"order", "draw", "fit", "backward"}
-ARRAYS = {"update": {"first": "*fp32", "second": "*fp32"}, "span": {"counts": "*i32"}}  # of another type elsewhere
+ONE_WARP = {"order", "draw", "fit", "backward", "residual"}
+ARRAYS = {  # of another type elsewhere
+    "update": {"first": "*fp32", "second": "*fp32"},
+    "span": {"counts": "*i32"},
+}
 
 CASES: list[tuple[Any, dict[str, Any]]] = [
     *((bins.project, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
-    (bins.span, {"block": BLOCK}),
-    (bins.pair, {"block": BLOCK}),
+    *((kernel, {"block": SPANS, "together": BLOCK // SPANS}) for kernel in (bins.span, bins.pair)),
     (bins.scatter, {"block": BLOCK}),
     (bins.order, {"block": 32}),
     *((pixels.draw, {"channels": channels, "as_bytes": flag}) for channels in (1, 3) for flag in (False, True)),
     *((pixels.fit, {"channels": channels}) for channels in (1, 3)),
     *((pixels.backward, {"channels": channels}) for channels in (1, 3)),
+    *((cells.residual, {"channels": channels, "cell": cell}) for channels, cell in ((1, 1), (3, 4), (3, 16))),
     *(
         (kernel, {"channels": 3, "block": SAMPLES})
-        for kernel in (ssim.statistics, ssim.slopes, ssim.blur, ssim.gradient)
+        for kernel in (ssim.levels, ssim.statistics, ssim.slopes, ssim.gradient)
     ),
+    (ssim.blur, {"block": SAMPLES}),
     (update.collapse, {}),
     *((update.gradients, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
     *((update.update, {"channels": 3, "relative": flag, "block": BLOCK}) for flag in (False, True)),

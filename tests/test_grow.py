@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smartsplat import grow
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians
-from smartsplat.grow import _with_neighbors, energy, newcomers, strongest
-from smartsplat.raster import View
+from smartsplat.grow import energy, newcomers, strongest
+from smartsplat.raster import View, native
+from smartsplat.raster.cells import with_neighbors
 from smartsplat.raster.native import Backend
 from smartsplat.settings import Growth
 from tests.compare import scene
@@ -133,7 +133,7 @@ def test_newcomers_by_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels[250:262, 10:30] = [250, 128, 10]  # across two strips
     pixels[600:, :] = 90
     whole = grown(400, pixels, final_count=4000)
-    monkeypatch.setattr(grow, "STRIP", 1)
+    monkeypatch.setattr(native, "CELLS", 1)
     strips = grown(400, pixels, final_count=4000)
     for new in (whole, strips):
         bright = (new.mean > [8, 248]).all(axis=1) & (new.mean < [32, 264]).all(axis=1)
@@ -146,7 +146,7 @@ def test_newcomers_by_strips(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_neighbors_of_strips() -> None:
     rows = np.arange(11.0)[:, None]
     strips = [rows[:4], rows[4:8], rows[8:]]
-    found = [(block[:, 0].tolist(), begin, end) for block, begin, end in _with_neighbors(iter(strips), 2)]
+    found = [(block[:, 0].tolist(), begin, end) for block, begin, end in with_neighbors(iter(strips), 2)]
     assert found == [
         ([0, 1, 2, 3, 4, 5], 0, 4),
         ([2, 3, 4, 5, 6, 7, 8, 9], 2, 6),

@@ -18,6 +18,9 @@ Bytes = npt.NDArray[np.uint8]
 Params = Gaussians
 """The parameters are the arrays of Gaussians themselves, which ``step`` changes in place."""
 
+CELLS = 1 << 21
+"""Of the residual that are looked at at once, about: what bounds the memory of ``draw_cells``."""
+
 
 @dataclass
 class State:
@@ -149,6 +152,21 @@ class Backend:
         self._rasterizer.prepare_strips(fields(params), _area(view), math.inf)
         rows = _strip_rows(view, pixels)
         return (self._rasterizer.residual(top, target[top : top + rows], cell) for top in range(0, view.rows, rows))
+
+    def draw_cells(
+        self,
+        params: Params,
+        target: Bytes,
+        view: View,
+        cell: int,
+        count: int,
+        blur: float,
+        generator: np.random.Generator,
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        from smartsplat.raster import cells  # here, because it takes SciPy, which decoding does without
+
+        strips = self.residual_strips(params, target, view, cell, CELLS * cell**2)
+        return cells.drawn(strips, -(-view.rows // cell), -(-view.columns // cell), count, blur, generator)
 
     def draw_weighted(
         self,

@@ -15,19 +15,20 @@ from torch import Tensor
 
 from smartsplat.errors import DeviceError
 from smartsplat.gaussians import FloatArray, Gaussians
-from smartsplat.raster import StepResult, StepSettings, View, filter_variance, reference
-from smartsplat.raster.gpu import bins, pixels, seeds, ssim, update
+from smartsplat.raster import StepResult, StepSettings, View, filter_variance
+from smartsplat.raster.gpu import bins, cells, pixels, seeds, ssim, update
 
 Bytes = npt.NDArray[np.uint8]
 
 TILE, SPLAT, CHUNK = bins.TILE.value, bins.SPLAT.value, bins.CHUNK.value
 BLOCK = 128  # Gaussians or pairs of a program
-SAMPLES = 256  # of a program of the SSIM kernels: with four times as many, registers spill
-STRIP = 1 << 21
+SPANS = 16  # Gaussians or spans of a program that finds BLOCK spans or pairs at once
+SAMPLES = 128  # columns of a program of the SSIM kernels: one a thread, so that loads of any offset are whole lines
+STRIP = 1 << 22
 """Pixels of a strip with SSIM, about: its buffers take 96 bytes each."""
 
-ROWS = 64
-"""Strips have a multiple of so many rows: whole tiles, and whole cells of the residual."""
+LARGEST_CELL = 64
+"""Pixels: the sides of the residual's cells divide it."""
 
 PAIR_BYTES = 60
 """Of device memory that a Gaussian takes for each tile that it touches, in a step."""
@@ -113,9 +114,6 @@ class Backend:
     def __init__(self, device: str = "cuda") -> None:
         self.device = torch.device(device)
         self._target: tuple[Bytes, Tensor] | None = None
-        radius = np.arange(-reference.SSIM_RADIUS, reference.SSIM_RADIUS + 1)
-        taps = np.exp(-(radius**2) / (2 * reference.SSIM_SIGMA**2))
-        self._taps = self._uploaded((taps / taps.sum()).astype(np.float32))
 
     # ---- the contract ----------------------------------------------------------------------------------------------
 
@@ -170,22 +168,22 @@ class Backend:
         return StepResult(loss, square / samples)
 
     def residual(self, params: Params, target: Bytes, view: View, cell: int) -> FloatArray:
-        (cells,) = self.residual_strips(params, target, view, cell, view.rows * view.columns)
-        return cells
-
-    def residual_strips(
-        self, params: Params, target: Bytes, view: View, cell: int, pixels: int
-    ) -> Iterator[FloatArray]:
-        """What ``residual`` finds, in strips of whole rows of cells with about so many ``pixels``."""
-        if cell < 1 or ROWS % cell:
-            raise ValueError(f"a cell of {cell} pixels does not divide {ROWS}")
-        goal = self._goal(params, target, view)
         with self._memory_named(len(params), view):
-            binned = self._bin(params, view, math.inf)
-        return (
-            self._cell_errors(self._drawn(binned, params.channels, view, top, bottom), goal[top:bottom], cell)
-            for top, bottom in _strips(view, pixels)
-        )
+            found: FloatArray = self._residual(params, target, view, cell).cpu().numpy()
+        return found
+
+    def draw_cells(
+        self,
+        params: Params,
+        target: Bytes,
+        view: View,
+        cell: int,
+        count: int,
+        blur: float,
+        generator: np.random.Generator,
+    ) -> cells.Drawn:
+        with self._memory_named(len(params), view):
+            return cells.drawn(self._residual(params, target, view, cell), count, blur, generator)
 
     def draw_weighted(
         self,
@@ -258,8 +256,8 @@ class Backend:
         _check_overlap(view, overlap, count, spans, columns * rows, areas)
         span_owners, span_tiles, widths = (self._empty((spans,), torch.int32) for _ in range(3))
         self._launch(
-            *(bins.span, -(-spans // BLOCK), span_offsets, first_rows, splats, span_owners, span_tiles, widths),
-            *(count, spans, count.bit_length(), view.columns, columns, BLOCK),
+            *(bins.span, -(-count // SPANS), span_offsets, first_rows, splats, span_owners, span_tiles, widths),
+            *(count, view.columns, columns, SPANS, BLOCK // SPANS),
         )
         slot_offsets = self._offsets(widths)
         offsets = slot_offsets[span_offsets]  # by Gaussian
@@ -269,13 +267,12 @@ class Backend:
         _check_overlap(view, overlap, count, pairs, columns * rows, areas)
         owners, tiles, arrivals, arrived = (self._empty((pairs,), torch.int32) for _ in range(4))
         tile_counts = torch.zeros(columns * rows, dtype=torch.int32, device=self.device)
-        programs = -(-pairs // BLOCK)
         self._launch(
-            *(bins.pair, programs, slot_offsets, span_owners, span_tiles, tile_counts, owners, tiles, arrivals),
-            *(spans, pairs, spans.bit_length(), BLOCK),
+            *(bins.pair, -(-spans // SPANS), slot_offsets, span_owners, span_tiles, tile_counts),
+            *(owners, tiles, arrivals, spans, SPANS, BLOCK // SPANS),
         )
         starts = self._offsets(tile_counts)
-        self._launch(bins.scatter, programs, starts, tiles, arrivals, arrived, pairs, BLOCK)
+        self._launch(bins.scatter, -(-pairs // BLOCK), starts, tiles, arrivals, arrived, pairs, BLOCK)
         slots, gaussians = tiles, arrivals  # which are done with
         self._launch(bins.order, columns * rows, starts, arrived, owners, slots, gaussians, 32, warps=1)
         return Binned(area, splats, offsets, chunk_offsets, starts, slots, gaussians, pairs, chunks, columns, rows)
@@ -342,39 +339,49 @@ class Backend:
     def _ssim_pass(
         self, binned: Binned, channels: int, goal: Tensor, partials: Tensor, settings: StepSettings
     ) -> Tensor:
-        """The same with SSIM: drawing, four kernels and the backward pass for one strip after the other."""
+        """The same with SSIM: drawing, five kernels and the backward pass for one strip after the other."""
         height, width, _ = goal.shape
         tall = max(1, STRIP // width // TILE) * TILE
+        pitch = -(-width // ssim.MARGIN) * ssim.MARGIN + ssim.MARGIN
+        most = channels * min(height, tall + 2 * TILE) * pitch
+        planes = torch.zeros(ssim.MARGIN + 8 * most, dtype=torch.float32, device=self.device)[ssim.MARGIN :]
         weights = (settings.l1 / goal.numel(), 2 * settings.l2 / goal.numel(), settings.ssim / goal.numel())
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for top in range(0, height, tall):
             bottom = min(top + tall, height)
             first_row, end_row = max(0, top - TILE), min(height, bottom + TILE)  # with what SSIM sees around it
             rows = end_row - first_row
-            strip = self._empty((channels, rows, width))
-            layout = (width, 1, rows * width)
-            self._draw_into(strip, binned, channels, width, first_row, end_row, layout)
-            sums += self._ssim_gradient(strip, goal, first_row, top - first_row, bottom - first_row, weights)
-            self._backward(strip, binned, partials, channels, width, (top, bottom), first_row, layout)
+            layout = (pitch, 1, rows * pitch)
+            self._draw_into(planes, binned, channels, width, first_row, end_row, layout)
+            own = (top - first_row, bottom - first_row)
+            sums += self._ssim_gradient(planes, goal, (rows, width, pitch), first_row, own, weights)
+            self._backward(planes, binned, partials, channels, width, (top, bottom), first_row, layout)
         return sums
 
     def _ssim_gradient(
-        self, strip: Tensor, goal: Tensor, first_row: int, begin: int, end: int, weights: tuple[float, float, float]
+        self,
+        planes: Tensor,
+        goal: Tensor,
+        shape: tuple[int, int, int],
+        first_row: int,
+        own: tuple[int, int],
+        weights: tuple[float, float, float],
     ) -> Tensor:
-        """Replaces a rendered strip [C, R, W] by the loss's gradient; sums of |e|, e^2 and SSIM over its own rows."""
-        channels, rows, width = strip.shape
-        programs = -(-strip.numel() // SAMPLES)
-        along, slopes = self._empty((4, *strip.shape)), self._empty((3, *strip.shape))
+        """Replaces a rendered strip by the loss's gradient; sums of |e|, e^2 and SSIM over its ``own`` rows.
+
+        The strip is the first of the ``planes``, each [C, rows, pitch]; seven more are room for what is in between.
+        """
+        rows, width, pitch = shape
+        channels, blocks, groups = goal.shape[2], -(-width // SAMPLES), -(-rows // ssim.DEEP.value)
+        size, programs = channels * rows * pitch, channels * groups * blocks
+        first, second = planes[size:], planes[4 * size :]  # of three planes, and of four
+        shape, form = (rows, width, pitch, blocks, groups), (channels, SAMPLES)
         similarities, losses = self._empty((programs,)), self._empty((programs, 2))
-        shape, form = (rows, width), (channels, SAMPLES)
-        self._launch(ssim.statistics, programs, strip, goal, self._taps, along, *shape, first_row, *form)
-        self._launch(ssim.slopes, programs, along, self._taps, slopes, similarities, *shape, begin, end, *form)
-        blurred = along  # which is done with
-        self._launch(ssim.blur, -(-slopes.numel() // SAMPLES), slopes, self._taps, blurred, *shape, *form)
-        self._launch(
-            *(ssim.gradient, programs, strip, goal, blurred, self._taps, losses),
-            *(*shape, first_row, begin, end, *weights, *form),
-        )
+        self._launch(ssim.levels, programs, planes, goal, first, *shape, first_row, *form)
+        self._launch(ssim.statistics, programs, first, second, *shape, *form)
+        self._launch(ssim.slopes, programs, second, first, similarities, *shape, *own, *form)
+        self._launch(ssim.blur, 3 * programs, first, second, *shape, SAMPLES)
+        self._launch(ssim.gradient, programs, planes, goal, second, losses, *shape, first_row, *own, *weights, *form)
         pixelwise = losses.sum(dim=0, dtype=torch.float64)
         return torch.cat([pixelwise, similarities.sum(dtype=torch.float64).reshape(1)])
 
@@ -395,18 +402,20 @@ class Backend:
         )
         return sizes
 
-    def _cell_errors(self, drawn: Tensor, goal: Tensor, cell: int) -> FloatArray:
-        """Mean of (target - rendering) and mean square error of the cells of some rows, [h, w, C + 1]."""
-        rows, columns, channels = drawn.shape
-        error = (goal - drawn.nan_to_num_(0.0, math.inf, -math.inf).clamp_(0, 1) * 255) / 255
-        values = torch.cat([error, (error**2).mean(dim=2, keepdim=True)], dim=2)
-        across, down = -(-columns // cell), -(-rows // cell)
-        padded = torch.nn.functional.pad(values, (0, 0, 0, across * cell - columns, 0, down * cell - rows))
-        sums = padded.reshape(down, cell, across, cell, channels + 1).sum(dim=(1, 3))
-        sides = (np.minimum(cell, side - cell * np.arange(-(-side // cell))) for side in (rows, columns))
-        covered = np.multiply.outer(*sides)[..., None].astype(np.float32)
-        cells: FloatArray = sums.cpu().numpy() / covered
-        return cells
+    def _residual(self, params: Params, target: Bytes, view: View, cell: int) -> Tensor:
+        if cell < 1 or LARGEST_CELL % cell:
+            raise ValueError(f"a cell of {cell} pixels does not divide {LARGEST_CELL}")
+        goal = self._goal(params, target, view)
+        binned = self._bin(params, view, math.inf)
+        part = min(cell, TILE)
+        down, across = -(-view.rows // part), -(-view.columns // part)
+        sums = self._empty((down, across, params.channels + 1))
+        self._launch(
+            *(cells.residual, binned.columns * binned.rows, binned.starts, binned.gaussians, binned.splats, goal, sums),
+            *(binned.columns, view.columns, view.rows, across, down, params.channels, part),
+            warps=1,
+        )
+        return cells.means(sums, cell, view.rows, view.columns)
 
     # ---- memory and devices ----------------------------------------------------------------------------------------
 
@@ -477,7 +486,7 @@ def _check_overlap(view: View, overlap: float, count: int, pairs: int, tiles: in
 def _strips(view: View, pixels: int) -> list[tuple[int, int]]:
     """First row and the one behind the last of strips with about so many ``pixels``, or of all rows."""
     whole = pixels >= view.rows * view.columns
-    rows = view.rows if whole else max(1, pixels // view.columns // ROWS) * ROWS
+    rows = view.rows if whole else max(1, pixels // view.columns // TILE) * TILE
     return [(top, min(top + rows, view.rows)) for top in range(0, view.rows, rows)]
 
 

@@ -22,7 +22,7 @@ from smartsplat import raster
 
 TILE = tl.constexpr(16)
 SPLAT = tl.constexpr(8)
-CHUNK = tl.constexpr(512)
+CHUNK = tl.constexpr(64)
 """Slots of one Gaussian that ``update.collapse`` sums in one program; Gaussians with fewer are left to ``update``."""
 
 LONGEST = tl.constexpr(4096)
@@ -34,7 +34,6 @@ NORM = tl.constexpr(1 / (1 - raster.EDGE))
 HALF_LOG2_E = tl.constexpr(0.72134752044448170368)  # exp(-q / 2) = 2^-(q HALF_LOG2_E)
 REACH = tl.constexpr(raster.CUTOFF**2 * 0.72134752044448170368)  # u^2 + v^2 where the window ends
 ELLIPSE = tl.constexpr(9 * 3.14159265358979323846)  # area within three deviations, over the root of the determinant
-LARGEST_SLOT = tl.constexpr(2147483647)
 
 
 @triton.jit(do_not_specialize=["count", "width", "height"])
@@ -110,87 +109,87 @@ def _within(value, size):
     return tl.minimum(tl.maximum(value, 0.0), size.to(tl.float64)).to(tl.int32)
 
 
-@triton.jit
-def owner_of(offsets, place, count, steps, here):
-    """The last of ``count`` whose offset is at most ``place``: a binary search of ``steps`` halvings."""
-    low = tl.zeros_like(place)
-    high = low + count
-    for _ in range(steps):
-        middle = (low + high) // 2
-        below = tl.load(offsets + middle, here, 0) <= place
-        low = tl.where(below, middle, low)
-        high = tl.where(below, high, middle)
-    return low
-
-
-@triton.jit(do_not_specialize=["count", "total", "steps", "width", "columns"])
+@triton.jit(do_not_specialize=["count", "width", "columns"])
 def span(
     offsets,  # [N + 1] int64: a Gaussian's first span
     first_rows,  # [N] int32
     splats,  # [N, SPLAT] float32
-    owners,  # out [total] int32: Gaussian of a span
-    tiles,  # out [total] int32: its first tile
-    counts,  # out [total] int32: its tiles
+    owners,  # out [spans] int32: Gaussian of a span
+    tiles,  # out [spans] int32: its first tile
+    counts,  # out [spans] int32: its tiles
     count,
-    total,
-    steps,
     width,  # of the output, pixels
     columns,  # of tiles
     block: tl.constexpr,
+    together: tl.constexpr,
 ):
-    """One span a thread: from where to where the ellipse p^2 dx^2 + (r dy + s dx)^2 = REACH is as wide as it gets
-    between the first and the last pixel centres of a row of tiles. In float64, of the splat that will be drawn."""
+    """``together`` spans of each of ``block`` Gaussians at once: from where to where the ellipse
+    p^2 dx^2 + (r dy + s dx)^2 = REACH is as wide as it gets between the first and the last pixel centres of a row of
+    tiles. In float64, of the splat that will be drawn."""
     i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    here = i < total
-    owner = owner_of(offsets, i, count, steps, here)
-    row = tl.load(first_rows + owner, here, 0) + (i - tl.load(offsets + owner, here, 0)).to(tl.int32)
-    splat = splats + owner * SPLAT
+    here = i < count
+    begin = tl.load(offsets + i, here, 0)
+    rows = (tl.load(offsets + i + 1, here, 0) - begin).to(tl.int32)
+    splat = splats + i * SPLAT
     x, y = tl.load(splat, here, 0.0).to(tl.float64), tl.load(splat + 1, here, 0.0).to(tl.float64)
     p, r = tl.load(splat + 2, here, 1.0).to(tl.float64), tl.load(splat + 3, here, 1.0).to(tl.float64)
     s = tl.load(splat + 4, here, 0.0).to(tl.float64)
-
     square = p * p + s * s
     tall, wide = tl.sqrt(square * REACH) / (p * r), tl.sqrt(tl.zeros_like(p) + REACH) / p
-    top = (row * TILE).to(tl.float64) + 0.5 - y
-    top, bottom = tl.maximum(top, -tall), tl.minimum(top + (TILE - 1), tall)
     lean = -r * s / square  # dx in the middle of the ellipse, a dy
-    half_top = tl.sqrt(tl.maximum(square * REACH - p * p * r * r * top * top, 0.0)) / square
-    half_bottom = tl.sqrt(tl.maximum(square * REACH - p * p * r * r * bottom * bottom, 0.0)) / square
-    left = tl.minimum(lean * top - half_top, lean * bottom - half_bottom)
-    right = tl.maximum(lean * top + half_top, lean * bottom + half_bottom)
     tip = s / r * wide  # dy of the leftmost point; the rightmost is opposite
-    left = tl.where((top <= tip) & (tip <= bottom), -wide, left)
-    right = tl.where((top <= -tip) & (-tip <= bottom), wide, right)
+    first_row = tl.load(first_rows + i, here, 0)
+    for done in range(0, tl.max(rows), together):
+        number = done + tl.arange(0, together)[None, :]
+        row = first_row[:, None] + number
+        top = (row * TILE).to(tl.float64) + 0.5 - y[:, None]
+        top, bottom = tl.maximum(top, -tall[:, None]), tl.minimum(top + (TILE - 1), tall[:, None])
+        left_top, right_top = _ends(top, lean[:, None], square[:, None], (p * r)[:, None])
+        left_bottom, right_bottom = _ends(bottom, lean[:, None], square[:, None], (p * r)[:, None])
+        left, right = tl.minimum(left_top, left_bottom), tl.maximum(right_top, right_bottom)
+        left = tl.where((top <= tip[:, None]) & (tip[:, None] <= bottom), -wide[:, None], left)
+        right = tl.where((top <= -tip[:, None]) & (-tip[:, None] <= bottom), wide[:, None], right)
+        first = _within(tl.ceil(x[:, None] + left - 0.5), width)
+        end = _within(tl.floor(x[:, None] + right + 0.5), width)
+        drawn = (top <= bottom) & (first < end)
+        there, place = number < rows[:, None], begin[:, None] + number
+        tl.store(owners + place, i.to(tl.int32)[:, None] + 0 * number, there)
+        tl.store(tiles + place, row * columns + first // TILE, there)
+        tl.store(counts + place, tl.where(drawn, (end - 1) // TILE + 1 - first // TILE, 0), there)
 
-    first, end = _within(tl.ceil(x + left - 0.5), width), _within(tl.floor(x + right + 0.5), width)
-    drawn = (top <= bottom) & (first < end)
-    tl.store(owners + i, owner.to(tl.int32), here)
-    tl.store(tiles + i, row * columns + first // TILE, here)
-    tl.store(counts + i, tl.where(drawn, (end - 1) // TILE + 1 - first // TILE, 0), here)
+
+@triton.jit
+def _ends(dy, lean, square, steepness):
+    """The dx where a row meets the ellipse."""
+    half = tl.sqrt(tl.maximum(square * REACH - steepness * steepness * dy * dy, 0.0)) / square
+    return lean * dy - half, lean * dy + half
 
 
-@triton.jit(do_not_specialize=["spans", "total", "steps"])
+@triton.jit(do_not_specialize=["spans"])
 def pair(
     offsets,  # [spans + 1] int64: a span's first slot
     span_owners,  # [spans] int32
     span_tiles,  # [spans] int32
     tile_counts,  # in and out [tiles] int32, at first 0
-    owners,  # out [total] int32: Gaussian of a slot
-    tiles,  # out [total] int32
-    arrivals,  # out [total] int32: how many came to the tile before
+    owners,  # out [pairs] int32: Gaussian of a slot
+    tiles,  # out [pairs] int32
+    arrivals,  # out [pairs] int32: how many came to the tile before
     spans,
-    total,
-    steps,
     block: tl.constexpr,
+    together: tl.constexpr,
 ):
-    """One slot a thread, so that a Gaussian over all tiles is no more work to one thread than any other."""
-    slot = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    here = slot < total
-    number = owner_of(offsets, slot, spans, steps, here)
-    tile = tl.load(span_tiles + number, here, 0) + (slot - tl.load(offsets + number, here, 0)).to(tl.int32)
-    tl.store(owners + slot, tl.load(span_owners + number, here, 0), here)
-    tl.store(tiles + slot, tile, here)
-    tl.store(arrivals + slot, tl.atomic_add(tile_counts + tile, 1, here), here)
+    """``together`` slots of each of ``block`` spans at once."""
+    i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    here = i < spans
+    begin = tl.load(offsets + i, here, 0)
+    count = (tl.load(offsets + i + 1, here, 0) - begin).to(tl.int32)
+    owner, first = tl.load(span_owners + i, here, 0)[:, None], tl.load(span_tiles + i, here, 0)[:, None]
+    for done in range(0, tl.max(count), together):
+        number = done + tl.arange(0, together)[None, :]
+        there, slot, tile = number < count[:, None], begin[:, None] + number, first + number
+        tl.store(owners + slot, owner + 0 * number, there)
+        tl.store(tiles + slot, tile, there)
+        tl.store(arrivals + slot, tl.atomic_add(tile_counts + tile, 1, there), there)
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -220,15 +219,14 @@ def order(
     """One tile a program: an entry's place is the number of smaller ones, which is cheap for a few dozen."""
     tile = tl.program_id(0)
     begin, end = tl.load(starts + tile), tl.load(starts + tile + 1)
-    lane = tl.arange(0, block)
     for first in range(begin, end, block):
-        mine = tl.load(arrived + first + lane, first + lane < end, LARGEST_SLOT)
-        place = first + lane
+        place = first + tl.arange(0, block)
+        here = place < end
+        mine = tl.load(arrived + place, here, 0)
         if end - begin <= LONGEST:
-            place = begin + tl.zeros([block], tl.int64)
-            for other in range(begin, end, block):
-                theirs = tl.load(arrived + other + lane, other + lane < end, LARGEST_SLOT)
-                place += tl.sum((theirs[None, :] < mine[:, None]).to(tl.int32), axis=1)
-        here = first + lane < end
+            smaller = tl.zeros([block], tl.int32)
+            for other in range(begin, end):
+                smaller += (tl.load(arrived + other) < mine).to(tl.int32)
+            place = begin + smaller
         tl.store(slots + place, mine, here)
         tl.store(gaussians + place, tl.load(owners + mine, here, 0), here)

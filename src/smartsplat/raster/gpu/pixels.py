@@ -7,7 +7,7 @@ instructions to draw and 278 in the backward pass, of which 40 are shuffles that
 Without SSIM, ``fit`` does drawing, loss and the backward pass in one go: neither the rendering nor its gradient ever
 exists in memory, and of the picture only its bytes are read.
 
-The two loops, ``_blended`` and ``_backward``, are all that would change if small matrix products did their sums.
+The two loops, ``blended`` and ``_backward``, are all that would change if small matrix products did their sums.
 """
 
 import triton
@@ -25,7 +25,7 @@ LEVEL = tl.constexpr(1 / 255)
 
 
 @triton.jit
-def _tile(starts, tile, columns):
+def tile_of(starts, tile, columns):
     """Where the list of a tile begins and ends, and column and row of the first pixel of each lane, [LANES]."""
     lane = tl.arange(0, LANES)
     x, y = tile % columns * TILE + lane % TILE, tile // columns * TILE + lane // TILE
@@ -39,7 +39,7 @@ def _below():
 
 
 @triton.jit
-def _places(tile, columns):
+def places(tile, columns):
     """Column and row of each pixel of a tile, [PIXELS]; lane by lane, then row by row of lanes.
 
     What is in memory is reached by one dimension and reshaped: given two, Triton 3.6 deals the pixels out to the
@@ -50,7 +50,7 @@ def _places(tile, columns):
 
 
 @triton.jit
-def _blended(gaussians, begin, end, splats, x, y, channels: tl.constexpr):
+def blended(gaussians, begin, end, splats, x, y, channels: tl.constexpr):
     """E4 at the pixels of a tile: up to three channels, [PIXELS] each."""
     center_x, center_y, below = x.to(tl.float32) + 0.5, y.to(tl.float32) + 0.5, _below()
     color0 = tl.zeros([DEEP, LANES], tl.float32)
@@ -165,11 +165,13 @@ def draw(
     as_bytes: tl.constexpr,
 ):
     tile = first + tl.program_id(0)
-    begin, end, x, y = _tile(starts, tile, columns)
-    color0, color1, color2 = _blended(gaussians, begin, end, splats, x, y, channels)
-    column, row = _places(tile, columns)
-    here = (row < end_row) & (column < width)
-    place = out + ((row - first_row).to(tl.int64) * down + column * across)
+    begin, end, x, y = tile_of(starts, tile, columns)
+    color0, color1, color2 = blended(gaussians, begin, end, splats, x, y, channels)
+    pixel = tl.arange(0, PIXELS)
+    top, left = tile // columns * TILE, tile % columns * TILE
+    here = (pixel // TILE < end_row - top) & (pixel % TILE < width - left)
+    # A tile's own offsets have 32 bits.
+    place = out + ((top - first_row).to(tl.int64) * down + left * across) + (pixel // TILE * down + pixel % TILE * across)
     if as_bytes:
         tl.store(place, _bytes(color0), here)
         if channels == 3:
@@ -206,9 +208,9 @@ def fit(
 ):
     """Rendering, pixelwise loss and backward pass of a tile."""
     tile = tl.program_id(0)
-    begin, end, x, y = _tile(starts, tile, columns)
-    color0, color1, color2 = _blended(gaussians, begin, end, splats, x, y, channels)
-    column, row = _places(tile, columns)
+    begin, end, x, y = tile_of(starts, tile, columns)
+    color0, color1, color2 = blended(gaussians, begin, end, splats, x, y, channels)
+    column, row = places(tile, columns)
     here = (row < height) & (column < width)
     pixel = target + (row.to(tl.int64) * width + column) * channels
     error0 = tl.where(here, error_of(clamped(color0), tl.load(pixel, here, 0)), 0.0)
@@ -246,8 +248,8 @@ def backward(
 ):
     """The backward pass of a tile for dL/d(rendering) in memory."""
     tile = first + tl.program_id(0)
-    begin, end, x, y = _tile(starts, tile, columns)
-    column, row = _places(tile, columns)
+    begin, end, x, y = tile_of(starts, tile, columns)
+    column, row = places(tile, columns)
     here = (row < end_row) & (column < width)
     place = d_image + ((row - first_row).to(tl.int64) * down + column * across)
     d0 = tl.load(place, here, 0.0)

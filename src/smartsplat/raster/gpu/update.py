@@ -7,9 +7,7 @@ more than ``CHUNK`` down to one for each chunk. Bytes a Gaussian: 32 a slot, and
 import triton
 import triton.language as tl
 
-from smartsplat.raster.gpu.bins import CHUNK, HALF_LOG2_E, NORM, SPLAT, owner_of
-
-ROWS = tl.constexpr(64)
+from smartsplat.raster.gpu.bins import CHUNK, HALF_LOG2_E, NORM, SPLAT
 
 
 @triton.jit(do_not_specialize=["count", "steps"])
@@ -20,18 +18,19 @@ def collapse(
     count,
     steps,
 ):
-    """One chunk a program."""
+    """One chunk a program: the last Gaussian whose first chunk is not behind it, found by ``steps`` halvings."""
     chunk = tl.program_id(0).to(tl.int64)
-    owner = owner_of(chunk_offsets, chunk, count, steps, chunk >= 0)
+    owner, behind = chunk * 0, chunk * 0 + count
+    for _ in range(steps):
+        middle = (owner + behind) // 2
+        below = tl.load(chunk_offsets + middle) <= chunk
+        owner, behind = tl.where(below, middle, owner), tl.where(below, behind, middle)
     begin = tl.load(offsets + owner) + (chunk - tl.load(chunk_offsets + owner)) * CHUNK
-    end = tl.minimum(begin + CHUNK, tl.load(offsets + owner + 1))
-    column, row = tl.arange(0, SPLAT), tl.arange(0, ROWS)
-    total = tl.zeros([ROWS, SPLAT], tl.float32)
-    for first in range(begin, end, ROWS):
-        slot = first + row
-        place = partials + slot[:, None] * SPLAT + column[None, :]
-        total += tl.load(place, (slot < end)[:, None] & (column >= 0)[None, :], 0.0)
-    tl.store(partials + begin * SPLAT + column, tl.sum(total, axis=0))
+    end = tl.load(offsets + owner + 1)
+    column, slot = tl.arange(0, SPLAT), begin + tl.arange(0, CHUNK)
+    place = partials + slot[:, None] * SPLAT + column[None, :]
+    total = tl.sum(tl.load(place, (slot < end)[:, None] & (column >= 0)[None, :], 0.0), axis=0)
+    tl.store(partials + begin * SPLAT + column, total)
 
 
 @triton.jit
