@@ -21,7 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from smartsplat.raster.gpu import bins, cells, pixels, seeds, ssim, update
-from smartsplat.raster.gpu.backend import BLOCK, SAMPLES, SPANS
+from smartsplat.raster.gpu.backend import BLOCK, LISTS, SAMPLES, TOGETHER
 
 TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
 POINTERS = {  # by the name of an argument
@@ -37,26 +37,24 @@ NUMBERS = (
     *("count", "width", "height", "total", "steps", "columns", "first", "first_row", "end_row"),
     *("down", "across", "apart", "rows", "pitch", "groups", "begin", "end", "blocks", "span", "spans", "above"),
 )
-ONE_WARP = {"order", "draw", "fit", "backward", "residual"}
+ONE_WARP = {"draw", "fit", "backward", "residual", "collapse"}
 ARRAYS = {  # of another type elsewhere
     "update": {"first": "*fp32", "second": "*fp32"},
     "span": {"counts": "*i32"},
+    "collapse": {"owners": "*i64"},
 }
 
 CASES: list[tuple[Any, dict[str, Any]]] = [
     *((bins.project, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
-    *((kernel, {"block": SPANS, "together": BLOCK // SPANS}) for kernel in (bins.span, bins.pair)),
+    (bins.span, {"block": BLOCK // TOGETHER[0], "together": TOGETHER[0]}),
+    (bins.pair, {"block": BLOCK // TOGETHER[1], "together": TOGETHER[1]}),
     (bins.scatter, {"block": BLOCK}),
-    (bins.order, {"block": 32}),
+    (bins.order, {"tiles": LISTS, "block": 32}),
     *((pixels.draw, {"channels": channels, "as_bytes": flag}) for channels in (1, 3) for flag in (False, True)),
     *((pixels.fit, {"channels": channels}) for channels in (1, 3)),
     *((pixels.backward, {"channels": channels}) for channels in (1, 3)),
     *((cells.residual, {"channels": channels, "cell": cell}) for channels, cell in ((1, 1), (3, 4), (3, 16))),
-    *(
-        (kernel, {"channels": 3, "block": SAMPLES})
-        for kernel in (ssim.levels, ssim.statistics, ssim.slopes, ssim.gradient)
-    ),
-    (ssim.blur, {"block": SAMPLES}),
+    *((kernel, {"channels": 3, "block": SAMPLES}) for kernel in (ssim.levels, ssim.slopes, ssim.gradient)),
     (update.collapse, {}),
     *((update.gradients, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
     *((update.update, {"channels": 3, "relative": flag, "block": BLOCK}) for flag in (False, True)),

@@ -100,7 +100,7 @@ def test_a_plan_may_change_its_mind() -> None:
     class Wavering:
         asked: int = 0
 
-        def count(self, gaussians: Gaussians, quantizer: Quantizer) -> int:
+        def count(self, gaussians: Gaussians, quantizer: Quantizer, rough: bool = False) -> int:
             self.asked += 1
             return 100 if self.asked > 6 else 400
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import ImageCms
 
 import smartsplat
-from smartsplat import container, metrics, rate
+from smartsplat import container, entropy, metrics, rate
 from smartsplat.errors import LimitError, SettingsError
 from smartsplat.fit import Progress
 from smartsplat.gaussians import Gaussians
@@ -202,6 +202,19 @@ def test_budgets_count_what_gaussians_take() -> None:
     twice = ByteBudget(2 * size, 320 * 200).count(gaussians, QUANTIZER)
     assert 980 < twice < 1080
     assert ByteBudget(2 * size, 600).count(gaussians, QUANTIZER) == 600
+
+
+def test_a_rough_count_codes_a_part_spread_over_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    gaussians, quantizer = scene(30_000, 320, 200), QUANTIZER
+    plan = ByteBudget(100_000, 10**6)
+    exact = plan.count(gaussians, quantizer)
+    assert plan.count(gaussians, quantizer, rough=True) == exact, "so few are all coded"
+    monkeypatch.setattr(rate, "SAMPLE", 10_000)
+    monkeypatch.setattr(entropy, "GROUP", 1000)
+    some = rate._sample(gaussians, quantizer)
+    assert 7_000 < len(some) < 13_000
+    assert (np.ptp(some.mean, axis=0) > [300, 180]).all()
+    assert plan.count(gaussians, quantizer, rough=True) == pytest.approx(exact, rel=0.06)
     assert ByteBudget(10**9, 600).first_count() == 600
 
 

@@ -52,8 +52,8 @@ STRIP = 256
 class Plan(Protocol):
     """How many Gaussians the target of an encode allows (rate.py)."""
 
-    def count(self, gaussians: Gaussians, quantizer: Quantizer) -> int:
-        """The number to end with, judged by what ``gaussians`` take now."""
+    def count(self, gaussians: Gaussians, quantizer: Quantizer, rough: bool = False) -> int:
+        """The number to end with, judged by what ``gaussians`` take now, or, if a ``rough`` one will do, some."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Fit:
     def _grow(self, share: float, target: Pixels, view: View) -> None:
         growth = self.settings.growth
         assert growth is not None
-        self.final_count = self.plan.count(self.backend.download(self.params), self._quantizer())
+        self.final_count = self.plan.count(self.backend.download(self.params), self._quantizer(), rough=True)
         wanted = max(1, round(self.seeded + share * (self.final_count - self.seeded)))
         kept = len(self.params) if share == 1 else round((1 - growth.moved) * len(self.params))
         self._resize(min(kept, wanted), wanted, target, view)

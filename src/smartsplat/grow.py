@@ -29,9 +29,13 @@ def energy(gaussians: Gaussians) -> FloatArray:
 
 def strongest(gaussians: Gaussians, count: int) -> npt.NDArray[np.bool_]:
     """A mask [N] of the ``count`` Gaussians with the most energy."""
-    keep = np.ones(len(gaussians), bool)
-    if count < len(gaussians):
-        keep[np.argsort(energy(gaussians), kind="stable")[: len(gaussians) - count]] = False
+    strength, dropped = energy(gaussians), len(gaussians) - count
+    if dropped <= 0:
+        return np.ones(len(gaussians), bool)
+    strongest_dropped = np.partition(strength, dropped - 1)[dropped - 1]
+    keep: npt.NDArray[np.bool_] = strength >= strongest_dropped
+    equal = np.flatnonzero(strength == strongest_dropped)
+    keep[equal[: int(keep.sum()) - count]] = False  # the first of equals go first
     return keep
 
 

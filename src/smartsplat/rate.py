@@ -31,6 +31,12 @@ AIM = 1.005
 """Share of the budget that a fit aims at: Gaussians lose some energy after the last count, and leaving out a few of the
 weakest costs less than what room is left over is worth."""
 
+SAMPLE = 1 << 16
+"""Gaussians that are coded for a rough count, within 2 % in the worst of four fits of 85 000 to 1.4 million."""
+
+SHEAR = 5
+"""How many columns the sampled squares move from row to row, so that they do not line up."""
+
 PROFILE_SHARE = 1 / 8
 """Most of a target in bytes that an ICC profile may take."""
 
@@ -44,7 +50,7 @@ class ExactCount:
 
     wanted: int
 
-    def count(self, gaussians: Gaussians, quantizer: Quantizer) -> int:
+    def count(self, gaussians: Gaussians, quantizer: Quantizer, rough: bool = False) -> int:
         return self.wanted
 
 
@@ -65,11 +71,22 @@ class ByteBudget:
             raise SettingsError(f"the target of {self.budget} bytes is too small, a file takes at least {smallest}")
         return min(max(1, int(room / TYPICAL_BYTES)), self.most)
 
-    def count(self, gaussians: Gaussians, quantizer: Quantizer) -> int:
-        size = len(container.pack(to_file(gaussians, quantizer, self.icc, self.threads)))
+    def count(self, gaussians: Gaussians, quantizer: Quantizer, rough: bool = False) -> int:
         fixed = container.overhead(1, self.icc)
-        each = max((size - fixed) / len(gaussians), 0.5)
+        some = _sample(gaussians, quantizer) if rough else gaussians
+        size = len(container.pack(to_file(some, quantizer, self.icc, self.threads)))
+        each = max((size - fixed) / len(some), 0.5)
         return min(max(1, int((AIM * self.budget - fixed) / each)), self.most)
+
+
+def _sample(gaussians: Gaussians, quantizer: Quantizer) -> Gaussians:
+    """About ``SAMPLE`` Gaussians, or all if there are not many more: those in every so many squares of the picture."""
+    every = len(gaussians) // SAMPLE
+    if every < 2:
+        return gaussians
+    side = math.sqrt(quantizer.width * quantizer.height * entropy.GROUP / len(gaussians))
+    column, row = (gaussians.mean // side).astype(np.int64).T
+    return gaussians[(column + SHEAR * row) % every == 0]
 
 
 def to_file(gaussians: Gaussians, quantizer: Quantizer, icc: bytes | None, threads: int = 1) -> File:

@@ -14,16 +14,16 @@ A backend is an object with these methods (``Backend``). ``params`` and ``state`
 - ``residual(params, target, view, cell) -> float32 [rows, columns, C + 1]``: mean of (target - rendering) and
   mean square error over square cells
 - ``draw_cells(params, target, view, cell, count, blur, generator) -> (row [count], column [count], color [count, C])``:
-  cells drawn by that error, blurred, without replacement, and the mean residual of the 3 x 3 around each; if there are
-  fewer cells than that, all are equal
+  cells drawn by that error, blurred, without replacement, and the mean residual of the 3 x 3 around each; if there
+  are fewer cells than that, all are equal
 - ``draw_weighted(target, boxes, budgets, keys, window, share) -> (mean [P, 2], weight [P])``: E9-E12, for each tile
   (column, row, columns, rows; together the whole picture) a number of pixel centres by its own stream of random numbers
 - ``median_color(target, mean, scale) -> float32 [N, C]`` in [0, 1]: E18-E20 for discs of radius ``scale`` [N]. Those
   beyond 24 pixels are sampled on a lattice
 
 The loss of a step sees the rendering clamped to [0, 1]; its gradient passes the clamp unchanged, so that a
-saturated pixel can still come back. ``reference`` defines every method but the last three in float64; other backends are
-tested against it: ``native`` and ``gpu``, which ``device`` chooses from. Results do not depend on the number of
+saturated pixel can still come back. ``reference`` defines every method but the last three in float64; other backends
+are tested against it: ``native`` and ``gpu``, which ``device`` chooses from. Results do not depend on the number of
 threads.
 """
 

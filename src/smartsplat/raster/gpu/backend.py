@@ -22,10 +22,11 @@ Bytes = npt.NDArray[np.uint8]
 
 TILE, SPLAT, CHUNK = bins.TILE.value, bins.SPLAT.value, bins.CHUNK.value
 BLOCK = 128  # Gaussians or pairs of a program
-SPANS = 16  # Gaussians or spans of a program that finds BLOCK spans or pairs at once
+TOGETHER = (4, 8)  # spans of a Gaussian, pairs of a span that a thread each finds at once
+LISTS = 4  # of tiles, that a program puts in order
 SAMPLES = 128  # columns of a program of the SSIM kernels: one a thread, so that loads of any offset are whole lines
-STRIP = 1 << 22
-"""Pixels of a strip with SSIM, about: its buffers take 96 bytes each."""
+STRIP = 1 << 23
+"""Pixels of a strip with SSIM, about: its buffers take 72 bytes each."""
 
 LARGEST_CELL = 64
 """Pixels: the sides of the residual's cells divide it."""
@@ -90,11 +91,11 @@ class Binned:
     splats: Tensor
     offsets: Tensor
     chunk_offsets: Tensor
+    chunk_owners: Tensor
     starts: Tensor
     slots: Tensor
     gaussians: Tensor
     pairs: int
-    chunks: int
     columns: int  # of tiles
     rows: int
 
@@ -228,7 +229,7 @@ class Backend:
             partials = binned.partials()
             layout = (view.columns * params.channels, params.channels, 1)
             self._backward(d_image, binned, partials, params.channels, view.columns, (0, view.rows), 0, layout)
-            self._collapse(binned, partials, len(params))
+            self._collapse(binned, partials)
             self._launch(
                 *(update.gradients, -(-len(params) // BLOCK)),
                 *(params.scale, params.rotation, params.color, binned.view, binned.offsets, partials),
@@ -256,26 +257,34 @@ class Backend:
         _check_overlap(view, overlap, count, spans, columns * rows, areas)
         span_owners, span_tiles, widths = (self._empty((spans,), torch.int32) for _ in range(3))
         self._launch(
-            *(bins.span, -(-count // SPANS), span_offsets, first_rows, splats, span_owners, span_tiles, widths),
-            *(count, view.columns, columns, SPANS, BLOCK // SPANS),
+            *(bins.span, -(-count * TOGETHER[0] // BLOCK), span_offsets, first_rows, splats),
+            *(span_owners, span_tiles, widths),
+            *(count, view.columns, columns, BLOCK // TOGETHER[0], TOGETHER[0]),
         )
         slot_offsets = self._offsets(widths)
         offsets = slot_offsets[span_offsets]  # by Gaussian
         slots_each = offsets.diff()
-        chunk_offsets = self._offsets(torch.where(slots_each > CHUNK, (slots_each + (CHUNK - 1)) // CHUNK, 0))
+        chunk_counts = torch.where(slots_each > CHUNK, (slots_each + (CHUNK - 1)) // CHUNK, 0)
+        chunk_offsets = self._offsets(chunk_counts)
         pairs, chunks = torch.stack([offsets[-1], chunk_offsets[-1]]).tolist()
         _check_overlap(view, overlap, count, pairs, columns * rows, areas)
         owners, tiles, arrivals, arrived = (self._empty((pairs,), torch.int32) for _ in range(4))
         tile_counts = torch.zeros(columns * rows, dtype=torch.int32, device=self.device)
         self._launch(
-            *(bins.pair, -(-spans // SPANS), slot_offsets, span_owners, span_tiles, tile_counts),
-            *(owners, tiles, arrivals, spans, SPANS, BLOCK // SPANS),
+            *(bins.pair, -(-spans * TOGETHER[1] // BLOCK), slot_offsets, span_owners, span_tiles, tile_counts),
+            *(owners, tiles, arrivals, spans, BLOCK // TOGETHER[1], TOGETHER[1]),
         )
         starts = self._offsets(tile_counts)
         self._launch(bins.scatter, -(-pairs // BLOCK), starts, tiles, arrivals, arrived, pairs, BLOCK)
         slots, gaussians = tiles, arrivals  # which are done with
-        self._launch(bins.order, columns * rows, starts, arrived, owners, slots, gaussians, 32, warps=1)
-        return Binned(area, splats, offsets, chunk_offsets, starts, slots, gaussians, pairs, chunks, columns, rows)
+        self._launch(
+            *(bins.order, -(-columns * rows // LISTS), starts, arrived, owners, slots, gaussians),
+            *(columns * rows, LISTS, 32),
+        )
+        numbers = torch.arange(count, device=self.device)
+        chunk_owners = numbers.repeat_interleave(chunk_counts, output_size=chunks)
+        lists = (offsets, chunk_offsets, chunk_owners, starts, slots, gaussians)
+        return Binned(area, splats, *lists, pairs, columns, rows)
 
     def _offsets(self, counts: Tensor) -> Tensor:
         """Where each begins if they lie one behind the other, and where the last ends, int64 [n + 1]."""
@@ -339,12 +348,13 @@ class Backend:
     def _ssim_pass(
         self, binned: Binned, channels: int, goal: Tensor, partials: Tensor, settings: StepSettings
     ) -> Tensor:
-        """The same with SSIM: drawing, five kernels and the backward pass for one strip after the other."""
+        """The same with SSIM: drawing, three kernels and the backward pass for one strip after the other."""
         height, width, _ = goal.shape
         tall = max(1, STRIP // width // TILE) * TILE
         pitch = -(-width // ssim.MARGIN) * ssim.MARGIN + ssim.MARGIN
         most = channels * min(height, tall + 2 * TILE) * pitch
-        planes = torch.zeros(ssim.MARGIN + 8 * most, dtype=torch.float32, device=self.device)[ssim.MARGIN :]
+        before, behind = pitch + ssim.MARGIN, SAMPLES + ssim.MARGIN
+        planes = torch.zeros(before + 6 * most + behind, dtype=torch.float32, device=self.device)[before:]
         weights = (settings.l1 / goal.numel(), 2 * settings.l2 / goal.numel(), settings.ssim / goal.numel())
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for top in range(0, height, tall):
@@ -369,31 +379,28 @@ class Backend:
     ) -> Tensor:
         """Replaces a rendered strip by the loss's gradient; sums of |e|, e^2 and SSIM over its ``own`` rows.
 
-        The strip is the first of the ``planes``, each [C, rows, pitch]; seven more are room for what is in between.
+        The strip is the first of the ``planes``, each [C, rows, pitch]; see ``ssim`` for the others.
         """
-        rows, width, pitch = shape
+        rows, width, _ = shape
         channels, blocks, groups = goal.shape[2], -(-width // SAMPLES), -(-rows // ssim.DEEP.value)
-        size, programs = channels * rows * pitch, channels * groups * blocks
-        first, second = planes[size:], planes[4 * size :]  # of three planes, and of four
-        shape, form = (rows, width, pitch, blocks, groups), (channels, SAMPLES)
+        programs = channels * groups * blocks
+        lines, form = (*shape, blocks, groups), (channels, SAMPLES)
         similarities, losses = self._empty((programs,)), self._empty((programs, 2))
-        self._launch(ssim.levels, programs, planes, goal, first, *shape, first_row, *form)
-        self._launch(ssim.statistics, programs, first, second, *shape, *form)
-        self._launch(ssim.slopes, programs, second, first, similarities, *shape, *own, *form)
-        self._launch(ssim.blur, 3 * programs, first, second, *shape, SAMPLES)
-        self._launch(ssim.gradient, programs, planes, goal, second, losses, *shape, first_row, *own, *weights, *form)
+        self._launch(ssim.levels, programs, planes, goal, *lines, first_row, *form)
+        self._launch(ssim.slopes, programs, planes, similarities, *lines, *own, *form)
+        self._launch(ssim.gradient, programs, planes, goal, losses, *lines, first_row, *own, *weights, *form)
         pixelwise = losses.sum(dim=0, dtype=torch.float64)
         return torch.cat([pixelwise, similarities.sum(dtype=torch.float64).reshape(1)])
 
-    def _collapse(self, binned: Binned, partials: Tensor, count: int) -> None:
-        lists = (binned.offsets, binned.chunk_offsets, partials)
-        self._launch(update.collapse, binned.chunks, *lists, count, count.bit_length())
+    def _collapse(self, binned: Binned, partials: Tensor) -> None:
+        lists = (binned.offsets, binned.chunk_offsets, binned.chunk_owners, partials)
+        self._launch(update.collapse, len(binned.chunk_owners), *lists, warps=1)
 
     def _update(self, params: Params, state: State, binned: Binned, partials: Tensor, settings: StepSettings) -> Tensor:
         """Gradient and Adam; the size term of each program's Gaussians."""
         count = len(params)
         sizes = torch.zeros(-(-count // BLOCK), dtype=torch.float64, device=self.device)
-        self._collapse(binned, partials, count)
+        self._collapse(binned, partials)
         self._launch(
             *(update.update, len(sizes)),
             *(params.mean, params.scale, params.rotation, params.color, state.first, state.second, state.age),

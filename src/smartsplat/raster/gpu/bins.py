@@ -33,6 +33,7 @@ CUTOFF = tl.constexpr(raster.CUTOFF)
 NORM = tl.constexpr(1 / (1 - raster.EDGE))
 HALF_LOG2_E = tl.constexpr(0.72134752044448170368)  # exp(-q / 2) = 2^-(q HALF_LOG2_E)
 REACH = tl.constexpr(raster.CUTOFF**2 * 0.72134752044448170368)  # u^2 + v^2 where the window ends
+LARGEST_SLOT = tl.constexpr(2147483647)
 ELLIPSE = tl.constexpr(9 * 3.14159265358979323846)  # area within three deviations, over the root of the determinant
 
 
@@ -207,26 +208,30 @@ def scatter(
     tl.store(arrived + start + tl.load(arrivals + slot, here, 0), slot.to(tl.int32), here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def order(
     starts,  # [tiles + 1] int64
     arrived,  # [total] int32
     owners,  # [total] int32
     slots,  # out [total] int32: the slots of each tile, rising
     gaussians,  # out [total] int32: their Gaussians
+    count,  # of tiles
+    tiles: tl.constexpr,
     block: tl.constexpr,
 ):
-    """One tile a program: an entry's place is the number of smaller ones, which is cheap for a few dozen."""
-    tile = tl.program_id(0)
-    begin, end = tl.load(starts + tile), tl.load(starts + tile + 1)
-    for first in range(begin, end, block):
-        place = first + tl.arange(0, block)
-        here = place < end
-        mine = tl.load(arrived + place, here, 0)
-        if end - begin <= LONGEST:
-            smaller = tl.zeros([block], tl.int32)
-            for other in range(begin, end):
-                smaller += (tl.load(arrived + other) < mine).to(tl.int32)
-            place = begin + smaller
-        tl.store(slots + place, mine, here)
-        tl.store(gaussians + place, tl.load(owners + mine, here, 0), here)
+    """Some tiles a program: an entry's place is the number of smaller ones, which is cheap for a few dozen."""
+    tile = tl.program_id(0) * tiles + tl.arange(0, tiles)
+    begin, end = tl.load(starts + tile, tile < count, 0), tl.load(starts + tile + 1, tile < count, 0)
+    length = (end - begin).to(tl.int32)
+    sorted_length = tl.where(length <= LONGEST, length, 0)
+    for first in range(0, tl.max(length), block):
+        place = first + tl.arange(0, block)[None, :]
+        here = place < length[:, None]
+        mine = tl.load(arrived + begin[:, None] + place, here, 0)
+        smaller = tl.zeros([tiles, block], tl.int32)
+        for other in range(tl.max(sorted_length)):
+            theirs = tl.load(arrived + begin + other, other < sorted_length, LARGEST_SLOT)
+            smaller += (theirs[:, None] < mine).to(tl.int32)
+        at = begin[:, None] + tl.where((length <= LONGEST)[:, None], smaller, place)
+        tl.store(slots + at, mine, here)
+        tl.store(gaussians + at, tl.load(owners + mine, here, 0), here)

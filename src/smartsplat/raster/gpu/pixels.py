@@ -170,8 +170,8 @@ def draw(
     pixel = tl.arange(0, PIXELS)
     top, left = tile // columns * TILE, tile % columns * TILE
     here = (pixel // TILE < end_row - top) & (pixel % TILE < width - left)
-    # A tile's own offsets have 32 bits.
-    place = out + ((top - first_row).to(tl.int64) * down + left * across) + (pixel // TILE * down + pixel % TILE * across)
+    inside = pixel // TILE * down + pixel % TILE * across  # a tile's own offsets have 32 bits
+    place = out + ((top - first_row).to(tl.int64) * down + left * across) + inside
     if as_bytes:
         tl.store(place, _bytes(color0), here)
         if channels == 3:

@@ -10,21 +10,16 @@ import triton.language as tl
 from smartsplat.raster.gpu.bins import CHUNK, HALF_LOG2_E, NORM, SPLAT
 
 
-@triton.jit(do_not_specialize=["count", "steps"])
+@triton.jit
 def collapse(
     offsets,  # [N + 1] int64: a Gaussian's first slot
     chunk_offsets,  # [N + 1] int64: and its first chunk
+    owners,  # [chunks] int64: Gaussian of a chunk
     partials,  # [total, SPLAT] float32; the first slot of a chunk becomes the sum over it
-    count,
-    steps,
 ):
-    """One chunk a program: the last Gaussian whose first chunk is not behind it, found by ``steps`` halvings."""
-    chunk = tl.program_id(0).to(tl.int64)
-    owner, behind = chunk * 0, chunk * 0 + count
-    for _ in range(steps):
-        middle = (owner + behind) // 2
-        below = tl.load(chunk_offsets + middle) <= chunk
-        owner, behind = tl.where(below, middle, owner), tl.where(below, behind, middle)
+    """One chunk a program."""
+    chunk = tl.program_id(0)
+    owner = tl.load(owners + chunk)
     begin = tl.load(offsets + owner) + (chunk - tl.load(chunk_offsets + owner)) * CHUNK
     end = tl.load(offsets + owner + 1)
     column, slot = tl.arange(0, SPLAT), begin + tl.arange(0, CHUNK)
