@@ -1,7 +1,6 @@
 """Fits Gaussians to a photograph with a loss of your own, in torch: python examples/torch_fit.py [cpu or cuda]
 
-Needs torch (pip install 'smartsplat[gpu]'). The encoder does this better and faster; this is where to start from for
-everything that it does not do.
+The encoder does this better and faster; start from here for what it does not do. Needs pip install 'smartsplat[gpu]'.
 """
 
 import math
@@ -18,30 +17,24 @@ WIDTH, HEIGHT, COUNT, STEPS = 332, 187, 2000, 300
 
 
 def main(device: str = "cpu", steps: int = STEPS) -> float:
-    """Fits, writes out/torch_fit.png and returns the PSNR."""
+    """Fits, writes torch_fit.png and returns the PSNR."""
     photograph = Image.open(Path(__file__).parent / "seeding.jpg").resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     target = torch.tensor(np.asarray(photograph) / 255, dtype=torch.float32, device=device)
-    torch.manual_seed(0)
-    means = torch.rand(COUNT, 2, device=device) * torch.tensor([WIDTH, HEIGHT], device=device)
+    means = torch.rand(COUNT, 2, device=device) * torch.tensor((WIDTH, HEIGHT), device=device)
     log_scales = torch.full((COUNT, 2), math.log(math.sqrt(WIDTH * HEIGHT / COUNT) / 2), device=device)
-    rotations = torch.rand(COUNT, device=device) * math.pi
-    column, row = means.long().unbind(1)
-    colours = 0.5 * target[row.clamp(max=HEIGHT - 1), column.clamp(max=WIDTH - 1)]
+    rotations, colours = torch.rand(COUNT, device=device) * math.pi, torch.full((COUNT, 3), 0.2, device=device)
     rates = ((means, 0.2), (log_scales, 0.02), (rotations, 0.02), (colours, 0.01))
     optimizer = torch.optim.Adam([{"params": [field.requires_grad_()], "lr": rate} for field, rate in rates])
-    for step in range(steps):
+    for _ in range(steps):
         image = render(means, log_scales, rotations, colours, (WIDTH, HEIGHT))
         loss = ((image - target) ** 2).mean() + 0.1 * (image - target).abs().mean()  # put your own here
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step % 50 == 0:
-            print(f"step {step}: loss {loss.item():.5f}", flush=True)
     pixels = image.detach().clamp(0, 1)
-    Path("out").mkdir(exist_ok=True)
-    Image.fromarray((pixels * 255 + 0.5).byte().cpu().numpy()).save("out/torch_fit.png")
+    Image.fromarray((pixels * 255 + 0.5).byte().cpu().numpy()).save("torch_fit.png")
     psnr = -10 * math.log10(((pixels - target) ** 2).mean().item())
-    print(f"{COUNT} Gaussians, {psnr:.2f} dB: out/torch_fit.png")
+    print(f"{COUNT} Gaussians, {steps} steps, {psnr:.2f} dB: torch_fit.png")
     return psnr
 
 

@@ -29,7 +29,7 @@ PICTURE = landscape(96, 64)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 QUICK = ("--steps", "5", "--threads", "1")
 KEYS = ["width", "height", "gaussians", "bytes", "ratio", "bpp", "psnr", "seconds"]
-COMMAND = (sys.executable, "-m", "smartsplat.cli")
+COMMAND = (sys.executable, "-m", "smartsplat")
 HERE = {**os.environ, "PYTHONPATH": str(Path(smartsplat.__file__).absolute().parents[1])}  # from any working directory
 
 

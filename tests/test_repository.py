@@ -39,7 +39,8 @@ NOT_FOR_THE_DECODER = {
 }
 WITH_TORCH = {
     "torch.py",
-    *(f"raster/gpu/{name}.py" for name in ("__init__", "backend", "bins", "pixels", "seeds", "ssim", "update")),
+    *(f"raster/gpu/{name}.py" for name in ("__init__", "backend", "bins", "cells", "params", "pixels")),
+    *(f"raster/gpu/{name}.py" for name in ("seeds", "ssim", "update")),
 }
 
 

@@ -93,4 +93,4 @@ def test_the_example_fits(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert float(found.stdout.split()[-1]) > 10
-    assert (tmp_path / "out/torch_fit.png").exists()
+    assert (tmp_path / "torch_fit.png").exists()

@@ -17,6 +17,7 @@ from smartsplat.errors import DeviceError
 from smartsplat.gaussians import FloatArray, Gaussians
 from smartsplat.raster import StepResult, StepSettings, View, filter_variance
 from smartsplat.raster.gpu import bins, cells, pixels, seeds, ssim, update
+from smartsplat.raster.gpu.params import Params, State
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -36,51 +37,6 @@ PAIR_BYTES = 60
 
 MOST_PAIRS = 2**31 - 1
 """Slots have 32 bits; the lists of as many would take 120 GB."""
-
-
-@dataclass
-class Params:
-    """The fields of Gaussians, float32 tensors on one device, C-contiguous; ``step`` changes them in place."""
-
-    mean: Tensor  # [N, 2]
-    scale: Tensor  # [N, 2]
-    rotation: Tensor  # [N]
-    color: Tensor  # [N, C]
-
-    def __len__(self) -> int:
-        return int(self.mean.shape[0])
-
-    @property
-    def channels(self) -> int:
-        return int(self.color.shape[1])
-
-    def __getitem__(self, index: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Params:
-        return Params(*(_picked(field, index) for field in vars(self).values()))
-
-    def joined(self, other: Params) -> Params:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Params(*(torch.cat(pair) for pair in pairs))
-
-
-@dataclass
-class State:
-    """Adam's moments, float32 [N, 5 + C], and each Gaussian's age in steps, int32 [N]."""
-
-    first: Tensor
-    second: Tensor
-    age: Tensor
-
-    def __getitem__(self, index: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> State:
-        return State(*(_picked(field, index) for field in vars(self).values()))
-
-    def joined(self, other: State) -> State:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return State(*(torch.cat(pair) for pair in pairs))
-
-
-def _picked(field: Tensor, index: slice | npt.NDArray[Any]) -> Tensor:
-    wanted = index if isinstance(index, slice) else torch.from_numpy(np.ascontiguousarray(index)).to(field.device)
-    return field[wanted].contiguous()
 
 
 @dataclass(frozen=True)
@@ -464,7 +420,8 @@ class Backend:
         except torch.cuda.OutOfMemoryError as error:
             self._target = None
             free, memory = torch.cuda.mem_get_info(self.device)
-            room = free + torch.cuda.memory_reserved(self.device)
+            # What others have is neither free nor torch's to give again.
+            room = free + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
             needed = f"{view.columns} x {view.rows} pixels and {count} Gaussians do not fit into {self.device}"
             memory_left = f"{room / 1e9:.1f} of {memory / 1e9:.1f} GB"
             fitting = _fitting(view, count, room)
