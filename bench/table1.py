@@ -7,6 +7,8 @@ was ended goes on; several processes may fill one table at once. The nominal rat
 paper does (E5: seven bytes each); bytes and ratio_true are those of a real file. psnr, ssim, ms_ssim and lpips are of
 what was fitted, rounded to 8 bits, as the paper has it; file_psnr and file_ms_ssim of the pixels that the file decodes
 to. seconds is the fit alone; peak_mb (10^6 bytes) is that of a process of its own, picture and interpreter included.
+
+--traces writes how the fits went, too: the step, its seconds and the PSNR that it saw before it moved.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -38,6 +41,8 @@ COLUMNS = (
     *("nominal_bytes", "bytes", "ratio_true", "bpp", "psnr", "ssim", "ms_ssim", "lpips", "file_psnr", "file_ms_ssim"),
     *("seconds", "steps_per_second", "peak_mb", "decode_mp_s", "machine", "versions"),
 )
+KEYS = ("picture", "method", "ratio_nominal", "seed", "steps")
+TRACE_COLUMNS = (*KEYS, "step", "seconds", "gaussians", "psnr")
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ class Cell:
 class Table:
     """A file of tab-separated values that several processes extend, and who is at work on which cell."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, traces: Path | None = None) -> None:
+        self.path, self.traces = path, traces
         self.locks = path.with_suffix(".locks")
         self.locks.mkdir(parents=True, exist_ok=True)
 
@@ -114,15 +119,25 @@ class Table:
         rows = csv.DictReader(kept.decode("utf-8").splitlines(), delimiter="\t")
         if kept and tuple(rows.fieldnames or ()) != COLUMNS:
             raise ValueError(f"{self.path} has other columns than this version writes; use another --table")
-        return {tuple(row[name] for name in ("picture", "method", "ratio_nominal", "seed", "steps")) for row in rows}
+        return {tuple(row[name] for name in KEYS) for row in rows}
 
     def append(self, row: dict[str, object]) -> None:
         """Write a row, and the header before the first one."""
-        with self.locked("table"), self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
+        self._extend(self.path, COLUMNS, [row])
+
+    def trace(self, cell: Cell, told: Sequence[dict[str, Any]]) -> None:
+        """Write how a fit went, if that is wanted."""
+        if self.traces is not None:
+            rounded = ({name: format(value or 0, ".6g") for name, value in point.items()} for point in told)
+            keys = dict(zip(KEYS, cell.key, strict=True))
+            self._extend(self.traces, TRACE_COLUMNS, [keys | point for point in rounded])
+
+    def _extend(self, path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+        with self.locked("table"), path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
             if file.tell() == 0:
                 writer.writeheader()
-            writer.writerow(row)
+            writer.writerows(rows)
 
 
 def fill(table: Table, cells: Sequence[Cell], paths: dict[str, tuple[Path, str]], weights: Path) -> int:
@@ -137,9 +152,10 @@ def fill(table: Table, cells: Sequence[Cell], paths: dict[str, tuple[Path, str]]
                 with table.claimed(cell) as mine:
                     if mine:
                         path, recipe = paths[cell.picture]
-                        row = measured(cell, path, weights, advance)
+                        row, told = measured(cell, path, weights, advance)
                         failures += row is None
                         if row is not None:
+                            table.trace(cell, told)
                             table.append({"picture": cell.picture, "recipe": recipe} | constants | row)
             finish()
     return failures
@@ -165,10 +181,12 @@ def bars(number: int) -> Iterator[tuple[Callable[[Cell], None], Callable[[int], 
         yield start, lambda step: progress.update(steps, completed=step), finish
 
 
-def measured(cell: Cell, path: Path, weights: Path, advance: Callable[[int], None]) -> dict[str, object] | None:
-    """The row of a cell, made in a fresh process; None if that fails, whose message is on stderr then."""
+def measured(
+    cell: Cell, path: Path, weights: Path, advance: Callable[[int], None]
+) -> tuple[dict[str, object] | None, list[dict[str, Any]]]:
+    """The row of a cell, made in a fresh process, and its told steps; no row if it fails, its message is on stderr."""
     command = [sys.executable, "-m", "bench.table1_cell", json.dumps(asdict(cell)), str(path), str(weights)]
-    row = None
+    row, steps = None, []
     with subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -179,11 +197,15 @@ def measured(cell: Cell, path: Path, weights: Path, advance: Callable[[int], Non
         assert process.stdout is not None
         for line in process.stdout:
             told = json.loads(line)
-            advance(told["step"]) if "step" in told else (row := told)
+            if "step" in told:
+                advance(told["step"])
+                steps.append(told)
+            else:
+                row = told
     if process.returncode != 0:
         print(*cell.key, f"failed with exit status {process.returncode}", file=sys.stderr)
-        return None
-    return row
+        return None, steps
+    return row, steps
 
 
 def methods_of(names: Sequence[str]) -> list[str]:
@@ -206,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many of each cell; 3 show the spread")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
     parser.add_argument("--table", type=Path, help="file to extend; results/v0.5/table1-SET.tsv if not given")
+    parser.add_argument("--traces", type=Path, help="file to extend by how the fits went")
     options = parser.parse_args(arguments)
     chosen = SETS[options.pictures]
     pictures = [picture for picture in chosen.pictures if picture.id in (options.only or [picture.id])]
@@ -227,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     ]
     of_set = REPOSITORY / "results/v0.5" / f"table1-{chosen.table or options.pictures}.tsv"
-    return 1 if fill(Table(options.table or of_set), cells, paths, weights_path(corpus)) else 0
+    return 1 if fill(Table(options.table or of_set, options.traces), cells, paths, weights_path(corpus)) else 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ python -m bench.table1_cell '{"method": ..., "ratio": ..., "seed": ..., "steps":
 from __future__ import annotations
 
 import json
+import math
 import resource
 import statistics
 import sys
@@ -22,7 +23,10 @@ from smartsplat.raster.blend import Backend
 
 DECODES = 3
 EVERY = 0.5
-"""Seconds between two steps that are told."""
+"""Seconds, at most, between two steps that are told."""
+
+FARTHER = 1.1
+"""How much farther each step lies that is told however soon it comes: a curve on a logarithmic axis needs these."""
 
 
 def peak_megabytes() -> float:
@@ -35,18 +39,20 @@ def peak_megabytes() -> float:
 
 
 class Watch:
-    """Tells steps, and remembers when the first began and the last ended."""
+    """Tells steps with their seconds and PSNR, and remembers when the first began and the last ended."""
 
     def __init__(self) -> None:
         self.begin = self.end = self.told = time.perf_counter()
-        self.steps = 0
+        self.steps, self.farther = 0, 1.0
 
     def __call__(self, step: int, count: int, error: float) -> None:
         self.end = time.perf_counter()
         self.steps += 1
-        if self.end - self.told > EVERY:
-            self.told = self.end
-            print(json.dumps({"step": step}), flush=True)
+        if self.end - self.told > EVERY or step >= self.farther:
+            self.told, self.farther = self.end, max(step, self.farther) * FARTHER
+            decibels = -10 * math.log10(error) if error > 0 else None
+            told = {"step": step, "seconds": self.end - self.begin, "gaussians": count, "psnr": decibels}
+            print(json.dumps(told), flush=True)
 
 
 def row_of(cell: dict[str, object], path: Path, weights: Path) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import images, table1, table1_cell, table1_report
+from bench import convergence, images, table1, table1_cell, table1_report
 
 from smartsplat.baselines import METHODS, PAPER_METHODS
 
@@ -55,6 +55,31 @@ def test_a_table_is_filled_and_goes_on(tmp_path: Path, paths: dict[str, tuple[Pa
     both = rows(table.path)
     assert both[0] == first
     assert [row["method"] for row in both] == ["gaussianimage-rs", "lig"]
+
+
+def test_how_the_fits_went_is_written_and_drawn(tmp_path: Path, paths: dict[str, tuple[Path, str]]) -> None:
+    table = table1.Table(tmp_path / "table.tsv", tmp_path / "traces.tsv")
+    cells = [
+        table1.Cell("waves", method, 20.0, 0, steps) for steps in (3, 30) for method in ("lig", "smartsplat-paper")
+    ]
+    assert table1.fill(table, cells, paths, NO_WEIGHTS) == 0
+    lines = convergence.curves(rows(tmp_path / "traces.tsv"))
+    assert list(lines) == ["lig", "smartsplat-paper"]
+    steps, seconds, decibels = zip(*lines["smartsplat-paper"], strict=True)
+    assert steps[:3] == (1, 2, 3)
+    assert steps[-1] > 26
+    assert list(seconds) == sorted(seconds)
+    assert decibels[-1] > decibels[0] + 1
+    markdown = convergence.costs(rows(table.path)).splitlines()
+    assert [line.split(" | ")[:2] for line in markdown[2:6]] == [
+        ["| lig", "3"],
+        ["| smartsplat-paper", "3"],
+        ["| lig", "30"],
+        ["| smartsplat-paper", "30"],
+    ]
+    pytest.importorskip("matplotlib")
+    convergence.draw(rows(tmp_path / "traces.tsv"), tmp_path / "figure.svg")
+    assert "smartsplat-paper" in (tmp_path / "figure.svg").read_text()
 
 
 def test_cells_that_others_are_at_are_left_to_them(tmp_path: Path, paths: dict[str, tuple[Path, str]]) -> None:

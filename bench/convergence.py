@@ -1,0 +1,99 @@
+"""The paper's Table 2 and Figure 5: what a fit costs and how it goes, from what bench.table1 wrote with --traces.
+
+python -m bench.convergence results/v0.5/table2.tsv results/v0.5/convergence.tsv                (to stdout)
+python -m bench.convergence results/v0.5/table2.tsv results/v0.5/convergence.tsv --into docs/baselines.md \\
+    --figure docs/figures/convergence.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.report import header, insert, markers, row
+from smartsplat.baselines import METHODS
+
+Row = dict[str, str]
+NAMES = list(METHODS)
+
+
+def read(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def costs(rows: Iterable[Row]) -> str:
+    """A line a method and number of steps."""
+    ordered = sorted(rows, key=lambda found: (int(found["steps"]), NAMES.index(found["method"])))
+    titles = ("method", "steps", "PSNR, dB", "MS-SSIM", "fit, s", "steps/s", "peak, MB", "decoding, MP/s", "true ratio")
+    lines = header(*titles)
+    for found in ordered:
+        lines.append(
+            row(
+                *(found["method"], found["steps"], f"{float(found['psnr']):.2f}", f"{float(found['ms_ssim']):.4f}"),
+                *(f"{float(found['seconds']):.0f}", f"{float(found['steps_per_second']):.0f}", found["peak_mb"]),
+                *(f"{float(found['decode_mp_s']):.0f}", f"{float(found['ratio_true']):.0f}"),
+            )
+        )
+    first = ordered[0]
+    size = f"{first['picture']} ({first['width']}x{first['height']}, {first['recipe']})"
+    lines += ["", f"{size}, {first['gaussians']} Gaussians, a nominal {first['ratio_nominal']} : 1."]
+    lines += [f"Machine: {first['machine']}.", f"Versions: {first['versions']}."]
+    return "\n".join(lines)
+
+
+def curves(traces: Iterable[Row]) -> dict[str, list[tuple[int, float, float]]]:
+    """Step, seconds and PSNR of each method's longest fit; the PSNR is of what the step saw.
+
+    That is a smaller version of the picture in the first two thirds of ``smartsplat``, one of two levels in ``lig``.
+    """
+    by_method: dict[str, dict[int, dict[int, tuple[float, float]]]] = {}
+    for point in traces:
+        fit = by_method.setdefault(point["method"], {}).setdefault(int(point["steps"]), {})
+        fit[int(point["step"])] = float(point["seconds"]), float(point["psnr"])
+    found = {}
+    for name in sorted(by_method, key=NAMES.index):
+        longest = by_method[name][max(by_method[name])]
+        found[name] = [(step, *longest[step]) for step in sorted(longest)]
+    return found
+
+
+def draw(traces: Iterable[Row], path: Path) -> None:
+    """PSNR over steps and over seconds."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    lines = curves(traces)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}):
+        figure = Figure(figsize=(8, 3.6), layout="constrained")
+        for axes, column, title in zip(figure.subplots(1, 2), (0, 1), ("step", "seconds"), strict=True):
+            for name, points in lines.items():
+                axes.plot([point[column] for point in points], [point[2] for point in points], label=name, linewidth=1)
+            axes.set(xscale="log", xlabel=title, ylabel="PSNR, dB")
+            axes.grid(visible=True, linewidth=0.3)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("traces", type=Path)
+    parser.add_argument("--into", type=Path, help="markdown file with the two markers")
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    markdown = costs(read(options.table))
+    if options.into:
+        insert(markdown, options.into, *markers("table2"))
+    else:
+        print(markdown)
+    if options.figure:
+        draw(read(options.traces), options.figure)
+
+
+if __name__ == "__main__":
+    main()
