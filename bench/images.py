@@ -173,6 +173,30 @@ def prepare(picture: BenchPicture, folder: Path) -> None:
         unfinished.replace(path)
 
 
+def of_folder(pictures: Path, folder: Path) -> dict[str, tuple[Path, str]]:
+    """Each picture file of a folder by the name that it has there: where it now lies prepared, and its recipe.
+
+    ValueError if two are called the same, or none can be read.
+    """
+    found: dict[str, tuple[Path, str]] = {}
+    for path in sorted(pictures.iterdir()):
+        if path.suffix.lower() not in Image.registered_extensions():
+            continue
+        if path.stem in found:
+            raise ValueError(f"{pictures}: two pictures are called {path.stem}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        goal = folder / "prepared" / f"{path.stem}-{digest}.npy"
+        if not goal.exists():
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(path) as image:
+                np.save(goal.with_suffix(".part.npy"), np.asarray(flattened(image)))
+            goal.with_suffix(".part.npy").replace(goal)
+        found[path.stem] = goal, f"{pictures.name}, as it is"
+    if not found:
+        raise ValueError(f"{pictures}: there is no picture in it")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--set", choices=SETS, default="small")

@@ -69,6 +69,9 @@ SETS = {
 }
 
 
+FOLDER = PictureSet((), PAPER_8K, 1000)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One row to be made."""
@@ -218,9 +221,18 @@ def methods_of(names: Sequence[str]) -> list[str]:
     return found
 
 
+def known(wanted: Sequence[str] | None, there: Sequence[str]) -> Sequence[str]:
+    """The pictures that are asked for, or all. ValueError if one is not there."""
+    unknown = [name for name in wanted or () if name not in there]
+    if unknown:
+        raise ValueError(f"no picture {unknown[0]!r}: there are {', '.join(there)}")
+    return wanted or there
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pictures", choices=SETS, default="small", help="a set of pictures")
+    parser.add_argument("--folder", type=Path, help="pictures of your own, as large as they are, instead of a set")
     parser.add_argument("--only", nargs="+", help="only these of the set")
     parser.add_argument("--methods", nargs="+", default=["paper"], help="by name, or paper, controls, all")
     parser.add_argument("--ratios", nargs="+", type=float, help="nominal")
@@ -230,26 +242,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, help="file to extend; results/v0.5/table1-SET.tsv if not given")
     parser.add_argument("--traces", type=Path, help="file to extend by how the fits went")
     options = parser.parse_args(arguments)
-    chosen = SETS[options.pictures]
-    pictures = [picture for picture in chosen.pictures if picture.id in (options.only or [picture.id])]
+    chosen, name = SETS[options.pictures], options.pictures
+    corpus = options.corpus.resolve()
     try:
         methods = methods_of(options.methods)
+        if options.folder:
+            chosen, name = FOLDER, options.folder.resolve().name
+            paths = images.of_folder(options.folder, corpus)
+            paths = {picture: paths[picture] for picture in known(options.only, list(paths))}
+        else:
+            wanted = known(options.only, [picture.id for picture in chosen.pictures])
+            pictures = tuple(picture for picture in chosen.pictures if picture.id in wanted)
+            images.fetch(corpus, pictures)
+            for picture in pictures:
+                images.prepare(picture, corpus)
+            paths = {picture.id: (images.prepared(picture, corpus), picture.recipe) for picture in pictures}
     except ValueError as error:
         parser.error(str(error))
-    if len(pictures) < len(set(options.only or ())):
-        parser.error(f"--only: the set has {', '.join(picture.id for picture in chosen.pictures)}")
-    corpus = options.corpus.resolve()
-    images.fetch(corpus, tuple(pictures))
-    for picture in pictures:
-        images.prepare(picture, corpus)
-    paths = {picture.id: (images.prepared(picture, corpus), picture.recipe) for picture in pictures}
     cells = [
         Cell(picture, method, ratio, seed, options.steps or chosen.steps)
         for seed, picture, ratio, method in itertools.product(
             range(options.seeds), paths, options.ratios or chosen.ratios, methods
         )
     ]
-    of_set = REPOSITORY / "results/v0.5" / f"table1-{chosen.table or options.pictures}.tsv"
+    of_set = REPOSITORY / "results/v0.5" / f"table1-{chosen.table or name}.tsv"
     return 1 if fill(Table(options.table or of_set, options.traces), cells, paths, weights_path(corpus)) else 0
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench import convergence, images, table1, table1_cell, table1_report
+from PIL import Image
 
 from smartsplat.baselines import METHODS, PAPER_METHODS
+from tests.pictures import landscape
 
 NO_WEIGHTS = Path("none")
 
@@ -130,7 +132,27 @@ def test_wrong_arguments_are_a_usage_error(
     with pytest.raises(SystemExit) as error:
         table1.main([*arguments, "--table", str(tmp_path / "table.tsv")])
     assert error.value.code == 2
-    assert ("no method" if arguments[0] == "--methods" else "--only: ") in capsys.readouterr().err
+    assert ("no method" if arguments[0] == "--methods" else "no picture") in capsys.readouterr().err
+
+
+def test_a_folder_of_ones_own_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "DIV8K"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no picture")
+    arguments = ["--folder", str(folder), "--corpus", str(tmp_path / "corpus"), "--methods", "gaussianimage-rs"]
+    arguments += ["--ratios", "50", "--steps", "3", "--table", str(tmp_path / "table.tsv")]
+    with pytest.raises(SystemExit):
+        table1.main(arguments)
+    assert "there is no picture in it" in capsys.readouterr().err
+    for name in ("0801.png", "0802.jpg"):
+        Image.fromarray(landscape(60, 44)).save(folder / name)
+    assert table1.main(arguments) == 0
+    assert [row["picture"] for row in rows(tmp_path / "table.tsv")] == ["0801", "0802"]
+    assert rows(tmp_path / "table.tsv")[0]["recipe"] == "DIV8K, as it is"
+    Image.fromarray(landscape(60, 44)).save(folder / "0801.webp")
+    with pytest.raises(SystemExit):
+        table1.main(arguments)
+    assert "two pictures are called 0801" in capsys.readouterr().err
 
 
 def test_the_report_takes_means_over_what_all_have() -> None:
