@@ -16,6 +16,9 @@ from pathlib import Path
 from bench.report import insert
 from smartsplat.baselines import METHODS
 
+BASE = "smartsplat-paper"
+"""The method that the others are compared with, picture by picture."""
+
 COST_RATIO = 200.0
 """Nominal ratio of the table of seconds and megabytes, if there are rows of it."""
 
@@ -47,6 +50,12 @@ class Results:
         numbers = [float(value) for value in values if value]
         return statistics.fmean(numbers) if numbers and len(numbers) == len(values) else math.nan
 
+    def paired(self, method: str, ratio: float) -> list[float]:
+        """PSNR less that of ``BASE`` in the same picture with the same seed."""
+        base = {(row["picture"], row["seed"]): float(row["psnr"]) for row in self.of(BASE, ratio)}
+        cells = ((row["picture"], row["seed"], float(row["psnr"])) for row in self.of(method, ratio))
+        return [decibels - base[picture, seed] for picture, seed, decibels in cells if (picture, seed) in base]
+
     def spread(self) -> float:
         """The largest standard deviation of the PSNR over the seeds of one cell; NaN with one seed each."""
         cells: dict[tuple[str, str, str], list[float]] = {}
@@ -73,6 +82,21 @@ def quality(results: Results, columns: Sequence[tuple[str, int]]) -> list[str]:
     return lines
 
 
+def differences(results: Results) -> list[str]:
+    """A line a method other than ``BASE``: mean and standard deviation of the paired differences."""
+    lines = ["| method | " + " | ".join(f"{ratio:g} : 1" for ratio in results.ratios) + " |"]
+    lines.append("| --- |" + " --- |" * len(results.ratios))
+    for method in results.methods:
+        if method != BASE:
+            found = [results.paired(method, ratio) for ratio in results.ratios]
+            cells = [
+                f"{statistics.fmean(values):+.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else "-"
+                for values in found
+            ]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def costs(results: Results) -> list[str]:
     """What each method takes, at one ratio."""
     ratio = COST_RATIO if COST_RATIO in results.ratios else results.ratios[0]
@@ -94,6 +118,9 @@ def tables(results: Results) -> str:
     first = results.rows[0]
     lines = ["PSNR, dB / MS-SSIM of what was fitted, by nominal ratio:", ""]
     lines += quality(results, (("psnr", 2), ("ms_ssim", 4)))
+    if BASE in results.methods:
+        lines += ["", f"PSNR less that of {BASE}, mean and standard deviation over pictures and seeds, dB:", ""]
+        lines += differences(results)
     lines += ["", "The same rows as real files, true ratio / PSNR of the decoded pixels:", ""]
     lines += quality(results, (("ratio_true", 0), ("file_psnr", 2)))
     lines += ["", "SSIM / LPIPS of what was fitted:", ""]

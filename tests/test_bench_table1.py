@@ -155,6 +155,18 @@ def test_a_folder_of_ones_own_pictures(tmp_path: Path, capsys: pytest.CaptureFix
     assert "two pictures are called 0801" in capsys.readouterr().err
 
 
+def test_differences_are_of_the_same_picture_and_seed() -> None:
+    made = dict.fromkeys(table1.COLUMNS, "1") | {"ratio_nominal": "200", "seed": "0"}
+    found = [
+        made | {"picture": "one", "method": "smartsplat-paper", "psnr": "30"},
+        made | {"picture": "two", "method": "smartsplat-paper", "psnr": "20"},
+        made | {"picture": "one", "method": "lig", "psnr": "31"},
+        made | {"picture": "two", "method": "lig", "psnr": "18"},
+        made | {"picture": "three", "method": "lig", "psnr": "50"},
+    ]
+    assert table1_report.differences(table1_report.Results(found))[2:] == ["| lig | -0.50 ± 2.12 |"]
+
+
 def test_the_report_takes_means_over_what_all_have() -> None:
     made = dict.fromkeys(table1.COLUMNS, "1") | {"machine": "a machine", "recipe": "none", "ratio_nominal": "200"}
     made_rows = [
