@@ -52,7 +52,10 @@ def curves(traces: Iterable[Row]) -> dict[str, list[tuple[int, float, float]]]:
     by_method: dict[str, dict[int, dict[int, tuple[float, float]]]] = {}
     for point in traces:
         fit = by_method.setdefault(point["method"], {}).setdefault(int(point["steps"]), {})
-        fit[int(point["step"])] = float(point["seconds"]), float(point["psnr"])
+        if fit and int(point["step"]) <= max(fit):  # it was made again
+            fit.clear()
+        if point["psnr"]:
+            fit[int(point["step"])] = float(point["seconds"]), float(point["psnr"])
     found = {}
     for name in sorted(by_method, key=NAMES.index):
         longest = by_method[name][max(by_method[name])]

@@ -15,9 +15,6 @@ from bench.report import insert
 
 KERNEL = "kernel "
 WITH_SSIM = ", l1 and ssim"
-DRAWING = ("project", "span", "pair", "scatter", "order")
-"""Kernels that drawing takes besides its own: bench.gpu counts a step and a drawing of each."""
-
 Row = dict[str, str]
 
 
@@ -38,10 +35,10 @@ def sizes(rows: Iterable[Row]) -> list[str]:
         if "steps" not in found:
             continue
         step = found["steps"]
-        values = [found[name]["value"] for name in ("init", "steps", "peak_memory", "decode")]
+        values = [found[name]["value"] if name in found else "" for name in ("init", "steps", "peak_memory", "decode")]
         each = int(step["pairs"]) / int(step["gaussians"])
         cells = [f"{step['width']} x {step['height']}", f"{float(ratio):g}", step["gaussians"], f"{each:.1f}"]
-        lines.append("| " + " | ".join(cells + [rounded(float(value)) for value in values]) + " |")
+        lines.append("| " + " | ".join(cells + [rounded(float(value)) if value else "" for value in values]) + " |")
     return lines
 
 

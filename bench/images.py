@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -167,10 +168,15 @@ def prepare(picture: BenchPicture, folder: Path) -> None:
     """Write the shrunk picture once as .npy, so that measuring it never holds the original in memory."""
     path = prepared(picture, folder)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part.npy")
-        np.save(unfinished, load(picture, folder))
-        unfinished.replace(path)
+        save(load(picture, folder), path)
+
+
+def save(pixels: ByteArray, path: Path) -> None:
+    """Write a .npy file, whole or not at all, whoever else writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.npy")
+    np.save(unfinished, pixels)
+    unfinished.replace(path)
 
 
 def of_folder(pictures: Path, folder: Path) -> dict[str, tuple[Path, str]]:
@@ -180,17 +186,18 @@ def of_folder(pictures: Path, folder: Path) -> dict[str, tuple[Path, str]]:
     """
     found: dict[str, tuple[Path, str]] = {}
     for path in sorted(pictures.iterdir()):
-        if path.suffix.lower() not in Image.registered_extensions():
+        if Image.registered_extensions().get(path.suffix.lower()) not in Image.OPEN:
             continue
         if path.stem in found:
             raise ValueError(f"{pictures}: two pictures are called {path.stem}")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         goal = folder / "prepared" / f"{path.stem}-{digest}.npy"
         if not goal.exists():
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(path) as image:
-                np.save(goal.with_suffix(".part.npy"), np.asarray(flattened(image)))
-            goal.with_suffix(".part.npy").replace(goal)
+            try:
+                with Image.open(path) as image:
+                    save(np.asarray(flattened(image)), goal)
+            except UnidentifiedImageError as error:
+                raise ValueError(f"{path} is no picture that can be read") from error
         found[path.stem] = goal, f"{pictures.name}, as it is"
     if not found:
         raise ValueError(f"{pictures}: there is no picture in it")

@@ -21,13 +21,16 @@ import smartsplat
 from bench.codecs import ByteArray, ShrinkingCodec, codec, shrunk
 from bench.images import SETS, prepared
 from bench.report import header, insert, markers, mean, row
-from bench.run import REPOSITORY
+from bench.run import REPOSITORY, machine, versions
 from smartsplat.metrics import ms_ssim, psnr
 
 PEERS = ("jpeg", "webp", "jxl", "avif:s6")
 SHRINKS = (1, 8)
 EFFORT = 5
-COLUMNS = ("picture", "codec", "shrink", "bytes", "ratio", "psnr", "ms_ssim", "own_bytes", "own_psnr", "own_ms_ssim")
+COLUMNS = (
+    *("picture", "codec", "shrink", "bytes", "ratio", "psnr", "ms_ssim"),
+    *("own_bytes", "own_psnr", "own_ms_ssim", "machine", "versions"),
+)
 Row = dict[str, object]
 
 
@@ -91,10 +94,10 @@ def main() -> None:
     corpus = options.corpus.resolve()
     fetching = [sys.executable, "-m", "bench.images", "--set", "small", "--corpus", corpus]
     subprocess.run(fetching, cwd=REPOSITORY, check=True)
-    found = []
+    found, constants = [], {"machine": machine(), "versions": versions()}
     for picture in SETS["small"]:
         for entry in rows(picture.id, np.load(prepared(picture, corpus))):
-            found.append({name: str(entry.get(name, "")) for name in COLUMNS})
+            found.append({name: str((entry | constants).get(name, "")) for name in COLUMNS})
             print(*found[-1].values(), file=sys.stderr)
     with options.table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")

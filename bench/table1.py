@@ -131,7 +131,9 @@ class Table:
     def trace(self, cell: Cell, told: Sequence[dict[str, Any]]) -> None:
         """Write how a fit went, if that is wanted."""
         if self.traces is not None:
-            rounded = ({name: format(value or 0, ".6g") for name, value in point.items()} for point in told)
+            rounded = (
+                {name: "" if value is None else format(value, ".6g") for name, value in point.items()} for point in told
+            )
             keys = dict(zip(KEYS, cell.key, strict=True))
             self._extend(self.traces, TRACE_COLUMNS, [keys | point for point in rounded])
 
@@ -239,15 +241,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=1, help="how many of each cell; 3 show the spread")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
-    parser.add_argument("--table", type=Path, help="file to extend; results/v0.5/table1-SET.tsv if not given")
+    parser.add_argument(
+        "--table", type=Path, help="file to extend; results/v0.5/table1-SET.tsv or folder-NAME.tsv if not given"
+    )
     parser.add_argument("--traces", type=Path, help="file to extend by how the fits went")
     options = parser.parse_args(arguments)
-    chosen, name = SETS[options.pictures], options.pictures
+    chosen = SETS[options.pictures]
+    table = f"table1-{chosen.table or options.pictures}"
     corpus = options.corpus.resolve()
     try:
         methods = methods_of(options.methods)
         if options.folder:
-            chosen, name = FOLDER, options.folder.resolve().name
+            chosen, table = FOLDER, f"folder-{options.folder.resolve().name}"
             paths = images.of_folder(options.folder, corpus)
             paths = {picture: paths[picture] for picture in known(options.only, list(paths))}
         else:
@@ -265,8 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             range(options.seeds), paths, options.ratios or chosen.ratios, methods
         )
     ]
-    of_set = REPOSITORY / "results/v0.5" / f"table1-{chosen.table or name}.tsv"
-    return 1 if fill(Table(options.table or of_set, options.traces), cells, paths, weights_path(corpus)) else 0
+    path = options.table or REPOSITORY / "results/v0.5" / f"{table}.tsv"
+    return 1 if fill(Table(path, options.traces), cells, paths, weights_path(corpus)) else 0
 
 
 if __name__ == "__main__":

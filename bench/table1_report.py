@@ -52,9 +52,10 @@ class Results:
 
     def paired(self, method: str, ratio: float) -> list[float]:
         """PSNR less that of ``BASE`` in the same picture with the same seed."""
-        base = {(row["picture"], row["seed"]): float(row["psnr"]) for row in self.of(BASE, ratio)}
-        cells = ((row["picture"], row["seed"], float(row["psnr"])) for row in self.of(method, ratio))
-        return [decibels - base[picture, seed] for picture, seed, decibels in cells if (picture, seed) in base]
+        keys = ("picture", "seed", "steps")
+        base = {tuple(row[key] for key in keys): float(row["psnr"]) for row in self.of(BASE, ratio)}
+        cells = ((tuple(row[key] for key in keys), float(row["psnr"])) for row in self.of(method, ratio))
+        return [decibels - base[cell] for cell, decibels in cells if cell in base]
 
     def spread(self) -> float:
         """The largest standard deviation of the PSNR over the seeds of one cell; NaN with one seed each."""

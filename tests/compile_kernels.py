@@ -34,7 +34,7 @@ POINTERS = {  # by the name of an argument
 }
 FLOATS = ("l1", "l2", "ssim", "share")
 NUMBERS = (
-    *("count", "width", "height", "total", "steps", "columns", "first", "first_row", "end_row"),
+    *("count", "width", "height", "total", "columns", "first", "first_row", "end_row"),
     *("down", "across", "apart", "rows", "pitch", "groups", "begin", "end", "blocks", "span", "spans", "above"),
 )
 ONE_WARP = {"draw", "fit", "backward", "residual", "collapse"}

@@ -41,3 +41,5 @@ def test_a_run_that_ended_early_has_the_tables_of_what_is_there(tmp_path: Path) 
     rows = [{"measure": "copy", "value": "4000"}, {"measure": "multiply_add", "value": "50000"}]
     rows.append(CASE | {"measure": "init", "value": "1"})
     assert "1920" not in tables(written(tmp_path / "gpu.tsv", rows))
+    rows.append(CASE | {"measure": "steps", "value": "5"})
+    assert "| 1920 x 1080 | 200 | 4000 | 22.5 | 1 | 5 |  |  |" in tables(written(tmp_path / "gpu.tsv", rows))

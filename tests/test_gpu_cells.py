@@ -58,8 +58,9 @@ def test_cells_are_drawn_where_the_error_is() -> None:
     assert len(drawn(301)[0]) == 301, "more than there are cells"
 
 
-def test_the_error_is_blurred_as_on_the_cpu() -> None:
+@pytest.mark.parametrize("blur", [0, 0.2, 0.7, 1, 1.2, 1.3])
+def test_the_error_is_blurred_as_on_the_cpu(blur: float) -> None:
     error = np.random.default_rng(0).random((7, 2)).astype(np.float32)
-    once = cells._blurred(torch.tensor(error, device=DEVICE), 1.3)
-    found = cells._blurred(once.T, 1.3).T.cpu().numpy()
-    np.testing.assert_allclose(found, gaussian_filter(error, 1.3, truncate=BLUR_REACH), atol=1e-6)
+    once = cells._blurred(torch.tensor(error, device=DEVICE), blur)
+    found = cells._blurred(once.T, blur).T.cpu().numpy()
+    np.testing.assert_allclose(found, gaussian_filter(error, blur, truncate=BLUR_REACH), atol=1e-6)

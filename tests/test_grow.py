@@ -59,6 +59,14 @@ def test_the_first_of_equals_goes_first() -> None:
     assert strongest(equal, 7).tolist() == [False] * 3 + [True] * 7
 
 
+def test_what_is_not_a_number_goes_first() -> None:
+    gaussians = scene(6, WIDTH, HEIGHT)
+    gaussians.color[:] = np.array([np.nan, np.nan, 1, 1, 1, 5])[:, None]
+    gaussians.scale[:] = 1
+    kept = {count: strongest(gaussians, count).tolist() for count in (1, 3, 5)}
+    assert kept == {1: [False] * 5 + [True], 3: [False] * 3 + [True] * 3, 5: [False] + [True] * 5}
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("count", [0, 1, 500, 3 * WIDTH * HEIGHT])
 def test_newcomers_are_as_many_as_asked_for_and_in_the_picture(count: int, channels: int) -> None:

@@ -188,7 +188,7 @@ def test_fit_settings() -> None:
         assert tuple((each.steps, each.noise) for each in fit_settings(effort, None, None)) == tries
     assert fit_settings(5, "paper", None) == (PAPER,)
     assert [each.steps for each in fit_settings(1, None, 7)] == [7]
-    assert [each.noise for each in fit_settings(9, None, 7)] == [0.1, 0.16]  # steps alone told the third from the first
+    assert [each.noise for each in fit_settings(9, None, 7)] == [0.1, 0.16]  # steps alone tell the others from these
     for bad in ((0, None, None), (10, None, None), (5, "fast", None), (5, None, 0), (5, None, -1)):
         with pytest.raises(SettingsError):
             fit_settings(*bad)
@@ -202,6 +202,7 @@ def test_budgets_count_what_gaussians_take() -> None:
     twice = ByteBudget(2 * size, 320 * 200).count(gaussians, QUANTIZER)
     assert 980 < twice < 1080
     assert ByteBudget(2 * size, 600).count(gaussians, QUANTIZER) == 600
+    assert ByteBudget(10**9, 600).first_count() == 600
 
 
 def test_a_rough_count_codes_a_part_spread_over_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +216,20 @@ def test_a_rough_count_codes_a_part_spread_over_the_picture(monkeypatch: pytest.
     assert 7_000 < len(some) < 13_000
     assert (np.ptp(some.mean, axis=0) > [300, 180]).all()
     assert plan.count(gaussians, quantizer, rough=True) == pytest.approx(exact, rel=0.06)
-    assert ByteBudget(10**9, 600).first_count() == 600
+    gaussians.mean[:] = 1, 1
+    assert len(rate._sample(gaussians, quantizer)) == 30_000, "they crowd where the sample may not be"
+
+
+@pytest.mark.parametrize("every", range(2, 13))
+def test_sampled_squares_do_not_line_up(monkeypatch: pytest.MonkeyPatch, every: int) -> None:
+    gaussians = scene(24_000, 320, 200)
+    monkeypatch.setattr(rate, "SAMPLE", 24_000 // every)
+    monkeypatch.setattr(entropy, "GROUP", 40)
+    some = rate._sample(gaussians, QUANTIZER)
+    assert len(some) == pytest.approx(24_000 / every, rel=0.2)
+    for axis, size in ((0, 320), (1, 200)):
+        strips, _ = np.histogram(some.mean[:, axis], bins=5, range=(0, size))
+        assert strips.min() > 0.5 * strips.mean()
 
 
 @pytest.mark.parametrize("share", [0.99, 0.7, 0.3, 0.05])

@@ -54,6 +54,12 @@ def test_the_decoder_does_not_import_the_encoder(module: str) -> None:
     assert not imported & NOT_FOR_THE_DECODER
 
 
+def test_no_backend_imports_scipy_to_draw() -> None:
+    """Only functions that fit do, for themselves."""
+    found = {path.name: path.read_text() for path in (ROOT / "src/smartsplat/raster").rglob("*.py")}
+    assert not [name for name, text in found.items() if re.search(r"^(?:import|from) scipy", text, re.MULTILINE)]
+
+
 def test_only_the_gpu_backend_imports_torch() -> None:
     """And nothing imports the GPU backend before a function asks for it."""
     package = ROOT / "src/smartsplat"

@@ -29,7 +29,7 @@ def energy(gaussians: Gaussians) -> FloatArray:
 
 def strongest(gaussians: Gaussians, count: int) -> npt.NDArray[np.bool_]:
     """A mask [N] of the ``count`` Gaussians with the most energy."""
-    strength, dropped = energy(gaussians), len(gaussians) - count
+    strength, dropped = np.nan_to_num(energy(gaussians), nan=-1), len(gaussians) - count
     if dropped <= 0:
         return np.ones(len(gaussians), bool)
     strongest_dropped = np.partition(strength, dropped - 1)[dropped - 1]

@@ -32,10 +32,7 @@ AIM = 1.005
 weakest costs less than what room is left over is worth."""
 
 SAMPLE = 1 << 16
-"""Gaussians that are coded for a rough count, within 2 % in the worst of four fits of 85 000 to 1.4 million."""
-
-SHEAR = 5
-"""How many columns the sampled squares move from row to row, so that they do not line up."""
+"""Gaussians that are coded for a rough count: off by 0.4 % of 136 000, by 2 % of 1.4 million."""
 
 PROFILE_SHARE = 1 / 8
 """Most of a target in bytes that an ICC profile may take."""
@@ -80,13 +77,15 @@ class ByteBudget:
 
 
 def _sample(gaussians: Gaussians, quantizer: Quantizer) -> Gaussians:
-    """About ``SAMPLE`` Gaussians, or all if there are not many more: those in every so many squares of the picture."""
+    """About ``SAMPLE`` Gaussians: those in every so many squares of the picture, which do not line up. All of them if
+    there are not many more, or if they crowd in a few squares."""
     every = len(gaussians) // SAMPLE
     if every < 2:
         return gaussians
     side = math.sqrt(quantizer.width * quantizer.height * entropy.GROUP / len(gaussians))
     column, row = (gaussians.mean // side).astype(np.int64).T
-    return gaussians[(column + SHEAR * row) % every == 0]
+    chosen = (column + (every + 1) // 2 * row) % every == 0
+    return gaussians[chosen] if chosen.sum() > SAMPLE // 4 else gaussians
 
 
 def to_file(gaussians: Gaussians, quantizer: Quantizer, icc: bytes | None, threads: int = 1) -> File:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from smartsplat import _native
 from smartsplat.gaussians import FloatArray
@@ -27,6 +26,8 @@ def drawn(
     They are drawn by the squared error, blurred, without replacement: the first ones of an exponential race that goes
     on from strip to strip. If there are fewer cells than that, all are equal.
     """
+    from scipy.ndimage import gaussian_filter  # here, because decoding does without SciPy
+
     anywhere = np.sort(generator.integers(rows * columns, size=count)) if count > rows * columns else None
     time, place, color = np.zeros(0), np.zeros(0, np.intp), None
     bound, first = math.inf, 0

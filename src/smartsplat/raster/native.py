@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from smartsplat import _native
 from smartsplat.gaussians import FloatArray, Gaussians
-from smartsplat.raster import StepResult, StepSettings, View
+from smartsplat.raster import StepResult, StepSettings, View, cells
 
 Bytes = npt.NDArray[np.uint8]
 Params = Gaussians
@@ -163,8 +163,6 @@ class Backend:
         blur: float,
         generator: np.random.Generator,
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-        from smartsplat.raster import cells  # here, because it takes SciPy, which decoding does without
-
         strips = self.residual_strips(params, target, view, cell, CELLS * cell**2)
         return cells.drawn(strips, -(-view.rows // cell), -(-view.columns // cell), count, blur, generator)
 

@@ -32,7 +32,7 @@ STRIP = 1 << 23
 LARGEST_CELL = 64
 """Pixels: the sides of the residual's cells divide it."""
 
-PAIR_BYTES = 60
+PAIR_BYTES = 40
 """Of device memory that a Gaussian takes for each tile that it touches, in a step."""
 
 MOST_PAIRS = 2**31 - 1
@@ -429,8 +429,8 @@ class Backend:
 
 
 def _fitting(view: View, count: int, room: float) -> str:
-    """The size that fits, by the usual 16 Gaussians over a pixel, of which a tile sees twice as many."""
-    pixel = 3 + 32 * PAIR_BYTES / TILE**2 + 300 * count / (view.columns * view.rows)
+    """The size that fits, by the usual 20 pairs of a tile, or, at growth events, the cells of two pixels a side."""
+    pixel = 3 + max(20 * PAIR_BYTES / TILE**2, 8) + 300 * count / (view.columns * view.rows)
     return f"about {room / pixel / 1e6:.0f} megapixels would; use a higher ratio, a smaller picture or --device cpu"
 
 

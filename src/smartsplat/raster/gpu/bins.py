@@ -12,7 +12,8 @@ the backward pass leaves in them is summed in that order. The order inside a til
 slots only so that sums have a fixed order. No sort of all pairs is needed: a histogram counts them by tile, each pair
 is dropped behind its tile's start in whatever order the atomics give, and each tile then ranks its own short list.
 
-Bytes a pair: 12 in ``pair``, 16 in ``scatter``, 20 in ``order``. Counts and offsets have 64 bits.
+Bytes a pair: 24 in ``pair``, its share of a span included, 20 in ``scatter``, 20 in ``order``. Counts and offsets have
+64 bits.
 """
 
 import triton

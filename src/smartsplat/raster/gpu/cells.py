@@ -1,7 +1,5 @@
 """Where a rendering is worst: the residual by cells, and cells drawn at random by it."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -76,7 +74,7 @@ def means(sums: Tensor, cell: int, rows: int, columns: int) -> Tensor:
         torch.clamp(side - cell * torch.arange(-(-side // cell), device=sums.device), max=cell)
         for side in (rows, columns)
     )
-    return sums / (high[:, None] * wide[None, :])[..., None]
+    return sums.div_((high[:, None] * wide[None, :])[..., None])
 
 
 def drawn(cells: Tensor, count: int, blur: float, generator: np.random.Generator) -> Drawn:
@@ -101,8 +99,8 @@ def drawn(cells: Tensor, count: int, blur: float, generator: np.random.Generator
 
 def _blurred(values: Tensor, blur: float) -> Tensor:
     """The blur along the first axis that SciPy's ``gaussian_filter`` gives the CPU's."""
-    size, reach = len(values), math.ceil(BLUR_REACH * blur)
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / blur) ** 2)
+    size, reach = len(values), int(BLUR_REACH * blur + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(blur, 1e-9)) ** 2)
     total = torch.zeros_like(values)
     for shift, tap in zip(range(-reach, reach + 1), taps / taps.sum(), strict=True):
         at = torch.arange(size, device=values.device) + shift

@@ -2,8 +2,8 @@
 
 A thread holds eight pixels of a 16 x 16 tile in registers, every other one of a column, so that the eight loads of a
 splat and the loop around them are shared by eight evaluations, and sums over a tile need shuffles only, no shared
-memory and no barrier. Counted in the machine code for sm_90 (Triton 3.9 and 3.6), a pair takes a warp 88 to 96
-instructions to draw and 278 in the backward pass, of which 40 are shuffles that sum its eight values over the lanes.
+memory and no barrier. Counted in the machine code for sm_90 (Triton 3.8), a pair takes a warp 88 instructions to draw
+and 228 in the backward pass, of which some 30 sum its eight values over the lanes.
 Without SSIM, ``fit`` does drawing, loss and the backward pass in one go: neither the rendering nor its gradient ever
 exists in memory, and of the picture only its bytes are read.
 
