@@ -275,7 +275,7 @@ def test_many_slots_of_one_gaussian_are_summed_by_chunks() -> None:
     found = Backend(DEVICE)
     binned = found._bin(found.upload(gaussians), View.whole(400, 384), math.inf)
     chunk = bins.CHUNK.value
-    assert (binned.pairs, len(binned.chunk_owners)) == (25 * 24 + 1, -(-600 // chunk))
+    assert (binned.pairs, binned.chunks) == (25 * 24 + 1, -(-600 // chunk))
     slots = np.random.default_rng(0).normal(size=(binned.pairs, 8)).astype(np.float32)
     partials = torch.tensor(slots, device=DEVICE)
     found._collapse(binned, partials)

@@ -128,6 +128,8 @@ class StepResult:
 
 
 Bytes = npt.NDArray[np.uint8]
+DrawnCells = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]
+"""Row and column of each, [count], and the mean residual around it, [count, C]."""
 
 
 class Backend(Protocol):
@@ -160,7 +162,7 @@ class Backend(Protocol):
         count: int,
         blur: float,
         generator: np.random.Generator,
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]: ...
+    ) -> DrawnCells: ...
 
     def draw_weighted(
         self,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from smartsplat import _native
 from smartsplat.gaussians import FloatArray
+from smartsplat.raster import DrawnCells
 
 Indices = npt.NDArray[np.intp]
 
@@ -20,7 +21,7 @@ BLUR_REACH = 2
 
 def drawn(
     strips: Iterator[FloatArray], rows: int, columns: int, count: int, blur: float, generator: np.random.Generator
-) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+) -> DrawnCells:
     """Row and column of ``count`` cells, [count] each, and the mean residual around each, [count, C].
 
     They are drawn by the squared error, blurred, without replacement: the first ones of an exponential race that goes

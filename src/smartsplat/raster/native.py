@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from smartsplat import _native
 from smartsplat.gaussians import FloatArray, Gaussians
-from smartsplat.raster import StepResult, StepSettings, View, cells
+from smartsplat.raster import DrawnCells, StepResult, StepSettings, View, cells
 
 Bytes = npt.NDArray[np.uint8]
 Params = Gaussians
@@ -162,7 +162,7 @@ class Backend:
         count: int,
         blur: float,
         generator: np.random.Generator,
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    ) -> DrawnCells:
         strips = self.residual_strips(params, target, view, cell, CELLS * cell**2)
         return cells.drawn(strips, -(-view.rows // cell), -(-view.columns // cell), count, blur, generator)
 

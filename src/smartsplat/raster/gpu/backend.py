@@ -15,7 +15,7 @@ from torch import Tensor
 
 from smartsplat.errors import DeviceError
 from smartsplat.gaussians import FloatArray, Gaussians
-from smartsplat.raster import StepResult, StepSettings, View, filter_variance
+from smartsplat.raster import DrawnCells, StepResult, StepSettings, View, filter_variance
 from smartsplat.raster.gpu import bins, cells, pixels, seeds, ssim, update
 from smartsplat.raster.gpu.params import Params, State
 
@@ -35,6 +35,8 @@ LARGEST_CELL = 64
 PAIR_BYTES = 40
 """Of device memory that a Gaussian takes for each tile that it touches, in a step."""
 
+OVERLAP = "too many Gaussians lie over each other"
+
 MOST_PAIRS = 2**31 - 1
 """Slots have 32 bits; the lists of as many would take 120 GB."""
 
@@ -47,11 +49,11 @@ class Binned:
     splats: Tensor
     offsets: Tensor
     chunk_offsets: Tensor
-    chunk_owners: Tensor
     starts: Tensor
     slots: Tensor
     gaussians: Tensor
     pairs: int
+    chunks: int
     columns: int  # of tiles
     rows: int
 
@@ -138,7 +140,7 @@ class Backend:
         count: int,
         blur: float,
         generator: np.random.Generator,
-    ) -> cells.Drawn:
+    ) -> DrawnCells:
         with self._memory_named(len(params), view):
             return cells.drawn(self._residual(params, target, view, cell), count, blur, generator)
 
@@ -210,7 +212,8 @@ class Backend:
         )
         span_offsets = self._offsets(heights)
         spans = int(span_offsets[-1])
-        _check_overlap(view, overlap, count, spans, columns * rows, areas)
+        _check_listed(view, overlap, count, spans, columns * rows)
+        _check_covered(view, overlap, count, areas)
         span_owners, span_tiles, widths = (self._empty((spans,), torch.int32) for _ in range(3))
         self._launch(
             *(bins.span, -(-count * TOGETHER[0] // BLOCK), span_offsets, first_rows, splats),
@@ -220,10 +223,9 @@ class Backend:
         slot_offsets = self._offsets(widths)
         offsets = slot_offsets[span_offsets]  # by Gaussian
         slots_each = offsets.diff()
-        chunk_counts = torch.where(slots_each > CHUNK, (slots_each + (CHUNK - 1)) // CHUNK, 0)
-        chunk_offsets = self._offsets(chunk_counts)
+        chunk_offsets = self._offsets(torch.where(slots_each > CHUNK, (slots_each + (CHUNK - 1)) // CHUNK, 0))
         pairs, chunks = torch.stack([offsets[-1], chunk_offsets[-1]]).tolist()
-        _check_overlap(view, overlap, count, pairs, columns * rows, areas)
+        _check_listed(view, overlap, count, pairs, columns * rows)
         owners, tiles, arrivals, arrived = (self._empty((pairs,), torch.int32) for _ in range(4))
         tile_counts = torch.zeros(columns * rows, dtype=torch.int32, device=self.device)
         self._launch(
@@ -237,10 +239,8 @@ class Backend:
             *(bins.order, -(-columns * rows // LISTS), starts, arrived, owners, slots, gaussians),
             *(columns * rows, LISTS, 32),
         )
-        numbers = torch.arange(count, device=self.device)
-        chunk_owners = numbers.repeat_interleave(chunk_counts, output_size=chunks)
-        lists = (offsets, chunk_offsets, chunk_owners, starts, slots, gaussians)
-        return Binned(area, splats, *lists, pairs, columns, rows)
+        lists = (offsets, chunk_offsets, starts, slots, gaussians)
+        return Binned(area, splats, *lists, pairs, chunks, columns, rows)
 
     def _offsets(self, counts: Tensor) -> Tensor:
         """Where each begins if they lie one behind the other, and where the last ends, int64 [n + 1]."""
@@ -349,8 +349,10 @@ class Backend:
         return torch.cat([pixelwise, similarities.sum(dtype=torch.float64).reshape(1)])
 
     def _collapse(self, binned: Binned, partials: Tensor) -> None:
-        lists = (binned.offsets, binned.chunk_offsets, binned.chunk_owners, partials)
-        self._launch(update.collapse, len(binned.chunk_owners), *lists, warps=1)
+        counts = binned.chunk_offsets.diff()
+        owners = torch.arange(len(counts), device=self.device).repeat_interleave(counts, output_size=binned.chunks)
+        lists = (binned.offsets, binned.chunk_offsets, owners, partials)
+        self._launch(update.collapse, binned.chunks, *lists, warps=1)
 
     def _update(self, params: Params, state: State, binned: Binned, partials: Tensor, settings: StepSettings) -> Tensor:
         """Gradient and Adam; the size term of each program's Gaussians."""
@@ -434,17 +436,22 @@ def _fitting(view: View, count: int, room: float) -> str:
     return f"about {room / pixel / 1e6:.0f} megapixels would; use a higher ratio, a smaller picture or --device cpu"
 
 
-def _check_overlap(view: View, overlap: float, count: int, pairs: int, tiles: int, areas: Tensor) -> None:
-    if pairs > MOST_PAIRS:
+def _check_listed(view: View, overlap: float, count: int, listed: int, tiles: int) -> None:
+    """Spans or pairs, before anything is allocated for them."""
+    if listed > MOST_PAIRS:
         raise DeviceError(
-            f"{count} Gaussians touch {pairs} tiles of {view.columns} x {view.rows} pixels, more than a GPU is "
+            f"{count} Gaussians touch {listed} tiles of {view.columns} x {view.rows} pixels, more than a GPU is "
             "asked to list: use a smaller picture or --device cpu"
         )
-    if not math.isfinite(overlap):
-        return
-    covered = float(areas.sum(dtype=torch.float64))
-    if covered > overlap * view.columns * view.rows + 64.0 * count or pairs > overlap * tiles + 4.0 * count:
-        raise OverflowError("too many Gaussians lie over each other")
+    if listed > overlap * tiles + 4.0 * count:
+        raise OverflowError(OVERLAP)
+
+
+def _check_covered(view: View, overlap: float, count: int, areas: Tensor) -> None:
+    if math.isfinite(overlap):
+        covered = float(areas.sum(dtype=torch.float64))
+        if covered > overlap * view.columns * view.rows + 64.0 * count:
+            raise OverflowError(OVERLAP)
 
 
 def _strips(view: View, pixels: int) -> list[tuple[int, int]]:

@@ -1,20 +1,18 @@
 """Where a rendering is worst: the residual by cells, and cells drawn at random by it."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from smartsplat.raster import DrawnCells
 from smartsplat.raster.cells import BLUR_REACH
 from smartsplat.raster.gpu.bins import TILE
-from smartsplat.raster.gpu.pixels import PIXELS, blended, clamped, error_of, places, tile_of
+from smartsplat.raster.gpu.pixels import PIXELS, blended, errors, tile_of
 
 NEVER = 1e-30
 """Stands in for an error of zero in the race: behind all that have one, at random among its like."""
-
-Drawn = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]
 
 
 @triton.jit(do_not_specialize=["columns", "width", "height", "across", "down"])
@@ -36,22 +34,17 @@ def residual(
     tile = tl.program_id(0)
     begin, end, x, y = tile_of(starts, tile, columns)
     color0, color1, color2 = blended(gaussians, begin, end, splats, x, y, channels)
-    column, row = places(tile, columns)
-    here = (row < height) & (column < width)
-    pixel = target + (row.to(tl.int64) * width + column) * channels
-    error0 = tl.where(here, -error_of(clamped(color0), tl.load(pixel, here, 0)), 0.0)
+    error0, error1, error2 = errors(color0, color1, color2, target, tile, columns, width, height, channels)
     square = error0 * error0
     beside = tl.arange(0, TILE // cell)
     first, rows = tile % columns * (TILE // cell) + beside, tile // columns * (TILE // cell) + beside
     there = (rows < down)[:, None] & (first < across)[None, :]
     place = out + (rows.to(tl.int64)[:, None] * across + first[None, :]) * (channels + 1)
-    tl.store(place, _by_cell(error0, cell), there)
+    tl.store(place, _by_cell(-error0, cell), there)
     if channels == 3:
-        error1 = tl.where(here, -error_of(clamped(color1), tl.load(pixel + 1, here, 0)), 0.0)
-        error2 = tl.where(here, -error_of(clamped(color2), tl.load(pixel + 2, here, 0)), 0.0)
         square = (square + error1 * error1 + error2 * error2) * (1 / 3)
-        tl.store(place + 1, _by_cell(error1, cell), there)
-        tl.store(place + 2, _by_cell(error2, cell), there)
+        tl.store(place + 1, _by_cell(-error1, cell), there)
+        tl.store(place + 2, _by_cell(-error2, cell), there)
     tl.store(place + channels, _by_cell(square, cell), there)
 
 
@@ -77,7 +70,7 @@ def means(sums: Tensor, cell: int, rows: int, columns: int) -> Tensor:
     return sums.div_((high[:, None] * wide[None, :])[..., None])
 
 
-def drawn(cells: Tensor, count: int, blur: float, generator: np.random.Generator) -> Drawn:
+def drawn(cells: Tensor, count: int, blur: float, generator: np.random.Generator) -> DrawnCells:
     """See ``smartsplat.raster``: the first of an exponential race between all cells [h, w, C + 1]."""
     rows, columns, _ = cells.shape
     if count > rows * columns:

@@ -39,7 +39,7 @@ def _below():
 
 
 @triton.jit
-def places(tile, columns):
+def _places(tile, columns):
     """Column and row of each pixel of a tile, [PIXELS]; lane by lane, then row by row of lanes.
 
     What is in memory is reached by one dimension and reshaped: given two, Triton 3.6 deals the pixels out to the
@@ -190,6 +190,20 @@ def pixel_slope(error, l1, l2):
     return tl.where(error > 0, l1, tl.where(error < 0, -l1, 0.0)) + l2 * error
 
 
+@triton.jit
+def errors(color0, color1, color2, target, tile, columns, width, height, channels: tl.constexpr):
+    """Rendering - picture [H, W, C] at the pixels of a tile, the rendering clamped; 0 outside, [PIXELS] each."""
+    column, row = _places(tile, columns)
+    here = (row < height) & (column < width)
+    pixel = target + (row.to(tl.int64) * width + column) * channels
+    error0 = tl.where(here, error_of(clamped(color0), tl.load(pixel, here, 0)), 0.0)
+    error1, error2 = error0, error0
+    if channels == 3:
+        error1 = tl.where(here, error_of(clamped(color1), tl.load(pixel + 1, here, 0)), 0.0)
+        error2 = tl.where(here, error_of(clamped(color2), tl.load(pixel + 2, here, 0)), 0.0)
+    return error0, error1, error2
+
+
 @triton.jit(do_not_specialize=["columns", "width", "height", "l1", "l2"])
 def fit(
     starts,  # [tiles + 1] int64
@@ -210,16 +224,11 @@ def fit(
     tile = tl.program_id(0)
     begin, end, x, y = tile_of(starts, tile, columns)
     color0, color1, color2 = blended(gaussians, begin, end, splats, x, y, channels)
-    column, row = places(tile, columns)
-    here = (row < height) & (column < width)
-    pixel = target + (row.to(tl.int64) * width + column) * channels
-    error0 = tl.where(here, error_of(clamped(color0), tl.load(pixel, here, 0)), 0.0)
+    error0, error1, error2 = errors(color0, color1, color2, target, tile, columns, width, height, channels)
     absolute, square = tl.abs(error0), error0 * error0
     d0 = pixel_slope(error0, l1, l2)
     d1, d2 = d0, d0
     if channels == 3:
-        error1 = tl.where(here, error_of(clamped(color1), tl.load(pixel + 1, here, 0)), 0.0)
-        error2 = tl.where(here, error_of(clamped(color2), tl.load(pixel + 2, here, 0)), 0.0)
         absolute += tl.abs(error1) + tl.abs(error2)
         square += error1 * error1 + error2 * error2
         d1, d2 = pixel_slope(error1, l1, l2), pixel_slope(error2, l1, l2)
@@ -249,7 +258,7 @@ def backward(
     """The backward pass of a tile for dL/d(rendering) in memory."""
     tile = first + tl.program_id(0)
     begin, end, x, y = tile_of(starts, tile, columns)
-    column, row = places(tile, columns)
+    column, row = _places(tile, columns)
     here = (row < end_row) & (column < width)
     place = d_image + ((row - first_row).to(tl.int64) * down + column * across)
     d0 = tl.load(place, here, 0.0)
