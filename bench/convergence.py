@@ -8,20 +8,14 @@ python -m bench.convergence results/v0.5/table2.tsv results/v0.5/convergence.tsv
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.report import header, insert, markers, row
+from bench.report import PLOT_STYLE, header, insert, markers, read, row, save
 from smartsplat.baselines import METHODS
 
 Row = dict[str, str]
 NAMES = list(METHODS)
-
-
-def read(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def costs(rows: Iterable[Row]) -> str:
@@ -69,17 +63,15 @@ def draw(traces: Iterable[Row], path: Path) -> None:
     from matplotlib.figure import Figure
 
     lines = curves(traces)
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}):
+    with rc_context(PLOT_STYLE):
         figure = Figure(figsize=(8, 3.6), layout="constrained")
         for axes, column, title in zip(figure.subplots(1, 2), (0, 1), ("step", "seconds"), strict=True):
             for name, points in lines.items():
                 axes.plot([point[column] for point in points], [point[2] for point in points], label=name, linewidth=1)
             axes.set(xscale="log", xlabel=title, ylabel="PSNR, dB")
             axes.grid(visible=True, linewidth=0.3)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None})
+        save(figure, path, columns=4)
 
 
 def main() -> None:

@@ -171,6 +171,13 @@ def prepare(picture: BenchPicture, folder: Path) -> None:
         save(load(picture, folder), path)
 
 
+def provide(folder: Path, pictures: tuple[BenchPicture, ...]) -> None:
+    """``fetch`` and ``prepare`` all of them."""
+    fetch(folder, pictures)
+    for picture in pictures:
+        prepare(picture, folder)
+
+
 def save(pixels: ByteArray, path: Path) -> None:
     """Write a .npy file, whole or not at all, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,9 +216,7 @@ def main() -> None:
     parser.add_argument("--set", choices=SETS, default="small")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     options = parser.parse_args()
-    fetch(options.corpus, SETS[options.set])
-    for picture in SETS[options.set]:
-        prepare(picture, options.corpus)
+    provide(options.corpus, SETS[options.set])
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ import numpy.typing as npt
 from PIL import Image
 
 import smartsplat
-from bench.images import GLOBE, fetch, prepare, prepared
+from bench.images import GLOBE, prepared, provide
 from bench.kernels_report import listing, merged, read, write
 from bench.run import machine, versions
 from bench.work import Work, evaluations, work_of
@@ -311,8 +311,7 @@ def measured(seconds: Sequence[float], work: Work, peak: float, bandwidth: float
 def picture_of(megapixels: int, corpus: Path) -> tuple[str, ByteArray]:
     """Name and pixels of the picture of a size."""
     picture = replace(GLOBE, factor=SIZES.get(megapixels, Fraction(1)))
-    fetch(corpus, (picture,))
-    prepare(picture, corpus)
+    provide(corpus, (picture,))
     pixels: ByteArray = np.load(prepared(picture, corpus))
     if megapixels != LARGE:
         return picture.id, pixels

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import cell, header, insert, row, save
+from bench.report import PLOT_STYLE, cell, header, insert, row, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,8 +239,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
         "ceilings": (draw_ceilings, 2, (8, 4.2)),
     }
     paths = []
-    # Text stays text and ids stay the same, so that a change of a plot is a small change of its file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}):
+    with rc_context(PLOT_STYLE):
         for name, (fill, panels, size) in plots.items():
             figure = Figure(figsize=size, layout="constrained")
             fill(results, figure.subplots(1, panels))

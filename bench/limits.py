@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,9 +18,9 @@ import numpy as np
 
 import smartsplat
 from bench.codecs import ByteArray, ShrinkingCodec, codec, shrunk
-from bench.images import SETS, prepared
+from bench.images import SETS, prepared, provide
 from bench.report import header, insert, markers, mean, row
-from bench.run import REPOSITORY, machine, versions
+from bench.run import machine, versions
 from smartsplat.metrics import ms_ssim, psnr
 
 PEERS = ("jpeg", "webp", "jxl", "avif:s6")
@@ -92,8 +91,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="markdown file with the two markers")
     options = parser.parse_args()
     corpus = options.corpus.resolve()
-    fetching = [sys.executable, "-m", "bench.images", "--set", "small", "--corpus", corpus]
-    subprocess.run(fetching, cwd=REPOSITORY, check=True)
+    provide(corpus, SETS["small"])
     found, constants = [], {"machine": machine(), "versions": versions()}
     for picture in SETS["small"]:
         for entry in rows(picture.id, np.load(prepared(picture, corpus))):

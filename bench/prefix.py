@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 import smartsplat
 from bench.images import SETS, fetch, prepare, prepared
+from bench.report import PLOT_STYLE, read
 from smartsplat import container
 from smartsplat.metrics import psnr
 
@@ -53,13 +54,10 @@ def draw(table: Path, figure: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with table.open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file, delimiter="\t"))
-    # Text stays text and ids stay the same, so that a change of a plot is a small change of its file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}):
+    with rc_context(PLOT_STYLE):
         plot = Figure(figsize=(6, 3.2), layout="constrained")
         axes = plot.subplots()
-        for picture, points in groupby(found, key=lambda row: row["picture"]):
+        for picture, points in groupby(read(table), key=lambda row: row["picture"]):
             shares, values = zip(*((100 * float(row["share"]), float(row["psnr"])) for row in points), strict=True)
             axes.plot(shares, values, marker=".", label=picture)
         axes.set(xlabel="per cent of the file", ylabel="PSNR, dB")

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PLOT_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}
+"""Text stays text and ids stay the same, so that a change of a plot is a small change of its file."""
+
 METRICS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 class Results:
@@ -40,8 +49,7 @@ class Results:
 
     @staticmethod
     def read(path: Path) -> Results:
-        with path.open(newline="", encoding="utf-8") as file:
-            return Results(csv.DictReader(file, delimiter="\t"))
+        return Results(read(path))
 
     def value(self, picture: str, codec: str, ratio: float, column: str) -> float:
         """A number of the table; NaN when the row is missing or the codec could not make so small a file."""
@@ -262,8 +270,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     columns = min(4, len(results.pictures))
     rows = math.ceil(len(results.pictures) / columns)
-    # Text stays text and ids stay the same, so that a change of a plot is a small change of its file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}):
+    with rc_context(PLOT_STYLE):
         overview = Figure(figsize=(8, 3.2), layout="constrained")
         for axes, metric in zip(overview.subplots(1, 2), METRICS, strict=True):
             for codec in results.codecs:
@@ -300,9 +307,10 @@ def label(axes: Axes, title: str, vertical: str) -> None:
     axes.grid(visible=True, linewidth=0.3)
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, columns: int | None = None) -> None:
+    """With one legend for all panels, in one line or in some ``columns``."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
     figure.savefig(path, metadata={"Date": None})
 
 

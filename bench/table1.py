@@ -258,9 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             wanted = known(options.only, [picture.id for picture in chosen.pictures])
             pictures = tuple(picture for picture in chosen.pictures if picture.id in wanted)
-            images.fetch(corpus, pictures)
-            for picture in pictures:
-                images.prepare(picture, corpus)
+            images.provide(corpus, pictures)
             paths = {picture.id: (images.prepared(picture, corpus), picture.recipe) for picture in pictures}
     except ValueError as error:
         parser.error(str(error))

@@ -7,13 +7,12 @@ python -m bench.table1_report results/v0.5/table1-small.tsv --into docs/baseline
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.report import insert
+from bench.report import insert, markers, read
 from smartsplat.baselines import METHODS
 
 BASE = "smartsplat-paper"
@@ -33,8 +32,7 @@ class Results:
 
     @staticmethod
     def read(path: Path) -> Results:
-        with path.open(newline="", encoding="utf-8") as file:
-            return Results(csv.DictReader(file, delimiter="\t"))
+        return Results(read(path))
 
     def of(self, method: str, ratio: float) -> list[dict[str, str]]:
         return [row for row in self.rows if row["method"] == method and float(row["ratio_nominal"]) == ratio]
@@ -145,8 +143,7 @@ def main() -> None:
     options = parser.parse_args()
     markdown = tables(Results.read(options.table))
     if options.into:
-        name = options.table.stem
-        insert(markdown, options.into, f"<!-- {name}:begin -->", f"<!-- {name}:end -->")
+        insert(markdown, options.into, *markers(options.table.stem))
     else:
         print(markdown)
 
