@@ -72,10 +72,10 @@ const BlendKernels* find_blend_kernels(const char* name) {
 Blender::Blender(int threads, const char* variant) : kernels_(find_kernels(variant)), pool_(threads) {
   if (kernels_ == nullptr) throw std::invalid_argument("this processor cannot run that kernel variant");
   blend_ = find_blend_kernels(kernels_->name);
-  spaces_.resize(pool_.size());
+  buffers_.resize(pool_.size());
 }
 
-void Blender::prepare(const SplatArrays& s, int width, int height) {
+void Blender::prepare(const SplatArrays& s, Blending blending, int width, int height) {
   width_ = width;
   height_ = height;
   channels_ = s.channels;
@@ -90,6 +90,7 @@ void Blender::prepare(const SplatArrays& s, int width, int height) {
     }
   });
   bin();
+  make_room(blending.top);
 }
 
 void Blender::bin() {
@@ -121,6 +122,17 @@ void Blender::bin() {
   });
 }
 
+void Blender::make_room(bool top) {
+  int64_t longest = 0;  // without the largest weights lists take no room
+  for (size_t tile = 0; top && tile + 1 < start_.size(); ++tile)
+    longest = std::max(longest, start_[tile + 1] - start_[tile]);
+  for (Buffers& buffers : buffers_) {
+    buffers.floats.resize(std::max<int64_t>(kBand * longest * kColumn, kStateFloats));
+    buffers.splats.resize(kBand * longest);
+    buffers.runs.resize(longest);
+  }
+}
+
 BlendList Blender::list_of(int64_t tile) const {
   const int64_t first = start_[tile];
   return {splats_.data(), opacity_.data(), list_.data() + first, slots_.data() + first, start_[tile + 1] - first};
@@ -144,19 +156,19 @@ void Blender::for_each_tile(const Work& work) {
 
 void Blender::draw(int64_t tile, Blending blending, float* state, int thread) {
   blend_->draw(list_of(tile), channels_, blending.top, blending.background, area_of(tile, channels_ + kExtra), state,
-               spaces_[thread].scratch);
+               buffers_[thread].space());
 }
 
 void Blender::take_back(int64_t tile, Blending blending, const float* state, Area from, const float* d_planes,
                         int thread) {
   blend_->take_back(list_of(tile), channels_, blending.top, area_of(tile, channels_ + kExtra), state, from, d_planes,
-                    spaces_[thread].scratch, moments_.data());
+                    buffers_[thread].space(), moments_.data());
 }
 
 void Blender::render(const SplatArrays& s, Blending blending, int width, int height, float* image, uint8_t* bytes) {
-  prepare(s, width, height);
+  prepare(s, blending, width, height);
   for_each_tile([&](int64_t tile, int thread) {
-    float* state = spaces_[thread].state;
+    float* state = buffers_[thread].state;
     draw(tile, blending, state, thread);
     const Area a = area_of(tile, channels_ + kExtra);
     const int64_t stride = static_cast<int64_t>(width) * channels_, first = a.y * stride + a.x * channels_;
@@ -171,19 +183,19 @@ void Blender::render(const SplatArrays& s, Blending blending, int width, int hei
 
 void Blender::render_gradient(const SplatArrays& s, Blending blending, int width, int height, const float* d_image,
                               const SplatArrays& gradient) {
-  prepare(s, width, height);
+  prepare(s, blending, width, height);
   moments_.resize(list_.size());
   for_each_tile([&](int64_t tile, int thread) {
-    Space& space = spaces_[thread];
-    draw(tile, blending, space.state, thread);
+    Buffers& buffers = buffers_[thread];
+    draw(tile, blending, buffers.state, thread);
     const Area a = area_of(tile, channels_);
     const int64_t stride = static_cast<int64_t>(width) * channels_, first = a.y * stride + a.x * channels_;
-    std::fill(std::begin(space.d_planes), std::end(space.d_planes), 0.0f);  // beyond the picture as well
+    std::fill(std::begin(buffers.d_planes), std::end(buffers.d_planes), 0.0f);  // beyond the picture as well
     for (int y = 0; y < a.height; ++y)
       for (int x = 0; x < a.width; ++x)
         for (int c = 0; c < channels_; ++c)
-          space.d_planes[a.offset(x, y) + c * a.apart] = d_image[first + y * stride + x * channels_ + c];
-    take_back(tile, blending, space.state, a, space.d_planes, thread);
+          buffers.d_planes[a.offset(x, y) + c * a.apart] = d_image[first + y * stride + x * channels_ + c];
+    take_back(tile, blending, buffers.state, a, buffers.d_planes, thread);
   });
   finish(gradient);
 }
@@ -192,16 +204,16 @@ LossSums Blender::pixelwise_pass(Blending blending, const uint8_t* target, LossW
   std::vector<LossSums> sums(static_cast<size_t>(tiles_x_) * tiles_y_);
   const int64_t stride = static_cast<int64_t>(width_) * channels_;
   for_each_tile([&](int64_t tile, int thread) {
-    Space& space = spaces_[thread];
-    draw(tile, blending, space.state, thread);
+    Buffers& buffers = buffers_[thread];
+    draw(tile, blending, buffers.state, thread);
     const Area a = area_of(tile, channels_), of_state = area_of(tile, channels_ + kExtra);
     for (int column = 0; column < a.columns(); ++column)
       for (int y = 0; y < a.height; ++y)
-        std::copy_n(space.state + of_state.offset(column * kColumn, y), channels_ * kColumn,
-                    space.d_planes + a.offset(column * kColumn, y));
+        std::copy_n(buffers.state + of_state.offset(column * kColumn, y), channels_ * kColumn,
+                    buffers.d_planes + a.offset(column * kColumn, y));
     sums[tile] =
-        kernels_->pixel_loss(space.d_planes, channels_, a, target + a.y * stride + a.x * channels_, stride, weights);
-    take_back(tile, blending, space.state, a, space.d_planes, thread);
+        kernels_->pixel_loss(buffers.d_planes, channels_, a, target + a.y * stride + a.x * channels_, stride, weights);
+    take_back(tile, blending, buffers.state, a, buffers.d_planes, thread);
   });
   return total(sums);
 }
@@ -254,7 +266,7 @@ LossSums Blender::ssim_pass(Blending blending, const uint8_t* target, LossWeight
 
 StepResult Blender::loss_gradient(const SplatArrays& s, Blending blending, int width, int height, const uint8_t* target,
                                   LossWeights weights, const SplatArrays& gradient) {
-  prepare(s, width, height);
+  prepare(s, blending, width, height);
   moments_.resize(list_.size());
   const double samples = static_cast<double>(width) * height * channels_;
   weights.norm = static_cast<float>(1 / samples);

@@ -38,14 +38,19 @@ class Blender {
                            LossWeights weights, const SplatArrays& gradient);
 
  private:
-  struct alignas(64) Space {
+  struct alignas(64) Buffers {
     float state[kStateFloats];
     float d_planes[kTileFloats];
-    float scratch[kTop * kTile * kTile];
+    UnfilledVector<float> floats;
+    UnfilledVector<int32_t> splats;
+    UnfilledVector<BlendRun> runs;
+
+    BlendSpace space() { return {floats.data(), splats.data(), runs.data()}; }
   };
-  // Splats and the lists of the tiles.
-  void prepare(const SplatArrays& s, int width, int height);
+  // Splats, the lists of the tiles, and what threads work in.
+  void prepare(const SplatArrays& s, Blending blending, int width, int height);
   void bin();
+  void make_room(bool top);
   BlendList list_of(int64_t tile) const;
   Area area_of(int64_t tile, int planes) const;
   template <class Work>
@@ -69,7 +74,7 @@ class Blender {
   std::vector<int64_t> slots_;
   UnfilledVector<BlendMoments> moments_;
   UnfilledVector<float> states_;  // of all tiles, only for the SSIM term
-  std::vector<Space> spaces_;     // one for each thread
+  std::vector<Buffers> buffers_;  // one for each thread
   std::vector<PanelBuffer> panels_;
 };
 

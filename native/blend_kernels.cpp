@@ -3,7 +3,7 @@
 // As in kernels.cpp a thread works on one 64 x 64 tile, lanes run along x, and splats are walked one after the other,
 // here over planes that also keep what blending needs to know of a pixel: the light that is left, or the smallest
 // weight that counts. Every row has an exact exponential: beside the reading and writing of those planes it costs
-// little, and two walks see exactly the same weights, which the choice of the largest relies on.
+// little. Only the largest weights are looked for in one row after the other, since ten of them fill the registers.
 //
 // Backwards the walk is from the front to the back again: what lies behind a splat is what the pixel is, less what
 // has been met so far, so that one number for each pixel is enough.
@@ -26,34 +26,58 @@ constexpr float kSlack = 1 - 1e-5f;  // of the smallest weight that counts: walk
 inline float least(float a, float b) { return a < b ? a : b; }
 inline float most(float a, float b) { return a > b ? a : b; }
 
+constexpr auto kEverywhere = [](int) { return true; };
+
+struct Rows {
+  int begin, end;
+};
+
+// Those of the area that q < 9 can reach in kLanes columns from `column` on, both counted from the area's corner.
+inline Rows rows_of(const Splat& s, Area area, int column) {
+  const int first = s.y_begin > area.y ? s.y_begin - area.y : 0;
+  const int last = s.y_end < area.y + area.height ? s.y_end - area.y : area.height;
+  const float middle = s.mean_y - 0.5f - static_cast<float>(area.y);
+  const float left = static_cast<float>(area.x + column) + 0.5f - s.mean_x, right = left + (kLanes - 1);
+  const float nearest = most(left, least(right, 0.0f));
+  const float room = 9.0f - nearest * nearest * s.precision_x;
+  if (!(room > 0.0f)) return {0, 0};
+  const float reach = __builtin_sqrtf(room / s.precision_y) + kMargin;
+  const float low = middle - most(s.shear * left, s.shear * right) - reach;
+  const float high = middle - least(s.shear * left, s.shear * right) + reach;
+  // Converted only between the rows of the tile: a far or absurd splat leaves the range of int.
+  return {static_cast<int>(most(least(low, last - 1.0f), first - 1.0f) + 1.0f),
+          static_cast<int>(most(least(high, last - 1.0f), first - 1.0f) + 1.0f)};
+}
+
+// A splat in those columns: its exponent at a row.
+struct Slice {
+  Floats dx, sheared, half_x;
+  float half_y;
+
+  inline Slice(const Splat& s, Area area, int column)
+      : dx(lane_index() + (static_cast<float>(area.x + column) + 0.5f - s.mean_x)),
+        sheared(s.shear * dx - (s.mean_y - 0.5f - static_cast<float>(area.y))),
+        half_x((0.5f * kLog2E * s.precision_x) * dx * dx),
+        half_y(0.5f * kLog2E * s.precision_y) {}
+
+  inline Floats along(int y) const { return sheared + static_cast<float>(y); }
+  // exp(-q / 2) where `along` is t.
+  inline Floats value(Floats t) const { return power_of_two(-minimum(half_x + half_y * t * t, all(kMostPower))); }
+};
+
 // Calls visit(offset in the area, dx, t, exp(-q / 2)) for each vector of pixels that q < 9 can reach and is `wanted`.
 template <class Wanted, class Visit>
 inline void for_each_vector(const Splat& s, Area area, const Wanted& wanted, const Visit& visit) {
   const int x_begin = s.x_begin > area.x ? s.x_begin - area.x : 0;
   const int x_end = s.x_end < area.x + area.width ? s.x_end - area.x : area.width;
-  const int y_begin = s.y_begin > area.y ? s.y_begin - area.y : 0;
-  const int y_end = s.y_end < area.y + area.height ? s.y_end - area.y : area.height;
-  const float middle = s.mean_y - 0.5f - static_cast<float>(area.y);
   for (int column = x_begin / kLanes * kLanes; column < x_end; column += kLanes) {
-    const float left = static_cast<float>(area.x + column) + 0.5f - s.mean_x, right = left + (kLanes - 1);
-    const float nearest = most(left, least(right, 0.0f));
-    const float room = 9.0f - nearest * nearest * s.precision_x;
-    if (!(room > 0.0f)) continue;
-    const float reach = __builtin_sqrtf(room / s.precision_y) + kMargin;
-    const float low = middle - most(s.shear * left, s.shear * right) - reach;
-    const float high = middle - least(s.shear * left, s.shear * right) + reach;
-    // Converted only between the rows of the tile: a far or absurd splat leaves the range of int.
-    const int begin = static_cast<int>(most(least(low, y_end - 1.0f), y_begin - 1.0f) + 1.0f);
-    const int end = static_cast<int>(most(least(high, y_end - 1.0f), y_begin - 1.0f) + 1.0f);
-    const Floats dx = lane_index() + left;
-    const Floats sheared = s.shear * dx - middle, half_x = (0.5f * kLog2E * s.precision_x) * dx * dx;
-    for (int y = begin; y < end; ++y) {
+    const Rows rows = rows_of(s, area, column);
+    const Slice slice(s, area, column);
+    for (int y = rows.begin; y < rows.end; ++y) {
       const int at = area.offset(column, y);
       if (!wanted(at)) continue;
-      const Floats t = sheared + static_cast<float>(y);
-      const Floats half_q = half_x + (0.5f * kLog2E * s.precision_y) * t * t;
-      const Floats g = power_of_two(-minimum(half_q, all(kMostPower)));
-      visit(at, dx, t, g);
+      const Floats t = slice.along(y);
+      visit(at, slice.dx, t, slice.value(t));
     }
   }
 }
@@ -73,8 +97,6 @@ inline void for_each_place(Area area, Area from, const Visit& visit) {
   for (int x = 0; x < area.width; x += kLanes)
     for (int y = 0; y < area.height; ++y) visit(area.offset(x, y), from.offset(x, y));
 }
-
-constexpr auto kEverywhere = [](int) { return true; };
 
 // Splats between two looks at whether any light is left in the tile.
 constexpr int64_t kLook = 32;
@@ -112,51 +134,62 @@ void draw_alpha(const BlendList& list, float background, Area area, float* state
   });
 }
 
-// Keeps the kTop largest weights of each pixel in `largest`, [kTop] planes of the tile, the largest first.
-inline void find_largest(const BlendList& list, Area area, float* largest) {
-  const Area plane = {area.x, area.y, area.width, area.height, kTile * kColumn, 0, kColumn};
-  constexpr int kPlane = kTile * kTile;
-  for (int i = 0; i < kTop * kPlane; ++i) largest[i] = 0.0f;
-  for (int64_t k = 0; k < list.count; ++k)
-    for_each_vector(list.splats[list.list[k]], plane, kEverywhere, [&](int at, Floats, Floats, Floats g) {
-      Floats weight = g - all(kEdge);
-      if (!any(weight > load(largest + at + (kTop - 1) * kPlane))) return;
-      for (int i = 0; i < kTop && any(weight > Floats{}); ++i) {
-        float* place = largest + at + i * kPlane;
-        const Floats kept = load(place);
-        store(place, maximum(kept, weight));
-        weight = minimum(kept, weight);
-      }
-    });
+// The kTop-th largest of each lane; 0 if there are fewer.
+inline Floats last_that_counts(const float* weights, int64_t count) {
+  Floats largest[kTop] = {};
+  if (count < kTop) return largest[0];
+  for (int64_t k = 0; k < count; ++k) {
+    Floats weight = load(weights + k * kLanes);
+    for (int i = 0; i < kTop; ++i) {
+      const Floats kept = largest[i];
+      largest[i] = maximum(kept, weight);
+      weight = minimum(kept, weight);
+    }
+  }
+  return largest[kTop - 1];
 }
 
+// The weights of kBand rows are gathered, splat by splat, and then each row is mixed in registers.
 template <int C>
-void draw_top(const BlendList& list, Area area, float* state, float* scratch) {
-  clear<C>(area, state, kTopFloor);
-  if (list.count > kTop) {
-    find_largest(list, area, scratch);
-    const Area plane = {area.x, area.y, area.width, area.height, kTile * kColumn, 0, kColumn};
-    for_each_place(area, plane, [&](int at, int from) {
-      store(state + at + (C + 1) * kColumn, kSlack * load(scratch + from + (kTop - 1) * kTile * kTile));
-    });
-  }
-  for (int64_t k = 0; k < list.count; ++k) {
-    const Splat& s = list.splats[list.list[k]];
-    for_each_vector(s, area, kEverywhere, [&](int at, Floats, Floats, Floats g) {
-      float* pixel = state + at;
-      const Floats weight = g - all(kEdge);
-      const Floats part = select(weight > load(pixel + (C + 1) * kColumn), weight, Floats{});
-      store(pixel + C * kColumn, load(pixel + C * kColumn) + part);
-      for (int c = 0; c < C; ++c) store(pixel + c * kColumn, load(pixel + c * kColumn) + part * s.color[c]);
-    });
-  }
-  for_each_place(area, area, [&](int at, int) {
-    const Floats total = load(state + at + C * kColumn);
-    for (int c = 0; c < C; ++c) {
-      float* plane = state + at + c * kColumn;
-      store(plane, load(plane) / total);
+void draw_top(const BlendList& list, Area area, float* state, const BlendSpace& space) {
+  for (int column = 0; column < area.columns() * kColumn; column += kLanes) {
+    int64_t runs = 0;
+    for (int64_t k = 0; k < list.count; ++k) {
+      const Splat& s = list.splats[list.list[k]];
+      if (s.x_begin >= area.x + column + kLanes || s.x_end <= area.x + column) continue;
+      const Rows rows = rows_of(s, area, column);
+      if (rows.begin < rows.end) space.runs[runs++] = {list.list[k], rows.begin, rows.end};
     }
-  });
+    for (int top = 0; top < area.height; top += kBand) {
+      const int bottom = top + kBand < area.height ? top + kBand : area.height;
+      int64_t count[kBand] = {};
+      for (int64_t k = 0; k < runs; ++k) {
+        const BlendRun& run = space.runs[k];
+        if (run.begin >= bottom || run.end <= top) continue;
+        const Slice slice(list.splats[run.splat], area, column);
+        for (int y = run.begin > top ? run.begin : top; y < bottom && y < run.end; ++y) {
+          const int64_t at = (y - top) * list.count + count[y - top]++;
+          store(space.floats + at * kLanes, slice.value(slice.along(y)) - all(kEdge));
+          space.splats[at] = run.splat;
+        }
+      }
+      for (int y = top; y < bottom; ++y) {
+        const int64_t first = (y - top) * list.count;
+        const Floats least = kSlack * last_that_counts(space.floats + first * kLanes, count[y - top]);
+        Floats total = all(kTopFloor), mixed[C] = {};
+        for (int64_t at = first; at < first + count[y - top]; ++at) {
+          const Floats weight = load(space.floats + at * kLanes);
+          const Floats part = select(weight > least, weight, Floats{});
+          total += part;
+          for (int c = 0; c < C; ++c) mixed[c] += part * list.splats[space.splats[at]].color[c];
+        }
+        float* pixel = state + area.offset(column, y);
+        for (int c = 0; c < C; ++c) store(pixel + c * kColumn, mixed[c] / total);
+        store(pixel + C * kColumn, total);
+        store(pixel + (C + 1) * kColumn, least);
+      }
+    }
+  }
 }
 
 // What a splat gathers on the way back.
@@ -264,9 +297,9 @@ void top_back(const BlendList& list, Area area, const float* state, Area from, c
 }
 
 template <int C>
-void draw(const BlendList& list, bool top, float background, Area area, float* state, float* scratch) {
+void draw(const BlendList& list, bool top, float background, Area area, float* state, const BlendSpace& space) {
   if (top)
-    draw_top<C>(list, area, state, scratch);
+    draw_top<C>(list, area, state, space);
   else
     draw_alpha<C>(list, background, area, state);
 }
@@ -281,15 +314,15 @@ void take_back(const BlendList& list, bool top, Area area, const float* state, A
 }
 
 void draw_tile(const BlendList& list, int channels, bool top, float background, Area area, float* state,
-               float* scratch) {
-  channels == 1 ? draw<1>(list, top, background, area, state, scratch)
-                : draw<3>(list, top, background, area, state, scratch);
+               const BlendSpace& space) {
+  channels == 1 ? draw<1>(list, top, background, area, state, space)
+                : draw<3>(list, top, background, area, state, space);
 }
 
 void take_back_tile(const BlendList& list, int channels, bool top, Area area, const float* state, Area from,
-                    const float* d_planes, float* scratch, BlendMoments* moments) {
-  channels == 1 ? take_back<1>(list, top, area, state, from, d_planes, scratch, moments)
-                : take_back<3>(list, top, area, state, from, d_planes, scratch, moments);
+                    const float* d_planes, const BlendSpace& space, BlendMoments* moments) {
+  channels == 1 ? take_back<1>(list, top, area, state, from, d_planes, space.floats, moments)
+                : take_back<3>(list, top, area, state, from, d_planes, space.floats, moments);
 }
 
 }  // namespace

@@ -33,15 +33,29 @@ struct BlendList {
   int64_t count;
 };
 
+constexpr int kBand = 8;  // rows whose weights are gathered before the largest of each pixel are looked for
+
+// The rows of a tile that a splat may reach in some columns.
+struct BlendRun {
+  int32_t splat;
+  int begin, end;
+};
+
+// What a thread works in; for the largest weights, of lists of up to `longest` splats.
+struct BlendSpace {
+  float* floats;    // [kBand * longest * kColumn], and at least [kStateFloats]
+  int32_t* splats;  // [kBand * longest]
+  BlendRun* runs;   // [longest]
+};
+
 struct BlendKernels {
   const char* name;
-  // Draws a tile. `scratch` has kTop * kTile * kTile floats.
+  // Draws a tile.
   void (*draw)(const BlendList& list, int channels, bool top, float background, Area area, float* state,
-               float* scratch);
-  // Takes dL/dC(p), laid out as `from`, back: writes the moments of list entry k to moments[slots[k]]. `scratch` as
-  // above.
+               const BlendSpace& space);
+  // Takes dL/dC(p), laid out as `from`, back: writes the moments of list entry k to moments[slots[k]].
   void (*take_back)(const BlendList& list, int channels, bool top, Area area, const float* state, Area from,
-                    const float* d_planes, float* scratch, BlendMoments* moments);
+                    const float* d_planes, const BlendSpace& space, BlendMoments* moments);
 };
 
 // The variant of that name.
