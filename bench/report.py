@@ -29,6 +29,9 @@ PLOT_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size":
 
 METRICS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
 
+Curve = Sequence[tuple[float, float]]
+"""Quality in decibels and bytes, both rising."""
+
 
 def read(path: Path) -> list[dict[str, str]]:
     """The rows of a table."""
@@ -56,19 +59,15 @@ class Results:
         text = self.rows.get((picture, codec, ratio), {}).get(column, "")
         return float(text) if text else math.nan
 
-    def curve(self, picture: str, codec: str, metric: str) -> list[tuple[float, float]]:
-        """Quality in decibels and bytes, upwards, without files that a smaller one equals or beats."""
+    def curve(self, picture: str, codec: str, metric: str) -> Curve:
+        """What bd_rate compares."""
         points = []
         for ratio in self.ratios:
             value = self.value(picture, codec, ratio, metric)
             if not math.isnan(value):
                 decibels = value if metric == "psnr" else -10 * math.log10(1 - value)
                 points.append((self.value(picture, codec, ratio, "bytes"), decibels))
-        kept: list[tuple[float, float]] = []
-        for size, decibels in sorted(points):
-            if not kept or decibels > kept[-1][0]:
-                kept.append((decibels, size))
-        return kept
+        return rising(points)
 
     def shared(self, ratio: float) -> list[str]:
         """The pictures of which every codec has a file at this ratio: only their means are comparable."""
@@ -134,7 +133,16 @@ def rate_differences(results: Results, own: str) -> list[str]:
     return [*lines, row("mean", *cells), ""]
 
 
-def bd_rate(own: Sequence[tuple[float, float]], peer: Sequence[tuple[float, float]]) -> float:
+def rising(points: Iterable[tuple[float, float]]) -> Curve:
+    """Of (bytes, decibels) the curve, without files that a smaller one equals or beats."""
+    kept: list[tuple[float, float]] = []
+    for size, decibels in sorted(points):
+        if not kept or decibels > kept[-1][0]:
+            kept.append((decibels, size))
+    return kept
+
+
+def bd_rate(own: Curve, peer: Curve) -> float:
     """Bjontegaard's difference in rate of two curves of (quality, bytes), percent of the peer's bytes.
 
     The mean difference of log bytes over the qualities that both have, between points by a monotone piecewise cubic

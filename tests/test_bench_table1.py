@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import convergence, images, table1, table1_cell, table1_report
+from bench import convergence, images, report, table1, table1_cell, table1_report
 from PIL import Image
 
 from smartsplat.baselines import METHODS, PAPER_METHODS
@@ -180,5 +180,22 @@ def test_the_report_takes_means_over_what_all_have() -> None:
     assert "| 3dgs | 30.00 / 1.0000 |" in text
     assert "| lig | 21.00 / 1.0000 |" in text  # two is not a picture of 3dgs
     assert "| 3dgs | 1, 5.00 |" in text
-    assert "at most 1.41 dB" in text
+    assert "in 1 cells: 1.41 dB in the middle, 1.41 at most" in text
     assert math.isnan(table1_report.Results(made_rows).mean("3dgs", 20, "psnr", ["one"]))
+
+
+def test_files_are_held_against_each_other_and_drawn(tmp_path: Path) -> None:
+    made = dict.fromkeys(table1.COLUMNS, "1") | {"picture": "one", "seed": "0", "machine": "a machine"}
+    found = []
+    for method, share in (("lig", 1.0), ("smartsplat", 0.5)):
+        for ratio in (50, 100, 200, 500):
+            size = 1e6 * share / ratio
+            told = {"bytes": str(size), "bpp": str(size / 1e4), "file_psnr": str(10 * math.log10(1e6 / ratio))}
+            found.append(made | told | {"method": method, "ratio_nominal": str(ratio)})
+    results = table1_report.Results(found)
+    assert table1_report.savings(results)[2:] == ["| lig | -50.0 | -50.0 |"]
+    assert "BD-rate of smartsplat" in table1_report.tables(results)
+    codec_row = {"picture": "one", "codec": "jpeg", "ratio_target": "50", "bpp": "0.5", "psnr": "30"}
+    table1_report.draw(results, report.Results([codec_row]), tmp_path / "rivals.svg")
+    drawn = (tmp_path / "rivals.svg").read_text()
+    assert all(name in drawn for name in ("lig", "smartsplat", "jpeg", "bits per pixel"))
