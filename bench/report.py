@@ -191,7 +191,7 @@ def efforts(results: Results) -> str:
         ]
         fits = ", ".join(f"{steps} ({noise:g})" for steps, noise in EFFORT_TRIES[effort])
         lines.append(row(str(effort), fits, *cells))
-    return "\n".join([*lines, "", *provenance(results)])
+    return "\n".join([*lines, "", *provenance(results.rows.values())])
 
 
 def table(results: Results) -> str:
@@ -209,7 +209,7 @@ def pictures(results: Results) -> str:
     for picture in results.pictures:
         for ratio in results.ratios:
             lines.append(row(picture, f"{ratio:g}", *psnr_cells(results, picture, ratio)))
-    return "\n".join([*lines, "", *provenance(results)])
+    return "\n".join([*lines, "", *provenance(results.rows.values())])
 
 
 def psnr_cells(results: Results, picture: str, ratio: float) -> list[str]:
@@ -221,9 +221,9 @@ def psnr_cells(results: Results, picture: str, ratio: float) -> list[str]:
     return cells
 
 
-def provenance(results: Results) -> list[str]:
+def provenance(found: Iterable[dict[str, str]]) -> list[str]:
     """Pictures with their sizes and recipes, machines and versions, each once."""
-    rows = list(results.rows.values())
+    rows = list(found)
     pictures = (f"{row['picture']} ({row['width']}x{row['height']}, {row['recipe']})" for row in rows)
     return [
         f"Pictures: {'; '.join(dict.fromkeys(pictures))}.",

@@ -34,7 +34,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import images
 from bench.perceptual import weights_path
 from bench.run import REPOSITORY, machine, versions
-from smartsplat.baselines import CONTROLS, METHODS, PAPER_METHODS
+from smartsplat.baselines import CONTROLS, FILES, METHODS, PAPER_METHODS
 
 COLUMNS = (
     *("picture", "width", "height", "recipe", "method", "ratio_nominal", "seed", "steps", "gaussians", "values"),
@@ -214,8 +214,8 @@ def measured(
 
 
 def methods_of(names: Sequence[str]) -> list[str]:
-    """Methods by name; ``paper``, ``controls`` and ``all`` stand for several."""
-    groups = {"paper": list(PAPER_METHODS), "controls": list(CONTROLS), "all": list(METHODS)}
+    """Methods by name; ``paper``, ``files``, ``controls`` and ``all`` stand for several."""
+    groups = {"paper": list(PAPER_METHODS), "files": list(FILES), "controls": list(CONTROLS), "all": list(METHODS)}
     found = list(dict.fromkeys(itertools.chain.from_iterable(groups.get(name, [name]) for name in names)))
     unknown = [name for name in found if name not in METHODS]
     if unknown:
@@ -236,7 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", choices=SETS, default="small", help="a set of pictures")
     parser.add_argument("--folder", type=Path, help="pictures of your own, as large as they are, instead of a set")
     parser.add_argument("--only", nargs="+", help="only these of the set")
-    parser.add_argument("--methods", nargs="+", default=["paper"], help="by name, or paper, controls, all")
+    parser.add_argument(
+        "--methods", nargs="+", default=["paper", "files"], help="by name, or paper, files, controls, all; paper files"
+    )
     parser.add_argument("--ratios", nargs="+", type=float, help="nominal")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=1, help="how many of each cell; 3 show the spread")

@@ -164,7 +164,11 @@ def test_differences_are_of_the_same_picture_and_seed() -> None:
         made | {"picture": "two", "method": "lig", "psnr": "18"},
         made | {"picture": "three", "method": "lig", "psnr": "50"},
     ]
-    assert table1_report.differences(table1_report.Results(found))[2:] == ["| lig | -0.50 ± 2.12 |"]
+    assert table1_report.differences(table1_report.Results(found[:-1]))[2:] == ["| lig | -0.50 ± 2.12 |"]
+    one = table1_report.Results([found[0], found[2], found[4]])  # three is no picture of the paper's method
+    assert table1_report.differences(one)[2:] == ["| lig | +1.00 |"]
+    with pytest.raises(ValueError, match="1 and 2 steps"):
+        table1_report.Results([*found, found[0] | {"steps": "2"}])
 
 
 def test_the_report_takes_means_over_what_all_have() -> None:
@@ -177,11 +181,12 @@ def test_the_report_takes_means_over_what_all_have() -> None:
         made | {"picture": "one", "method": "3dgs", "psnr": "", "seed": "0", "ratio_nominal": "20"},
     ]
     text = table1_report.tables(table1_report.Results(made_rows[:-1]))
+    assert "| pictures | 1 |" in text
     assert "| 3dgs | 30.00 / 1.0000 |" in text
     assert "| lig | 21.00 / 1.0000 |" in text  # two is not a picture of 3dgs
     assert "| 3dgs | 1, 5.00 |" in text
     assert "in 1 cells: 1.41 dB in the middle, 1.41 at most" in text
-    assert math.isnan(table1_report.Results(made_rows).mean("3dgs", 20, "psnr", ["one"]))
+    assert math.isnan(table1_report.Results(made_rows).mean("3dgs", 20, "psnr"))
 
 
 def test_files_are_held_against_each_other_and_drawn(tmp_path: Path) -> None:

@@ -111,8 +111,11 @@ def _smartsplat(without: str | None = None, released: bool = False) -> Callable[
 
 
 def _codec(task: Task) -> Fitted:
-    """This codec at the true bytes that the count stands for nominally: 7 a Gaussian."""
-    data = smartsplat.encode(task.pixels, size=7 * task.count, seed=task.rng, progress=_translated(task.listener))
+    """This codec at the true bytes that the count stands for nominally: 7 a Gaussian; on the CPU, as all others."""
+    listener = _translated(task.listener)
+    data = smartsplat.encode(
+        task.pixels, size=7 * task.count, steps=task.steps, seed=task.rng, device="cpu", progress=listener
+    )
     reader = smartsplat.open(data)
     channels = task.pixels.shape[2]
     return Fitted(reader.read(), data, reader.info.gaussians, 5 + channels, len(data))
@@ -142,14 +145,15 @@ PAPER_METHODS: dict[str, Callable[[Task], Fitted]] = {
 CONTROLS: dict[str, Callable[[Task], Fitted]] = {
     "3dgs-released": _plain(Released),
     "gaussianimage-scaled": _plain(Scaled),
-    "gaussianimage-codec": _gaussian_image_codec,
     "smartsplat-released": _smartsplat(released=True),
     **{f"smartsplat-no-{name}": _smartsplat(without=name) for name in controls.INGREDIENTS},
-    "smartsplat": _codec,
 }
-"""What tells the method from its start, its codec and its parts."""
+"""What tells the method from its start and its parts."""
 
-METHODS = PAPER_METHODS | CONTROLS
+FILES: dict[str, Callable[[Task], Fitted]] = {"gaussianimage-codec": _gaussian_image_codec, "smartsplat": _codec}
+"""What has a codec of its own: GaussianImage's, and this one."""
+
+METHODS = PAPER_METHODS | FILES | CONTROLS
 
 
 def run(name: str, task: Task) -> Fitted:

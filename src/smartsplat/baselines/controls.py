@@ -7,9 +7,11 @@ All are the preset ``paper`` (settings.py) on this package's fit, and files of i
 - ``scales``: every scale is drawn from [0.5, 1.5) pixels, as GaussianImage does (instead of E13, E17)
 - ``colors``: every colour is drawn from [0, 1) (instead of E18 to E20)
 
-``released`` has what docs/method.md calls the released code, as far as it decides what is fitted: the loss 0.8 L1 + 0.2
-(1 - SSIM), all angles equal at the start, and the point itself among the three neighbours that a uniform scale is the
-distance of. Not taken over: its doubled off-diagonal gradient, its overlapping tiles and its lattice for colours.
+``released`` has what docs/method.md calls the released code in the loss, 0.8 L1 + 0.2 (1 - SSIM), in the angles, all
+equal at the start and behind a sigmoid, which makes their rate a quarter, and in the uniform scales, for which the
+point itself is one of the three neighbours. Not taken over: its doubled off-diagonal gradient and the clamp that stops
+it, features and exclusion by overlapping tiles, the lattice for colours, windows that end at 1/255, scales without
+bounds.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def fitted(
     """The Gaussians of a fit of so many steps, and how a file would round them."""
     settings = replace(PAPER, steps=steps)
     if released:
-        settings = replace(settings, l1=0.8, ssim=0.2)
+        settings = replace(settings, l1=0.8, ssim=0.2, rate_rotation=settings.rate_rotation / 4)
     threads = available_threads()
     fit = Fit(pixels, ExactCount(count), count, settings, Backend(), threads=threads, rng=rng)
     if without is not None or released:

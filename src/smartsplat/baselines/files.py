@@ -1,8 +1,8 @@
 """Real files for the rivals, so that a table can say how many bytes a row takes.
 
 None but GaussianImage has a format of its own (gaussian_image_codec.py). The others' numbers are rounded to 16 bits
-between the smallest and the largest of each column, as Image-GS does, and the bytes go through an adaptive order-0
-arithmetic coder, which LZMA is when it looks for no context.
+between the smallest and the largest of each column, and the bytes go through an adaptive order-0 arithmetic coder,
+which LZMA is when it looks for no context.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def pack(model: Model | Lig) -> bytes:
         header = HEADER.pack(MAGIC, LIG, channels, model.fine.width, model.fine.height, len(model))
         return header + LEVELS.pack(model.least, model.most, len(coarse)) + coarse + fine
     kind = next(index for index, kind in enumerate(KINDS) if isinstance(model, kind))
-    columns = np.concatenate([model.parameters[name] for name in model.columns], axis=1).astype(np.float32)
+    stored = model.stored()
+    columns = np.concatenate([stored[name] for name in model.columns], axis=1).astype(np.float32)
     least, most = columns.min(axis=0), columns.max(axis=0)
     span = np.maximum(most - least, 1e-30)
     rounded = np.rint((columns - least) * (LEVELS_16 / span)).clip(0, LEVELS_16).astype("<u2")
@@ -82,8 +83,8 @@ def unpack(data: bytes) -> Model | Lig:
     rounded = 256 * planes[:, :total].astype(np.float32) + planes[:, total:]
     columns = least + rounded * (np.maximum(most - least, np.float32(1e-30)) / LEVELS_16)
     parts = np.split(columns, np.cumsum(list(sizes.values()))[:-1], axis=1)
-    parameters: Arrays = {name: np.ascontiguousarray(part) for name, part in zip(sizes, parts, strict=True)}
-    return KINDS[kind](width, height, parameters)
+    stored: Arrays = {name: np.ascontiguousarray(part) for name, part in zip(sizes, parts, strict=True)}
+    return KINDS[kind].restored(width, height, stored)
 
 
 def header_of(data: bytes) -> tuple[bytes, int, int, int, int, int]:

@@ -25,7 +25,7 @@ from smartsplat.gaussians import base_scale
 from smartsplat.raster.blend import Splats
 
 LARGEST_TANH = 1 - 1e-6
-"""Of a mean at the start, in [-1, 1]."""
+"""Of a mean at the start, or from a file, in [-1, 1]."""
 
 
 class GaussianImage(Model):
@@ -53,6 +53,13 @@ class GaussianImage(Model):
         size = np.array([self.width, self.height], np.float32)
         d_mean = d.mean * 0.5 * size * (1 - np.tanh(self.parameters["mean"]) ** 2)
         return {"mean": d_mean, "color": d.color} | self.shape_chain(d.covariance)
+
+    def stored(self) -> Arrays:
+        return self.parameters | {"mean": np.tanh(self.parameters["mean"])}  # rounded where it is seen
+
+    @classmethod
+    def restored(cls, width: int, height: int, stored: Arrays) -> Self:
+        return cls(width, height, stored | {"mean": np.arctanh(stored["mean"].clip(-LARGEST_TANH, LARGEST_TANH))})
 
     def covariance(self) -> Reals:
         """[N, 3]."""

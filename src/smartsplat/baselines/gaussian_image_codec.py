@@ -47,6 +47,7 @@ class Quantized(Cholesky):
     weights: Reals  # [STAGES, VECTORS] colours that each vector stood for of late
     best_error = math.inf
     best: tuple[Arrays, Reals]
+    drawn: tuple[Arrays, Reals]  # parameters and codebooks of the last picture
 
     @classmethod
     def of(cls, model: Cholesky, generator: np.random.Generator) -> Self:
@@ -95,6 +96,7 @@ class Quantized(Cholesky):
 
     def splats(self) -> Splats:
         self.now = self.codes()
+        self.drawn = {name: values.copy() for name, values in self.parameters.items()}, self.codebooks.copy()
         color = self.now[1][0] - self.now[1][-1]
         return Splats(self.means(), self.covariance(), color, np.ones(len(color), np.float32))
 
@@ -119,9 +121,7 @@ class Quantized(Cholesky):
 
     def after_step(self, step: int, steps: int, pixels: Pixels, result: StepResult, backend: Backend) -> bool:
         if step >= 0.9 * steps and result.mean_square < self.best_error:
-            # The error is of the parameters before this step: one step off, which changes next to nothing.
-            self.best_error = result.mean_square
-            self.best = {name: values.copy() for name, values in self.parameters.items()}, self.codebooks.copy()
+            self.best_error, self.best = result.mean_square, self.drawn
         codes, rest = self.now
         for stage in range(STAGES):
             counts, sums = tally(codes[stage], rest[stage])

@@ -5,7 +5,8 @@ the residual brought into [0, 1] by its smallest and largest value, two numbers 
 numbers of each covariance as they are, from U[0, 1), means in pixels and colours from 0; mean square error, Adam at
 0.018 for everything, half of the steps for each level.
 
-Where it differs: see model.py; the residual is rounded to 8 bits, as every target here is (about 53 dB).
+Where it differs: see model.py; the residual, and the coarse level that it is taken from, are rounded to 8 bits, as
+every target here is (about 53 dB); the weight of a Gaussian is not held at 0.999.
 Guards: a covariance that is none, which theirs does not draw, is drawn with its scales within bounds (raster/blend.py).
 With 0.018 pixels a step no mean gets far: it is a method for hundreds of thousands of Gaussians a megapixel.
 """
@@ -80,7 +81,9 @@ class Lig:
         del residual
         fine = Level.seeded(pixels, max(1, count - few), generator)
         offset = steps // 2
-        fit(fine, target, steps - offset, backend, listener and (lambda step, n, e: listener(offset + step, n, e)))
+        share = (span / 255) ** 2  # what an error of the stretched residual is in the picture
+        heard = listener and (lambda step, number, error: listener(offset + step, few + number, share * error))
+        fit(fine, target, steps - offset, backend, heard)
         return cls(coarse, fine, least / 255, (least + span) / 255)
 
     def __len__(self) -> int:

@@ -68,6 +68,15 @@ class Model:
         """Growth, if the method grows. True if the optimiser has to start anew."""
         return False
 
+    def stored(self) -> Arrays:
+        """The numbers that a file holds, by the names of ``columns``."""
+        return self.parameters
+
+    @classmethod
+    def restored(cls, width: int, height: int, stored: Arrays) -> Self:
+        """The model of those numbers."""
+        return cls(width, height, stored)
+
     def __len__(self) -> int:
         return len(next(iter(self.parameters.values())))
 
