@@ -24,7 +24,7 @@ from smartsplat.metrics import psnr
 
 PANEL, ACROSS, TITLE = 400, 4, 22  # pixels, panels in a row, pixels
 INSET = 0.38  # of a panel's width
-WHITE = 64  # levels
+WHITE = 32  # levels
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -27,6 +27,9 @@ COST_RATIO = 200.0
 """Nominal ratio of the table of seconds and megabytes, if there are rows of it."""
 
 
+BELOW = 4.0  # dB
+
+
 class Results:
     """The rows of a table by method, nominal ratio and picture, of several seeds each and of one number of steps."""
 
@@ -164,7 +167,10 @@ def tables(results: Results) -> str:
 
 
 def draw(results: Results, codecs: report.Results, path: Path) -> None:
-    """PSNR of every method's and every other codec's files over their bits a pixel, a panel for each picture."""
+    """PSNR of every method's and every other codec's files over their bits a pixel, a panel for each picture.
+
+    It ends ``BELOW`` below the codecs, lest a method that fails flattens all others.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -174,12 +180,18 @@ def draw(results: Results, codecs: report.Results, path: Path) -> None:
         for axes, picture in zip(figure.subplots(rows, 2, squeeze=False).flat, results.pictures, strict=False):
             for method in results.methods:
                 points = results.files(method, picture)
-                axes.plot([bits for bits, _, _ in points], [decibels for _, _, decibels in points], label=method)
+                bits, decibels = [point[0] for point in points], [point[2] for point in points]
+                style = {"color": "black", "linewidth": 2} if method == OWN else {}
+                axes.plot(bits, decibels, label=method, **style)
+            lowest = math.inf
             for codec in codecs.peers:
                 bits, decibels = (
                     [codecs.value(picture, codec, ratio, name) for ratio in codecs.ratios] for name in ("bpp", "psnr")
                 )
                 axes.plot(bits, decibels, label=codec, linewidth=0.8, linestyle="--")
+                lowest = min(lowest, *(value for value in decibels if not math.isnan(value)))
+            if math.isfinite(lowest):
+                axes.set_ylim(bottom=lowest - BELOW)
             label(axes, picture, report.METRICS["psnr"])
         path.parent.mkdir(parents=True, exist_ok=True)
         report.save(figure, path, columns=5)
