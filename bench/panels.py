@@ -36,7 +36,7 @@ def error_of(original: Pixels, drawn: Pixels) -> Image.Image:
 
 
 def panel(title: str, original: Pixels, drawn: Pixels, crop: tuple[int, int, int, int]) -> Image.Image:
-    """A crop of what was drawn below its title, with the error of the whole in the corner unless there is none."""
+    """A crop of what was drawn below its title, with the error of the whole in a corner unless there is none."""
     x, y, width, height = crop
     rows = round(PANEL * height / width)
     out = Image.new("RGB", (PANEL, rows + TITLE), "white")
@@ -46,8 +46,8 @@ def panel(title: str, original: Pixels, drawn: Pixels, crop: tuple[int, int, int
         across = round(PANEL * INSET)
         inset = error_of(original, drawn)
         inset = inset.resize((across, round(across * inset.height / inset.width)), Image.Resampling.BOX)
-        out.paste("white", (PANEL - across - 2, out.height - inset.height - 2, PANEL, out.height))
-        out.paste(inset, (PANEL - across, out.height - inset.height))
+        out.paste("white", (PANEL - across - 2, TITLE, PANEL, TITLE + inset.height + 2))
+        out.paste(inset, (PANEL - across, TITLE))
     ImageDraw.Draw(out).text((4, 3), title, fill="black", font=ImageFont.load_default(13))
     return out
 

@@ -23,6 +23,6 @@ def test_panels_side_by_side() -> None:
     assert first.size == (panels.PANEL, 300 + panels.TITLE)
     black = panels.panel("black", pixels, np.zeros_like(pixels), CROP)
     assert black.getpixel((5, panels.TITLE + 5)) == (0, 0, 0)
-    assert black.getpixel((panels.PANEL - 10, black.height - 10)) != (0, 0, 0), "the inset"
+    assert black.getpixel((panels.PANEL - 10, panels.TITLE + 10)) != (0, 0, 0), "the inset"
     whole = panels.grid([first, black, first, black, first])
     assert whole.size == (4 * (panels.PANEL + 4), 2 * (first.height + 4))
