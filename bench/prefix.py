@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import smartsplat
-from bench.images import SETS, fetch, prepare, prepared
+from bench.images import SETS, prepared, provide
 from bench.report import PLOT_STYLE, read
 from smartsplat import container
 from smartsplat.metrics import psnr
@@ -78,13 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, required=True, help="SVG file to write")
     options = parser.parse_args(arguments)
     pictures = [picture for picture in SETS[options.set] if picture.id in (options.pictures or [picture.id])]
-    fetch(options.corpus, tuple(pictures))
+    provide(options.corpus, tuple(pictures))
     options.table.parent.mkdir(parents=True, exist_ok=True)
     with options.table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
         for picture in pictures:
-            prepare(picture, options.corpus)
             pixels = np.load(prepared(picture, options.corpus))
             writer.writerows(rows(picture.id, pixels, options.ratio, options.effort))
     draw(options.table, options.figure)

@@ -14,7 +14,7 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scipy.interpolate import PchipInterpolator
 
@@ -287,7 +287,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
             label(axes, "mean", METRICS[metric])
         grid = Figure(figsize=(2.4 * columns, 2.2 * rows), layout="constrained")
         for axes, picture in zip(grid.subplots(rows, columns, squeeze=False).flat, results.pictures, strict=False):
-            draw_picture(axes, results, picture)
+            draw_picture(axes, results, picture, results.codecs, marker=".")
         for axes in grid.axes[len(results.pictures) :]:
             axes.remove()
         paths = [folder / "rd-mean.svg", folder / "rd-pictures.svg"]
@@ -296,12 +296,12 @@ def draw(results: Results, folder: Path) -> list[Path]:
     return paths
 
 
-def draw_picture(axes: Axes, results: Results, picture: str) -> None:
-    for codec in results.codecs:
+def draw_picture(axes: Axes, results: Results, picture: str, codecs: Sequence[str], **style: Any) -> None:
+    for codec in codecs:
         points = [
             [results.value(picture, codec, ratio, column) for column in ("bpp", "psnr")] for ratio in results.ratios
         ]
-        axes.plot(*zip(*points, strict=True), marker=".", label=codec)
+        axes.plot(*zip(*points, strict=True), label=codec, **style)
     label(axes, picture, METRICS["psnr"])
 
 

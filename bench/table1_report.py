@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench import report
-from bench.report import bd_rate, cell, header, label, mean, rising, row, signed
+from bench.report import bd_rate, cell, header, mean, rising, row, signed
 from smartsplat.baselines import METHODS
 
 BASE = "smartsplat-paper"
@@ -41,21 +41,19 @@ class Results:
         self.methods = [name for name in METHODS if any(row["method"] == name for row in self.rows)]
         self.ratios = sorted({float(row["ratio_nominal"]) for row in self.rows})
         self.pictures = list(dict.fromkeys(row["picture"] for row in self.rows))
+        self.cells: dict[tuple[str, float, str], list[dict[str, str]]] = {}  # the seeds of each
+        for found in self.rows:
+            self.cells.setdefault((found["method"], float(found["ratio_nominal"]), found["picture"]), []).append(found)
 
     def value(self, method: str, ratio: float, column: str, picture: str) -> float:
         """The mean over seeds; NaN if there is nothing."""
-        key = method, ratio, picture
-        texts = [
-            row[column] for row in self.rows if (row["method"], float(row["ratio_nominal"]), row["picture"]) == key
-        ]
+        texts = [row[column] for row in self.cells.get((method, ratio, picture), ())]
         return statistics.fmean(map(float, texts)) if texts and all(texts) else math.nan
 
     def common(self, ratio: float) -> list[str]:
         """Pictures of all methods that there are at that ratio: only over these are means comparable."""
-        found = [row for row in self.rows if float(row["ratio_nominal"]) == ratio]
-        there = {(row["picture"], row["method"]) for row in found}
-        methods = {row["method"] for row in found}
-        return [picture for picture in self.pictures if all((picture, method) in there for method in methods)]
+        methods = {method for method, found, _ in self.cells if found == ratio}
+        return [name for name in self.pictures if all((method, ratio, name) in self.cells for method in methods)]
 
     def values(self, method: str, ratio: float, column: str) -> list[float]:
         """One of each common picture."""
@@ -67,11 +65,8 @@ class Results:
 
     def spreads(self) -> list[float]:
         """Standard deviations of the PSNR over the seeds of a cell, of every cell with several, upwards."""
-        cells: dict[tuple[str, str, str], list[float]] = {}
-        for found in self.rows:
-            key = found["picture"], found["method"], found["ratio_nominal"]
-            cells.setdefault(key, []).append(float(found["psnr"]))
-        return sorted(statistics.stdev(values) for values in cells.values() if len(values) > 1)
+        several = (found for found in self.cells.values() if len(found) > 1)
+        return sorted(statistics.stdev(float(row["psnr"]) for row in found) for found in several)
 
     def files(self, method: str, picture: str) -> list[tuple[float, float, float]]:
         """Bits a pixel, bytes and PSNR of a method's files of a picture, means over seeds, by falling nominal ratio."""
@@ -183,16 +178,10 @@ def draw(results: Results, codecs: report.Results, path: Path) -> None:
                 bits, decibels = [point[0] for point in points], [point[2] for point in points]
                 style = {"color": "black", "linewidth": 2} if method == OWN else {}
                 axes.plot(bits, decibels, label=method, **style)
-            lowest = math.inf
-            for codec in codecs.peers:
-                bits, decibels = (
-                    [codecs.value(picture, codec, ratio, name) for ratio in codecs.ratios] for name in ("bpp", "psnr")
-                )
-                axes.plot(bits, decibels, label=codec, linewidth=0.8, linestyle="--")
-                lowest = min(lowest, *(value for value in decibels if not math.isnan(value)))
-            if math.isfinite(lowest):
-                axes.set_ylim(bottom=lowest - BELOW)
-            label(axes, picture, report.METRICS["psnr"])
+            report.draw_picture(axes, codecs, picture, codecs.peers, linewidth=0.8, linestyle="--")
+            seen = [codecs.value(picture, codec, ratio, "psnr") for codec in codecs.peers for ratio in codecs.ratios]
+            if not all(map(math.isnan, seen)):
+                axes.set_ylim(bottom=min(value for value in seen if not math.isnan(value)) - BELOW)
         path.parent.mkdir(parents=True, exist_ok=True)
         report.save(figure, path, columns=5)
 

@@ -83,11 +83,11 @@ inline void for_each_vector(const Splat& s, Area area, const Wanted& wanted, con
 }
 
 template <int C>
-void clear(Area area, float* state, float extra) {
+void clear_alpha(Area area, float* state) {
   for (int column = 0; column < area.columns(); ++column)
     for (int y = 0; y < kTile; ++y) {
       float* at = state + area.offset(column * kColumn, y);
-      for (int i = 0; i < (C + kExtra) * kColumn; ++i) at[i] = i / kColumn == C ? extra : 0.0f;
+      for (int i = 0; i < (C + kExtra) * kColumn; ++i) at[i] = i / kColumn == C ? 1.0f : 0.0f;  // all light
     }
 }
 
@@ -111,7 +111,7 @@ bool lit(Area area, const float* state) {
 
 template <int C>
 void draw_alpha(const BlendList& list, float background, Area area, float* state) {
-  clear<C>(area, state, 1.0f);
+  clear_alpha<C>(area, state);
   const auto wanted = [&](int at) { return any(load(state + at + C * kColumn) >= all(kLeastLight)); };
   for (int64_t k = 0; k < list.count; ++k) {
     if (k % kLook == kLook - 1 && !lit<C>(area, state)) break;

@@ -72,12 +72,11 @@ class GaussianImage(Model):
     @classmethod
     def seeded(cls, pixels: Pixels, count: int, generator: np.random.Generator) -> Self:
         height, width, channels = pixels.shape
-        place = np.clip(2 * uniform(generator, count, 2) - 1, -LARGEST_TANH, LARGEST_TANH)
-        parameters: Arrays = {"mean": np.arctanh(place)}
+        start: Arrays = {"mean": 2 * uniform(generator, count, 2) - 1}
         for name, size in cls.columns.items():
             if name != "mean":
-                parameters[name] = uniform(generator, count, size or channels)
-        return cls(width, height, parameters)
+                start[name] = uniform(generator, count, size or channels)
+        return cls.restored(width, height, start)
 
 
 class RotationScale(GaussianImage):

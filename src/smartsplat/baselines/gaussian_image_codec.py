@@ -21,11 +21,10 @@ import numpy.typing as npt
 
 from smartsplat.baselines import files
 from smartsplat.baselines.gaussian_image import Cholesky
-from smartsplat.baselines.model import Pixels
 from smartsplat.baselines.optimizers import Adan, Arrays, Optimizer, Reals
 from smartsplat.errors import FormatError
 from smartsplat.raster import StepResult
-from smartsplat.raster.blend import Backend, Splats
+from smartsplat.raster.blend import Splats
 
 LEVELS = 63
 """The largest symbol of 6 bits."""
@@ -47,7 +46,6 @@ class Quantized(Cholesky):
     weights: Reals  # [STAGES, VECTORS] colours that each vector stood for of late
     best_error = math.inf
     best: tuple[Arrays, Reals]
-    drawn: tuple[Arrays, Reals]  # parameters and codebooks of the last picture
 
     @classmethod
     def of(cls, model: Cholesky, generator: np.random.Generator) -> Self:
@@ -96,7 +94,6 @@ class Quantized(Cholesky):
 
     def splats(self) -> Splats:
         self.now = self.codes()
-        self.drawn = {name: values.copy() for name, values in self.parameters.items()}, self.codebooks.copy()
         color = self.now[1][0] - self.now[1][-1]
         return Splats(self.means(), self.covariance(), color, np.ones(len(color), np.float32))
 
@@ -119,9 +116,10 @@ class Quantized(Cholesky):
             "color": gradient["color"] + 2 * rest[-1] / rest[-1].size,
         }
 
-    def after_step(self, step: int, steps: int, pixels: Pixels, result: StepResult, backend: Backend) -> bool:
+    def before_move(self, step: int, steps: int, result: StepResult) -> None:
         if step >= 0.9 * steps and result.mean_square < self.best_error:
-            self.best_error, self.best = result.mean_square, self.drawn
+            self.best_error = result.mean_square
+            self.best = {name: values.copy() for name, values in self.parameters.items()}, self.codebooks.copy()
         codes, rest = self.now
         for stage in range(STAGES):
             counts, sums = tally(codes[stage], rest[stage])
@@ -130,7 +128,6 @@ class Quantized(Cholesky):
             moved = DECAY * self.weights[stage][:, None] * self.codebooks[stage] + (1 - DECAY) * sums
             self.codebooks[stage][used] = (moved[used] / weights[used, None]).astype(np.float32)
             self.weights[stage] = np.maximum(weights, 1e-3)
-        return False
 
     def finish(self) -> None:
         """Back to the best of the last steps."""

@@ -61,16 +61,21 @@ class Gaussians3D(Model):
         )
         return raw / length, length, rotation
 
+    def depth(self) -> Reals:
+        """[N]."""
+        depth: Reals = np.maximum(self.parameters["mean"][:, 2] + DISTANCE, NEAREST)
+        return depth
+
     def camera(self) -> tuple[Reals, Reals, Reals, Reals, Reals]:
         """x, y, depth of each mean, and the tangents of its direction that the Jacobian is taken at; [N] each."""
-        x, y, z = self.parameters["mean"].T
-        depth = np.maximum(z + DISTANCE, NEAREST)
+        x, y, _ = self.parameters["mean"].T
+        depth = self.depth()
         widest_y = WIDEST * self.height / self.width
         return x, y, depth, np.clip(x / depth, -WIDEST, WIDEST), np.clip(y / depth, -widest_y, widest_y)
 
     def order(self) -> npt.NDArray[np.intp]:
         """From the front to the back; of equals the first in front."""
-        depth = np.maximum(self.parameters["mean"][:, 2] + DISTANCE, NEAREST).astype(np.float32)
+        depth = self.depth().astype(np.float32)
         # Of positive numbers the bits are in order, too, and sorting whole numbers is faster than a stable argsort.
         keys = np.sort(depth.view(np.uint32).astype(np.uint64) << np.uint64(32) | np.arange(len(self), dtype=np.uint64))
         return (keys & np.uint64(0xFFFFFFFF)).astype(np.intp)

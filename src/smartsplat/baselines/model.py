@@ -64,6 +64,9 @@ class Model:
         """What the rates are multiplied by after that share of the steps."""
         return 1.0
 
+    def before_move(self, step: int, steps: int, result: StepResult) -> None:
+        """What there is to learn from the error of the parameters as they still are."""
+
     def after_step(self, step: int, steps: int, pixels: Pixels, result: StepResult, backend: Backend) -> bool:
         """Growth, if the method grows. True if the optimiser has to start anew."""
         return False
@@ -91,6 +94,7 @@ def fit(model: Model, pixels: Pixels, steps: int, backend: Backend, listener: Li
     hurry = min(max(model.own_steps / max(steps, 1), 1.0), MOST_HURRY)
     for step in range(steps):
         d, result = backend.loss_gradient(model.splats(), model.blend, pixels, model.loss)
+        model.before_move(step, steps, result)
         gradients = {name: finite(gradient) for name, gradient in model.chain(d).items()}
         optimizer.step(model.parameters, gradients, hurry * model.factor(step / steps))
         if model.after_step(step, steps, pixels, result, backend):
