@@ -1,7 +1,8 @@
-"""The picture sets: real pictures that Debian ships, fetched by package name, checked, shrunk.
+"""The picture sets: real pictures that Debian ships, fetched by package name, checked, shrunk or enlarged.
 
 small: eight of about two megapixels, for rate and distortion. native: two of these and a map, as large
-as they are. 8k: the map alone, for speed.
+as they are. 8k: the map alone, for speed. 16k: four of 130 to 180 megapixels: twelve wallpapers side by side, a
+photograph enlarged, a drawing as large as it is, and a computed fractal.
 
 python -m bench.images --set small --corpus corpus
 """
@@ -16,12 +17,36 @@ import tempfile
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 ByteArray = npt.NDArray[np.uint8]
+
+
+class Picture(Protocol):
+    """What a set is made of."""
+
+    @property
+    def id(self) -> str:
+        """What tables call it."""
+
+    @property
+    def recipe(self) -> str:
+        """How it was made of its originals, for tables."""
+
+    @property
+    def name(self) -> str:
+        """Of its prepared file; another recipe has another one."""
+
+    @property
+    def originals(self) -> tuple[BenchPicture, ...]:
+        """What has to be fetched for it."""
+
+    def pixels(self, folder: Path) -> ByteArray:
+        """uint8 [H, W, 3], of the originals below the corpus folder."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +67,93 @@ class BenchPicture:
     @property
     def recipe(self) -> str:
         return "as it is" if self.factor == 1 else f"Lanczos {self.factor}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.id}-{self.factor.numerator}-{self.factor.denominator}"
+
+    @property
+    def originals(self) -> tuple[BenchPicture, ...]:
+        return (self,)
+
+    def pixels(self, folder: Path) -> ByteArray:
+        """RGB over white, scaled."""
+        with Image.open(source(self, folder)) as image:
+            opaque = flattened(image)
+        sides = (round(opaque.width * self.factor), round(opaque.height * self.factor))
+        return np.asarray(opaque.resize(sides, Image.Resampling.LANCZOS, reducing_gap=None))
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """The middles of several pictures beside each other, row by row, none resampled."""
+
+    id: str
+    originals: tuple[BenchPicture, ...]
+    across: int
+    tile: tuple[int, int]  # width, height
+
+    @property
+    def recipe(self) -> str:
+        down = len(self.originals) // self.across
+        return f"{self.across} by {down} middles of {self.tile[0]}x{self.tile[1]}: " + ", ".join(
+            picture.id for picture in self.originals
+        )
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+    def pixels(self, folder: Path) -> ByteArray:
+        width, height = self.tile
+        whole = np.empty((len(self.originals) // self.across * height, self.across * width, 3), np.uint8)
+        for index, picture in enumerate(self.originals):
+            row, column = divmod(index, self.across)
+            tile = picture.pixels(folder)
+            top, left = (tile.shape[0] - height) // 2, (tile.shape[1] - width) // 2
+            whole[row * height :, column * width :][:height, :width] = tile[top:, left:][:height, :width]
+        return whole
+
+
+@dataclass(frozen=True)
+class Fractal:
+    """A view of Mandelbrot's set, coloured by how soon a point escapes: detail at every scale, and no original."""
+
+    id: str
+    width: int
+    height: int
+    center: complex
+    span: float  # of the width
+    iterations: int = 150
+    originals: tuple[BenchPicture, ...] = ()
+
+    @property
+    def recipe(self) -> str:
+        return f"Mandelbrot's set around {self.center}, {self.span} wide"
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+    def pixels(self, folder: Path) -> ByteArray:
+        step = self.span / self.width
+        x = self.center.real + step * (np.arange(self.width) + 0.5 - self.width / 2)
+        y = self.center.imag + step * (np.arange(self.height) + 0.5 - self.height / 2)
+        rows = 16  # what a cache holds
+        return np.concatenate([self._colors(x + 1j * y[top : top + rows, None]) for top in range(0, self.height, rows)])
+
+    def _colors(self, points: npt.NDArray[np.complex128]) -> ByteArray:
+        """uint8 [h, w, 3]: each channel a sine of the number of iterations, made continuous, or of 0."""
+        count = np.zeros(points.size, np.float32)
+        start, left = points.ravel(), np.arange(points.size)
+        place = np.zeros_like(start)
+        for iteration in range(self.iterations):
+            place = place * place + start
+            escaped = np.abs(place) > 4
+            count[left[escaped]] = iteration + 1 - np.log2(np.log(np.abs(place[escaped])))
+            place, start, left = place[~escaped], start[~escaped], left[~escaped]
+        waves = np.sin(count[:, None] * np.array([0.11, 0.13, 0.17]) + np.array([0, 2, 4]))
+        return (127.5 + 127.5 * waves).astype(np.uint8).reshape(*points.shape, 3)
 
 
 KLEIBER = BenchPicture(
@@ -116,39 +228,102 @@ GLOBE = BenchPicture(
     Fraction(1),
     "NASA EO free use / GPL-2+ package",
 )
-SETS = {
+SALAD = BenchPicture(
+    "salad",
+    "openclipart-png",
+    "usr/share/openclipart/png/food/vegetables/salad_mateya_01.png",
+    "0995f6d0e30b538d475abf7d65cdee773102e5b1898178a3032f9913dc13ecba",
+    Fraction(1),
+    "public domain",
+)
+PAINTING = BenchPicture(
+    "painting",
+    "lomiri-wallpapers-20.04",
+    "usr/share/backgrounds/Painting-Colors_by__herobrine7gamer.jpg",
+    "dc688df829e177f23d5e2761a198d2e44e477e4b3b3c750661052c89f7abc46c",
+    Fraction(1),
+    "CC-BY-SA-3.0",
+)
+FLOW = BenchPicture(
+    "flow",
+    "plasma-workspace-wallpapers",
+    "usr/share/wallpapers/Flow/contents/images/5120x2880.jpg",
+    "b2f1fbe9ebf772fed224de83ee4159cc3735c633a88cc42f8f45d49ccd12efc3",
+    Fraction(1),
+    "CC-BY-SA-4.0",
+)
+SHELL = BenchPicture(
+    "shell",
+    "plasma-workspace-wallpapers",
+    "usr/share/wallpapers/Shell/contents/images/5120x2880.jpg",
+    "220d5fe725453dba2329b6733cb7094d8615f2e0bbbb8a150e9f113101c02213",
+    Fraction(1),
+    "CC-BY-SA-4.0",
+)
+ICECOLD = BenchPicture(
+    "icecold",
+    "plasma-workspace-wallpapers",
+    "usr/share/wallpapers/IceCold/contents/images/5120x2880.png",
+    "4f000813086b839f4845e40bb51385e2e2afaf1df5bf55514d808f70611a63e6",
+    Fraction(1),
+    "CC-BY-SA-4.0",
+)
+HONEYWAVE = BenchPicture(
+    "honeywave",
+    "plasma-workspace-wallpapers",
+    "usr/share/wallpapers/Honeywave/contents/images/5120x2880.jpg",
+    "e75adbd953e9b7dc8946223e7f1f2c4a9378496e7597198f65b095356995c7ad",
+    Fraction(1),
+    "CC-BY-SA-4.0",
+)
+KAY = BenchPicture(
+    "kay",
+    "plasma-workspace-wallpapers",
+    "usr/share/wallpapers/Kay/contents/images/5120x2880.png",
+    "2b2fcfe33dbf701deb524f04231a3966e40f3239baf70469318c00c3961c2458",
+    Fraction(1),
+    "CC-BY-SA-4.0",
+)
+MOSAIC = Mosaic(
+    "mosaic",
+    tuple(
+        replace(picture, factor=Fraction(1))
+        for picture in (
+            *(KLEIBER, SEEDING, ELEPHANTS, PATAK, PAINTING, FLOW),
+            *(ALTAI, SHELL, ICECOLD, HONEYWAVE, MILKYWAY, KAY),
+        )
+    ),
+    3,
+    (5120, 2880),
+)
+FRACTAL = Fractal("fractal", 15360, 8640, -0.743643887037151 + 0.131825904205330j, 0.002)
+SETS: dict[str, tuple[Picture, ...]] = {
     "small": (KLEIBER, SEEDING, PICOS, ELEPHANTS, PATAK, PIXELS, ALTAI, MILKYWAY),
     "native": (replace(KLEIBER, factor=Fraction(1)), replace(ELEPHANTS, factor=Fraction(1)), GLOBE),
     "8k": (GLOBE,),
+    "16k": (MOSAIC, replace(SEEDING, factor=Fraction(3)), SALAD, FRACTAL),
 }
 
 
-def fetch(folder: Path, pictures: tuple[BenchPicture, ...] = SETS["small"]) -> None:
-    """Download the missing packages, each into a folder of its name below ``folder``; check the pictures."""
+def fetch(folder: Path, pictures: tuple[Picture, ...]) -> None:
+    """Download the missing packages, each into a folder of its name below ``folder``; check the originals."""
     folder.mkdir(parents=True, exist_ok=True)
-    for package in sorted({picture.package for picture in pictures if not source(picture, folder).exists()}):
+    originals = [original for picture in pictures for original in picture.originals]
+    for package in sorted({original.package for original in originals if not source(original, folder).exists()}):
         with tempfile.TemporaryDirectory() as downloads:
             subprocess.run(["apt-get", "download", "-q", package], cwd=downloads, check=True)
             (archive,) = Path(downloads).glob("*.deb")
             subprocess.run(["dpkg", "-x", archive, folder / package], check=True)
-    for picture in pictures:
-        with source(picture, folder).open("rb") as file:
+    for original in originals:
+        with source(original, folder).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != picture.sha256:
-            raise ValueError(f"{source(picture, folder)}: SHA-256 is {digest}, not {picture.sha256}")
+        if digest != original.sha256:
+            raise ValueError(f"{source(original, folder)}: SHA-256 is {digest}, not {original.sha256}")
 
 
-def source(picture: BenchPicture, folder: Path) -> Path:
+def source(original: BenchPicture, folder: Path) -> Path:
     """Where the original lies below the corpus folder."""
-    return folder / picture.package / picture.file
-
-
-def load(picture: BenchPicture, folder: Path) -> ByteArray:
-    """The picture as the benchmark uses it: RGB over white, shrunk; uint8 [H, W, 3]."""
-    with Image.open(source(picture, folder)) as image:
-        opaque = flattened(image)
-    sides = (round(opaque.width * picture.factor), round(opaque.height * picture.factor))
-    return np.asarray(opaque.resize(sides, Image.Resampling.LANCZOS, reducing_gap=None))
+    return folder / original.package / original.file
 
 
 def flattened(image: Image.Image) -> Image.Image:
@@ -159,19 +334,19 @@ def flattened(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
-def prepared(picture: BenchPicture, folder: Path) -> Path:
+def prepared(picture: Picture, folder: Path) -> Path:
     """Where ``prepare`` leaves the picture for the measuring processes."""
-    return folder / "prepared" / f"{picture.id}-{picture.factor.numerator}-{picture.factor.denominator}.npy"
+    return folder / "prepared" / f"{picture.name}.npy"
 
 
-def prepare(picture: BenchPicture, folder: Path) -> None:
-    """Write the shrunk picture once as .npy, so that measuring it never holds the original in memory."""
+def prepare(picture: Picture, folder: Path) -> None:
+    """Write the pixels once as .npy, so that measuring it never holds the original in memory."""
     path = prepared(picture, folder)
     if not path.exists():
-        save(load(picture, folder), path)
+        save(picture.pixels(folder), path)
 
 
-def provide(folder: Path, pictures: tuple[BenchPicture, ...]) -> None:
+def provide(folder: Path, pictures: tuple[Picture, ...]) -> None:
     """``fetch`` and ``prepare`` all of them."""
     fetch(folder, pictures)
     for picture in pictures:
@@ -216,6 +391,7 @@ def main() -> None:
     parser.add_argument("--set", choices=SETS, default="small")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     options = parser.parse_args()
+    Image.MAX_IMAGE_PIXELS = None  # the large pictures are above it
     provide(options.corpus, SETS[options.set])
 
 
