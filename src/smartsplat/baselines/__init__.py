@@ -14,7 +14,7 @@ import numpy as np
 
 import smartsplat
 from smartsplat.baselines import controls, files, gaussian_image_codec
-from smartsplat.baselines.gaussian_image import Cholesky, RotationScale, Scaled
+from smartsplat.baselines.gaussian_image import Cholesky, RotationScale, Scaled, ScaledAdam
 from smartsplat.baselines.gaussians_3d import Fair, Released
 from smartsplat.baselines.image_gs import ImageGS
 from smartsplat.baselines.lig import Lig
@@ -145,6 +145,7 @@ PAPER_METHODS: dict[str, Callable[[Task], Fitted]] = {
 CONTROLS: dict[str, Callable[[Task], Fitted]] = {
     "3dgs-released": _plain(Released),
     "gaussianimage-scaled": _plain(Scaled),
+    "gaussianimage-scaled-adam": _plain(ScaledAdam),
     "smartsplat-released": _smartsplat(released=True),
     **{f"smartsplat-no-{name}": _smartsplat(without=name) for name in controls.INGREDIENTS},
 }

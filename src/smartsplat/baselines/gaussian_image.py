@@ -6,10 +6,12 @@ pixel to one and a half wide, whatever their number. No opacity: colours are sum
 at 1e-3 for everything, halved after 40 % and 80 % of the steps (20 000 of 50 000).
 
 Where it differs: see model.py; the chain from the covariance is right, theirs counts its off-diagonal element twice.
+Where there are fewer steps (model.py) only means keep their rate.
 Guards: means stay a little inside of tanh's flat ends, where the original's can no longer move.
 
-``Scaled`` is a control, not a method of its authors: the same with scales that start at one to two base scales (E14),
-colours at the picture's, and rates in units of that scale which fall along a cosine.
+Two are controls, not methods of its authors. ``Scaled`` starts with scales of one to two base scales (E14) and the
+picture's colours, all else as it was. ``ScaledAdam`` is moved by Adam, too, with rates in units of that scale which
+fall along a cosine.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class GaussianImage(Model):
     """What both parametrisations share: means, colours and how they are optimised."""
 
     own_steps: ClassVar[int] = 50_000
+    most_hurry: ClassVar[float] = 500.0
+    unhurried: ClassVar[tuple[str, ...]] = ("mean",)  # half a thousandth of the picture a step is far as it is
 
     def means(self) -> Reals:
         """[N, 2] pixels."""
@@ -119,9 +123,7 @@ class Cholesky(GaussianImage):
 
 
 class Scaled(RotationScale):
-    """The control: GaussianImage RS whose start and rates know how many Gaussians there are."""
-
-    own_steps: ClassVar[int] = 0
+    """The control whose start knows how many Gaussians there are, and what the picture is."""
 
     @classmethod
     def seeded(cls, pixels: Pixels, count: int, generator: np.random.Generator) -> Self:
@@ -131,6 +133,12 @@ class Scaled(RotationScale):
         column, row = np.minimum(model.means(), np.array([model.width, model.height]) - 1).astype(int).T
         model.parameters["color"] = (pixels[row, column] / 255).astype(np.float32)
         return model
+
+
+class ScaledAdam(Scaled):
+    """The control whose rates know it, too."""
+
+    own_steps: ClassVar[int] = 0
 
     def optimizer(self) -> Optimizer:
         base = base_scale(self.width, self.height, len(self))

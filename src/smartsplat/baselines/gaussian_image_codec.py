@@ -14,7 +14,7 @@ offsets as floats. Guards: steps stay above 0; a vector that no colour uses stay
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ Symbols = npt.NDArray[np.uint8]
 class Quantized(Cholesky):
     """A Cholesky model seen through its quantisers. ``parameters`` also holds ``step`` and ``offset``, [1, 3] each."""
 
+    most_hurry: ClassVar[float] = 20.0  # what is fitted already is lost by more
     codebooks: Reals  # [STAGES, VECTORS, C]
     weights: Reals  # [STAGES, VECTORS] colours that each vector stood for of late
     best_error = math.inf

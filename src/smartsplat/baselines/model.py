@@ -25,10 +25,6 @@ Pixels = npt.NDArray[np.uint8]
 Listener = Callable[[int, int, float], object]
 """Called after every step with the number of steps made, the Gaussians and the mean square error that it saw."""
 
-MOST_HURRY = 20.0
-"""What rates that are made for more steps than there are are multiplied by, at most. GaussianImage RS, a photograph of
-512 x 512 at a nominal 50 : 1, 1500 steps instead of 50 000: 9.8 dB as they are, 28.1 times 5, 29.7 times 20."""
-
 
 class Model:
     """N Gaussians in a method's own parameters. Subclasses say what those are."""
@@ -37,6 +33,10 @@ class Model:
     loss: ClassVar[Loss] = Loss()
     own_steps: ClassVar[int] = 0
     """Steps that the rates are made for; with fewer they are raised in proportion. 0: for any number."""
+    most_hurry: ClassVar[float] = 20.0
+    """What rates are raised by at most."""
+    unhurried: ClassVar[tuple[str, ...]] = ()
+    """Parameters whose rates are left as they are even so."""
     columns: ClassVar[dict[str, int]]
     """Numbers of each parameter, by name; 0 for one of each channel."""
 
@@ -91,12 +91,14 @@ class Model:
 def fit(model: Model, pixels: Pixels, steps: int, backend: Backend, listener: Listener | None = None) -> None:
     """Move the model's parameters for so many steps."""
     optimizer = model.optimizer()
-    hurry = min(max(model.own_steps / max(steps, 1), 1.0), MOST_HURRY)
+    hurry = min(max(model.own_steps / max(steps, 1), 1.0), model.most_hurry)
     for step in range(steps):
         d, result = backend.loss_gradient(model.splats(), model.blend, pixels, model.loss)
         model.before_move(step, steps, result)
         gradients = {name: finite(gradient) for name, gradient in model.chain(d).items()}
-        optimizer.step(model.parameters, gradients, hurry * model.factor(step / steps))
+        usual = model.factor(step / steps)
+        factors = {name: usual * (1 if name in model.unhurried else hurry) for name in gradients}
+        optimizer.step(model.parameters, gradients, factors)
         if model.after_step(step, steps, pixels, result, backend):
             optimizer = model.optimizer()
         if listener is not None:

@@ -16,8 +16,8 @@ Arrays = dict[str, Reals]
 class Optimizer(Protocol):
     """Moves parameters against their gradients, in place."""
 
-    def step(self, parameters: Arrays, gradients: Arrays, factor: float) -> None:
-        """``factor`` multiplies all rates."""
+    def step(self, parameters: Arrays, gradients: Arrays, factors: Mapping[str, float]) -> None:
+        """``factors`` multiply the rates, by the names of the arrays."""
 
 
 class Adam:
@@ -30,7 +30,7 @@ class Adam:
         self.moments: dict[str, tuple[Reals, Reals]] = {}
         self.age = 0
 
-    def step(self, parameters: Arrays, gradients: Arrays, factor: float) -> None:
+    def step(self, parameters: Arrays, gradients: Arrays, factors: Mapping[str, float]) -> None:
         self.age += 1
         beta1, beta2 = self.betas
         correct1, correct2 = 1 - beta1**self.age, 1 - beta2**self.age
@@ -39,7 +39,7 @@ class Adam:
             first, second = self.moments.setdefault(name, (np.zeros_like(gradient), np.zeros_like(gradient)))
             first += (1 - beta1) * (gradient - first)
             second += (1 - beta2) * (gradient * gradient - second)
-            parameters[name] -= factor * rate / correct1 * first / (np.sqrt(second / correct2) + self.epsilon)
+            parameters[name] -= factors[name] * rate / correct1 * first / (np.sqrt(second / correct2) + self.epsilon)
 
 
 class Adan:
@@ -56,7 +56,7 @@ class Adan:
         self.moments: dict[str, tuple[Reals, Reals, Reals, Reals]] = {}
         self.age = 0
 
-    def step(self, parameters: Arrays, gradients: Arrays, factor: float) -> None:
+    def step(self, parameters: Arrays, gradients: Arrays, factors: Mapping[str, float]) -> None:
         self.age += 1
         beta1, beta2, beta3 = self.betas
         correct1, correct2, correct3 = (1 - beta**self.age for beta in self.betas)
@@ -72,4 +72,4 @@ class Adan:
             change += (1 - beta2) * (difference - change)
             second += (1 - beta3) * ((gradient + beta2 * difference) ** 2 - second)
             move = first / correct1 + (beta2 / correct2) * change
-            parameters[name] -= factor * self.rate * move / (np.sqrt(second / correct3) + self.epsilon)
+            parameters[name] -= factors[name] * self.rate * move / (np.sqrt(second / correct3) + self.epsilon)
