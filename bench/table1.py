@@ -61,9 +61,9 @@ SETS = {
     "small": PictureSet((images.KLEIBER, images.PICOS, images.ELEPHANTS, images.PATAK), PAPER_8K, 3000),
     "all": PictureSet(images.SETS["small"], PAPER_8K, 3000, "small"),
     # Of the size of the paper's DIV8K, whose pictures have 35 megapixels in the mean.
-    "8k": PictureSet(images.SETS["native"], PAPER_8K, 1000),
+    "8k": PictureSet(images.SETS["native"], PAPER_8K, 300),
     # Of the size of the paper's DIV16K.
-    "16k": PictureSet(images.SETS["16k"], PAPER_16K, 300),
+    "16k": PictureSet(images.SETS["16k"], PAPER_16K, 100),
 }
 
 
