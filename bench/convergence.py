@@ -21,19 +21,20 @@ NAMES = list(METHODS)
 def costs(rows: Iterable[Row]) -> str:
     """A line a method and number of steps."""
     ordered = sorted(rows, key=lambda found: (int(found["steps"]), NAMES.index(found["method"])))
-    titles = ("method", "steps", "PSNR, dB", "MS-SSIM", "fit, s", "steps/s", "peak, MB", "decoding, MP/s", "true ratio")
-    lines = header(*titles)
+    titles = ("method", "steps", "Gaussians", "PSNR, dB", "MS-SSIM", "fit, s", "steps/s", "peak, MB", "decoding, MP/s")
+    lines = header(*titles, "true ratio")
     for found in ordered:
         lines.append(
             row(
-                *(found["method"], found["steps"], f"{float(found['psnr']):.2f}", f"{float(found['ms_ssim']):.4f}"),
+                *(found[name] for name in ("method", "steps", "gaussians")),
+                *(f"{float(found['psnr']):.2f}", f"{float(found['ms_ssim']):.4f}"),
                 *(f"{float(found['seconds']):.0f}", f"{float(found['steps_per_second']):.0f}", found["peak_mb"]),
                 *(f"{float(found['decode_mp_s']):.0f}", f"{float(found['ratio_true']):.0f}"),
             )
         )
     first = ordered[0]
     size = f"{first['picture']} ({first['width']}x{first['height']}, {first['recipe']})"
-    lines += ["", f"{size}, {first['gaussians']} Gaussians, a nominal {first['ratio_nominal']} : 1."]
+    lines += ["", f"{size}, a nominal {first['ratio_nominal']} : 1."]
     lines += [f"Machine: {first['machine']}.", f"Versions: {first['versions']}."]
     return "\n".join(lines)
 
@@ -41,7 +42,7 @@ def costs(rows: Iterable[Row]) -> str:
 def curves(traces: Iterable[Row]) -> dict[str, list[tuple[int, float, float]]]:
     """Step, seconds and PSNR of each method's longest fit; the PSNR is of what the step saw.
 
-    That is a smaller version of the picture in the first two thirds of ``smartsplat``, one of two levels in ``lig``.
+    That is a smaller version of the picture in the first 70 % of ``smartsplat`` and the first half of ``lig``.
     """
     by_method: dict[str, dict[int, dict[int, tuple[float, float]]]] = {}
     for point in traces:
