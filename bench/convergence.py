@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.report import PLOT_STYLE, header, insert, markers, read, row, save
+from bench.report import PLOT_STYLE, header, insert, markers, provenance, read, row, save
 from smartsplat.baselines import METHODS
 
 Row = dict[str, str]
@@ -32,11 +32,7 @@ def costs(rows: Iterable[Row]) -> str:
                 *(f"{float(found['decode_mp_s']):.0f}", f"{float(found['ratio_true']):.0f}"),
             )
         )
-    first = ordered[0]
-    size = f"{first['picture']} ({first['width']}x{first['height']}, {first['recipe']})"
-    lines += ["", f"{size}, a nominal {first['ratio_nominal']} : 1."]
-    lines += [f"Machine: {first['machine']}.", f"Versions: {first['versions']}."]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"A nominal {ordered[0]['ratio_nominal']} : 1.", *provenance(ordered)])
 
 
 def curves(traces: Iterable[Row]) -> dict[str, list[tuple[int, float, float]]]:

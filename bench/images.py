@@ -1,8 +1,8 @@
 """The picture sets: real pictures that Debian ships, fetched by package name, checked, shrunk or enlarged.
 
 small: eight of about two megapixels, for rate and distortion. native: two of these and a map, as large
-as they are. 8k: the map alone, for speed. 16k: four of 130 to 180 megapixels: twelve wallpapers side by side, a
-photograph enlarged, a drawing as large as it is, and a computed fractal.
+as they are. 16k: four of 130 to 180 megapixels: twelve wallpapers side by side, a photograph enlarged, a drawing
+as large as it is, and a computed fractal.
 
 python -m bench.images --set small --corpus corpus
 """
@@ -102,7 +102,7 @@ class Mosaic:
 
     @property
     def name(self) -> str:
-        return self.id
+        return f"{self.id}-{digest(repr(self).encode())}"
 
     def pixels(self, folder: Path) -> ByteArray:
         width, height = self.tile
@@ -133,7 +133,7 @@ class Fractal:
 
     @property
     def name(self) -> str:
-        return self.id
+        return f"{self.id}-{digest(repr(self).encode())}"
 
     def pixels(self, folder: Path) -> ByteArray:
         step = self.span / self.width
@@ -300,7 +300,6 @@ FRACTAL = Fractal("fractal", 15360, 8640, -0.743643887037151 + 0.131825904205330
 SETS: dict[str, tuple[Picture, ...]] = {
     "small": (KLEIBER, SEEDING, PICOS, ELEPHANTS, PATAK, PIXELS, ALTAI, MILKYWAY),
     "native": (replace(KLEIBER, factor=Fraction(1)), replace(ELEPHANTS, factor=Fraction(1)), GLOBE),
-    "8k": (GLOBE,),
     "16k": (MOSAIC, replace(SEEDING, factor=Fraction(3)), SALAD, FRACTAL),
 }
 
@@ -316,9 +315,9 @@ def fetch(folder: Path, pictures: tuple[Picture, ...]) -> None:
             subprocess.run(["dpkg", "-x", archive, folder / package], check=True)
     for original in originals:
         with source(original, folder).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != original.sha256:
-            raise ValueError(f"{source(original, folder)}: SHA-256 is {digest}, not {original.sha256}")
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != original.sha256:
+            raise ValueError(f"{source(original, folder)}: SHA-256 is {found}, not {original.sha256}")
 
 
 def source(original: BenchPicture, folder: Path) -> Path:
@@ -353,6 +352,11 @@ def provide(folder: Path, pictures: tuple[Picture, ...]) -> None:
         prepare(picture, folder)
 
 
+def digest(content: bytes) -> str:
+    """A short name for what is in a prepared file."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
 def save(pixels: ByteArray, path: Path) -> None:
     """Write a .npy file, whole or not at all, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -372,8 +376,7 @@ def of_folder(pictures: Path, folder: Path) -> dict[str, tuple[Path, str]]:
             continue
         if path.stem in found:
             raise ValueError(f"{pictures}: two pictures are called {path.stem}")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        goal = folder / "prepared" / f"{path.stem}-{digest}.npy"
+        goal = folder / "prepared" / f"{path.stem}-{digest(path.read_bytes())}.npy"
         if not goal.exists():
             try:
                 with Image.open(path) as image:

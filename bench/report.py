@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PLOT_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smartsplat", "font.size": 8}
 """Text stays text and ids stay the same, so that a change of a plot is a small change of its file."""
 
+LEAST_COMMON = 0.5
+"""Decibels that two curves must both reach, lest a difference of rates rests on one point."""
+
 METRICS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
 
 Curve = Sequence[tuple[float, float]]
@@ -117,7 +120,8 @@ def rate_differences(results: Results, own: str) -> list[str]:
     }
     lines = [
         f"BD-rate of {own} in percent, at equal PSNR / at equal MS-SSIM (negative: its files are smaller; "
-        "-: fewer than four points or no overlap); the mean is over the pictures that have one:",
+        "-: fewer than four points, or less than half a decibel that both reach); the mean is over the pictures that "
+        "have one:",
         "",
         *header("picture", *results.peers),
     ]
@@ -146,12 +150,12 @@ def bd_rate(own: Curve, peer: Curve) -> float:
     """Bjontegaard's difference in rate of two curves of (quality, bytes), percent of the peer's bytes.
 
     The mean difference of log bytes over the qualities that both have, between points by a monotone piecewise cubic
-    (PCHIP). NaN with fewer than four points on a curve or no quality in common.
+    (PCHIP). NaN with fewer than four points on a curve or less than ``LEAST_COMMON`` of quality in common.
     """
     if min(len(own), len(peer)) < 4:
         return math.nan
     low, high = max(own[0][0], peer[0][0]), min(own[-1][0], peer[-1][0])
-    if low >= high:
+    if high - low < LEAST_COMMON:
         return math.nan
     areas = []
     for curve in (own, peer):

@@ -60,7 +60,7 @@ PAPER_16K = (50, 100, 200, 500, 1000, 2000, 3000)
 SETS = {
     "small": PictureSet((images.KLEIBER, images.PICOS, images.ELEPHANTS, images.PATAK), PAPER_8K, 3000),
     "all": PictureSet(images.SETS["small"], PAPER_8K, 3000, "small"),
-    # Of the size of the paper's DIV8K, whose pictures have 35 megapixels in the mean.
+    # Of 18, 20 and 34 megapixels; the pictures of the paper's DIV8K have 35 in the mean.
     "8k": PictureSet(images.SETS["native"], PAPER_8K, 300),
     # Of the size of the paper's DIV16K.
     "16k": PictureSet(images.SETS["16k"], PAPER_16K, 100),

@@ -117,7 +117,8 @@ def savings(results: Results) -> list[str]:
     for method in results.methods:
         if method != OWN:
             rates = [bd_rate(results.curve(OWN, name), results.curve(method, name)) for name in results.pictures]
-            lines.append(row(method, *map(signed, [*rates, mean(rates)])))
+            number = sum(not math.isnan(rate) for rate in rates)
+            lines.append(row(method, *map(signed, rates), f"{signed(mean(rates))} ({number})"))
     return lines
 
 
@@ -146,7 +147,12 @@ def tables(results: Results) -> str:
     lines += ["", "The same rows as real files, true ratio / PSNR of the decoded pixels:", ""]
     lines += quality(results, (("ratio_true", 0), ("file_psnr", 2)))
     if OWN in results.methods and len(results.ratios) > 3:
-        lines += ["", f"BD-rate of {OWN} against each, percent of the method's bytes at equal PSNR of the files:", ""]
+        lines += [
+            "",
+            f"BD-rate of {OWN} against each, percent of the method's bytes at equal PSNR of the files (-: fewer",
+            "than four files of rising PSNR, or less than half a dB that both reach); beside the mean, of how many:",
+            "",
+        ]
         lines += savings(results)
     lines += ["", "SSIM / LPIPS of what was fitted:", ""]
     lines += quality(results, (("ssim", 4), ("lpips", 3)))

@@ -189,7 +189,7 @@ def test_the_seed_decides(name: str) -> None:
     task = baselines.Task(waves(), 40, 8)
     first, again = baselines.run(name, task), baselines.run(name, task)
     assert first.data == again.data
-    assert first.data != baselines.run(name, replace(task, rng=1)).data
+    assert first.data != baselines.run(name, replace(task, seed=1)).data
 
 
 def test_unknown_methods_and_foreign_files_are_refused() -> None:

@@ -43,7 +43,7 @@ class Task:
     pixels: Pixels  # uint8 [H, W, C]
     count: int  # Gaussians
     steps: int
-    rng: int = 0
+    seed: int = 0
     listener: Listener | None = None
 
 
@@ -52,7 +52,7 @@ def _plain(kind: type[Model]) -> Callable[[Task], Fitted]:
 
     def run(task: Task) -> Fitted:
         backend = Backend()
-        model = kind.seeded(task.pixels, task.count, np.random.default_rng(task.rng))
+        model = kind.seeded(task.pixels, task.count, np.random.default_rng(task.seed))
         fit(model, task.pixels, task.steps, backend, task.listener)
         return _fitted(model, backend)
 
@@ -68,13 +68,13 @@ def _fitted(model: Model | Lig, backend: Backend) -> Fitted:
 
 def _lig(task: Task) -> Fitted:
     backend = Backend()
-    generator = np.random.default_rng(task.rng)
+    generator = np.random.default_rng(task.seed)
     return _fitted(Lig.fitted(task.pixels, task.count, task.steps, generator, backend, task.listener), backend)
 
 
 def _gaussian_image_codec(task: Task) -> Fitted:
     """Half of the steps without quantisers, as the authors do."""
-    backend, generator = Backend(), np.random.default_rng(task.rng)
+    backend, generator = Backend(), np.random.default_rng(task.seed)
     plain = Cholesky.seeded(task.pixels, task.count, generator)
     before = task.steps // 2
     fit(plain, task.pixels, before, backend, task.listener)
@@ -89,7 +89,9 @@ def _gaussian_image_codec(task: Task) -> Fitted:
     )
     model.finish()
     nominal = gaussian_image_codec.NOMINAL_BITS * len(model) // 8
-    return Fitted(model.render(backend), gaussian_image_codec.pack(model), len(model), 8, nominal)
+    return Fitted(
+        model.render(backend), gaussian_image_codec.pack(model), len(model), 5 + task.pixels.shape[2], nominal
+    )
 
 
 def _smartsplat(without: str | None = None, released: bool = False) -> Callable[[Task], Fitted]:
@@ -99,7 +101,7 @@ def _smartsplat(without: str | None = None, released: bool = False) -> Callable[
             task.pixels,
             task.count,
             task.steps,
-            task.rng,
+            task.seed,
             without=without,
             released=released,
             listener=_translated(task.listener),
@@ -114,7 +116,7 @@ def _codec(task: Task) -> Fitted:
     """This codec at the true bytes that the count stands for nominally: 7 a Gaussian; on the CPU, as all others."""
     listener = _translated(task.listener)
     data = smartsplat.encode(
-        task.pixels, size=7 * task.count, steps=task.steps, seed=task.rng, device="cpu", progress=listener
+        task.pixels, size=7 * task.count, steps=task.steps, seed=task.seed, device="cpu", progress=listener
     )
     reader = smartsplat.open(data)
     channels = task.pixels.shape[2]
@@ -140,7 +142,7 @@ PAPER_METHODS: dict[str, Callable[[Task], Fitted]] = {
     "image-gs": _plain(ImageGS),
     "smartsplat-paper": _smartsplat(),
 }
-"""The columns of the paper's Table 1."""
+"""The methods of the paper's Table 1."""
 
 CONTROLS: dict[str, Callable[[Task], Fitted]] = {
     "3dgs-released": _plain(Released),

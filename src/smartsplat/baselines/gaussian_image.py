@@ -7,7 +7,7 @@ at 1e-3 for everything, halved after 40 % and 80 % of the steps (20 000 of 50 00
 
 Where it differs: see model.py; the chain from the covariance is right, theirs counts its off-diagonal element twice.
 Where there are fewer steps (model.py) only means keep their rate.
-Guards: means stay a little inside of tanh's flat ends, where the original's can no longer move.
+Guards: means start a little inside of tanh's flat ends, where the original's cannot move.
 
 Two are controls, not methods of its authors. ``Scaled`` starts with scales of one to two base scales (E14) and the
 picture's colours, all else as it was. ``ScaledAdam`` is moved by Adam, too, with rates in units of that scale which

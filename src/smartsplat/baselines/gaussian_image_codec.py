@@ -3,8 +3,8 @@
 56 bits a Gaussian before entropy coding: both numbers of the mean as half floats, before their tanh; the three of the
 factor in 6 bits each, with a step and an offset for each that are trained too (LSQ+); the colour as the sum of two of 8
 vectors each (residual vector quantisation), whose codebooks follow the colours they stand for, decay 0.8, while colours
-are drawn to them by a commitment of weight 1. As many steps as the fit, at the same rates; the best step of the last
-tenth is kept, by its error.
+are drawn to them by a commitment of weight 1. As many steps as the fit, at the same rates (which fewer steps raise by
+20 at most, those of means and quantisers not at all); the best step of the last tenth is kept, by its error.
 
 Where it differs: see model.py and gaussian_image.py. Their program counts bits of an ANS coder and writes no whole
 file; this one writes one: means as they are, symbols by an adaptive arithmetic coder (files.py), codebooks, steps and
@@ -43,6 +43,7 @@ class Quantized(Cholesky):
     """A Cholesky model seen through its quantisers. ``parameters`` also holds ``step`` and ``offset``, [1, 3] each."""
 
     most_hurry: ClassVar[float] = 20.0  # what is fitted already is lost by more
+    unhurried: ClassVar[tuple[str, ...]] = ("mean", "step", "offset")  # one step of a quantiser moves all Gaussians
     codebooks: Reals  # [STAGES, VECTORS, C]
     weights: Reals  # [STAGES, VECTORS] colours that each vector stood for of late
     best_error = math.inf
