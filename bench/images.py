@@ -38,10 +38,6 @@ class Picture(Protocol):
         """How it was made of its originals, for tables."""
 
     @property
-    def name(self) -> str:
-        """Of its prepared file; another recipe has another one."""
-
-    @property
     def originals(self) -> tuple[BenchPicture, ...]:
         """What has to be fetched for it."""
 
@@ -67,10 +63,6 @@ class BenchPicture:
     @property
     def recipe(self) -> str:
         return "as it is" if self.factor == 1 else f"Lanczos {self.factor}"
-
-    @property
-    def name(self) -> str:
-        return f"{self.id}-{self.factor.numerator}-{self.factor.denominator}"
 
     @property
     def originals(self) -> tuple[BenchPicture, ...]:
@@ -100,10 +92,6 @@ class Mosaic:
             picture.id for picture in self.originals
         )
 
-    @property
-    def name(self) -> str:
-        return f"{self.id}-{digest(repr(self).encode())}"
-
     def pixels(self, folder: Path) -> ByteArray:
         width, height = self.tile
         whole = np.empty((len(self.originals) // self.across * height, self.across * width, 3), np.uint8)
@@ -130,10 +118,6 @@ class Fractal:
     @property
     def recipe(self) -> str:
         return f"Mandelbrot's set around {self.center}, {self.span} wide"
-
-    @property
-    def name(self) -> str:
-        return f"{self.id}-{digest(repr(self).encode())}"
 
     def pixels(self, folder: Path) -> ByteArray:
         step = self.span / self.width
@@ -334,8 +318,8 @@ def flattened(image: Image.Image) -> Image.Image:
 
 
 def prepared(picture: Picture, folder: Path) -> Path:
-    """Where ``prepare`` leaves the picture for the measuring processes."""
-    return folder / "prepared" / f"{picture.name}.npy"
+    """Where ``prepare`` leaves the picture for the measuring processes; another recipe lies elsewhere."""
+    return folder / "prepared" / f"{picture.id}-{digest(repr(picture).encode())}.npy"
 
 
 def prepare(picture: Picture, folder: Path) -> None:
