@@ -14,7 +14,7 @@ from smartsplat import baselines
 from smartsplat.baselines import controls, files, gaussian_image_codec, gaussians_3d, image_gs, lig, shapes
 from smartsplat.baselines.gaussian_image import Cholesky, RotationScale, Scaled, ScaledAdam
 from smartsplat.baselines.model import Model, finite, fit
-from smartsplat.baselines.optimizers import Adam, Adan
+from smartsplat.baselines.optimizers import Adam, Adan, adan_epsilon
 from smartsplat.errors import FormatError, SettingsError
 from smartsplat.metrics import psnr
 from smartsplat.raster.blend import Backend, Splats
@@ -125,6 +125,17 @@ def test_adan_by_hand() -> None:
     change = 0.08 * 1 / (1 - 0.92**2)
     second = (0.99 * 0.01 * 2**2 + 0.01 * (3 + 0.92) ** 2) / (1 - 0.99**2)
     assert parameters["a"].item() == pytest.approx(0.9 - 0.1 * (first + 0.92 * change) / second**0.5)
+
+
+def test_adan_moves_the_gaussians_of_larger_pictures_as_far() -> None:
+    moved = []
+    for pixels in (2**21, 2**28):
+        parameters = {"a": np.zeros((1, 1))}
+        adan = Adan(("a",), 0.1, epsilon=adan_epsilon(pixels))
+        adan.step(parameters, {"a": np.array([[0.02 / pixels]])}, {"a": 1.0})
+        moved.append(parameters["a"].item())
+    assert moved[1] == pytest.approx(moved[0])
+    assert adan_epsilon(2**20) == adan_epsilon(2**21)
 
 
 @pytest.mark.parametrize("optimizer", [Adam({"a": 0.05}), Adan(("a",), 0.05)], ids=["adam", "adan"])

@@ -21,7 +21,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from smartsplat.baselines.model import Model, Pixels, uniform
-from smartsplat.baselines.optimizers import Adam, Adan, Arrays, Optimizer, Reals
+from smartsplat.baselines.optimizers import Adam, Adan, Arrays, Optimizer, Reals, adan_epsilon
 from smartsplat.baselines.shapes import covariance_of, shape_gradient, sigmoid
 from smartsplat.gaussians import base_scale
 from smartsplat.raster.blend import Splats
@@ -44,7 +44,7 @@ class GaussianImage(Model):
         return mean
 
     def optimizer(self) -> Optimizer:
-        return Adan(tuple(self.columns))
+        return Adan(tuple(self.columns), epsilon=adan_epsilon(self.width * self.height))
 
     def factor(self, share: float) -> float:
         return float(0.5 ** int(share / 0.4))

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from smartsplat.baselines import files
 from smartsplat.baselines.gaussian_image import Cholesky
-from smartsplat.baselines.optimizers import Adan, Arrays, Optimizer, Reals
+from smartsplat.baselines.optimizers import Adan, Arrays, Optimizer, Reals, adan_epsilon
 from smartsplat.errors import FormatError
 from smartsplat.raster import StepResult
 from smartsplat.raster.blend import Splats
@@ -102,7 +102,7 @@ class Quantized(Cholesky):
     # How it is trained: what is rounded passes the gradient as if it were not.
 
     def optimizer(self) -> Optimizer:
-        return Adan((*self.columns, "step", "offset"))
+        return Adan((*self.columns, "step", "offset"), epsilon=adan_epsilon(self.width * self.height))
 
     def chain(self, d: Splats) -> Arrays:
         gradient = super().chain(d)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from smartsplat.baselines.model import Model, Pixels, uniform
-from smartsplat.baselines.optimizers import Adam, Adan, Arrays, Optimizer, Reals
+from smartsplat.baselines.optimizers import Adam, Adan, Arrays, Optimizer, Reals, adan_epsilon
 from smartsplat.baselines.shapes import logit, sigmoid
 from smartsplat.gaussians import base_scale
 from smartsplat.raster.blend import Blend, Splats
@@ -168,7 +168,7 @@ class Released(Gaussians3D):
         )
 
     def optimizer(self) -> Optimizer:
-        return Adan(tuple(self.columns))
+        return Adan(tuple(self.columns), epsilon=adan_epsilon(self.width * self.height))
 
     def factor(self, share: float) -> float:
         return float(0.5 ** int(share / 0.4))

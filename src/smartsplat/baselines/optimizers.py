@@ -12,6 +12,9 @@ Reals = npt.NDArray[np.floating[Any]]
 Arrays = dict[str, Reals]
 """Parameters, or gradients, by name: [N, k] each."""
 
+ADAN_EPSILON, ADAN_PIXELS = 1e-8, 2**21
+"""Its authors' epsilon, and the largest pictures that it is used with as it is."""
+
 
 class Optimizer(Protocol):
     """Moves parameters against their gradients, in place."""
@@ -50,7 +53,7 @@ class Adan:
         named: tuple[str, ...],
         rate: float = 1e-3,
         betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
-        epsilon: float = 1e-8,
+        epsilon: float = ADAN_EPSILON,
     ) -> None:
         self.named, self.rate, self.betas, self.epsilon = named, rate, betas, epsilon
         self.moments: dict[str, tuple[Reals, Reals, Reals, Reals]] = {}
@@ -73,3 +76,11 @@ class Adan:
             second += (1 - beta3) * ((gradient + beta2 * difference) ** 2 - second)
             move = first / correct1 + (beta2 / correct2) * change
             parameters[name] -= factors[name] * self.rate * move / (np.sqrt(second / correct3) + self.epsilon)
+
+
+def adan_epsilon(pixels: int) -> float:
+    """For a picture of so many pixels: gradients of a mean error fall as their number grows.
+
+    With the authors' own, which those of 177 megapixels hardly exceed, GaussianImage is 1.1 dB worse there.
+    """
+    return ADAN_EPSILON * min(1.0, ADAN_PIXELS / pixels)
