@@ -75,25 +75,28 @@ def ms_ssim(reference: ByteArray, picture: ByteArray) -> float:
     With a side under 161 pixels only the scales whose shorter side holds the window of 11 are used, at least
     the first, and their weights are divided by their sum. One scale alone is ssim, each channel at least 0.
     """
+    return _structure(reference, picture)[1]
+
+
+def compare(reference: ByteArray, picture: ByteArray) -> dict[str, float]:
+    """All three metrics under the keys psnr (dB), ssim and ms_ssim."""
+    similarity, multi_scale = _structure(reference, picture)
+    return {"psnr": psnr(reference, picture), "ssim": similarity, "ms_ssim": multi_scale}
+
+
+def _structure(reference: ByteArray, picture: ByteArray) -> tuple[float, float]:
+    """SSIM and MS-SSIM: what the second needs of the full size is most of the work of both."""
     _check(reference, picture)
     scales = _scale_count(min(reference.shape[:2]))
     weights = np.array(SCALE_WEIGHTS[:scales])
     if scales < len(SCALE_WEIGHTS):  # all five are left as published: they sum to 1.0001
         weights /= weights.sum()
-    products = []
+    similarities, products = [], []
     for channel in range(reference.shape[2]):
-        values = _scale_values(reference[..., channel], picture[..., channel], scales)
+        similarity, values = _scale_values(reference[..., channel], picture[..., channel], scales)
+        similarities.append(similarity)
         products.append(np.prod(np.maximum(values, 0) ** weights))
-    return float(np.mean(products))
-
-
-def compare(reference: ByteArray, picture: ByteArray) -> dict[str, float]:
-    """All three metrics under the keys psnr (dB), ssim and ms_ssim."""
-    return {
-        "psnr": psnr(reference, picture),
-        "ssim": ssim(reference, picture),
-        "ms_ssim": ms_ssim(reference, picture),
-    }
+    return float(np.mean(similarities)), float(np.mean(products))
 
 
 def _check(reference: ByteArray, picture: ByteArray) -> None:
@@ -118,15 +121,15 @@ def _scale_count(side: int) -> int:
     return count
 
 
-def _scale_values(reference: Plane, picture: Plane, scales: int) -> DoubleArray:
-    """The factors of MS-SSIM for one channel: contrast-structure at each scale, SSIM at the last."""
-    values = np.empty(scales)
+def _scale_values(reference: Plane, picture: Plane, scales: int) -> tuple[float, DoubleArray]:
+    """SSIM of one channel, and the factors of its MS-SSIM: contrast-structure at each scale, SSIM at the last."""
+    similarities, values = np.empty(scales), np.empty(scales)
     for scale in range(scales):
-        similarity, contrast = _similarity(reference, picture)
-        values[scale] = similarity if scale == scales - 1 else contrast
+        similarities[scale], values[scale] = _similarity(reference, picture)
         if scale < scales - 1:
             reference, picture = _halve(reference), _halve(picture)
-    return values
+    values[-1] = similarities[-1]
+    return float(similarities[0]), values
 
 
 def _similarity(reference: Plane, picture: Plane) -> tuple[float, float]:
