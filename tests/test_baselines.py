@@ -292,6 +292,16 @@ def test_each_ingredient_can_be_left_out(without: str) -> None:
         assert np.array_equal(whole.mean[:70], part.mean[:70])
 
 
+def test_few_steps_raise_the_rates_of_the_papers_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = waves()
+    errors = []
+    for own_steps in (controls.OWN_STEPS, 0):
+        monkeypatch.setattr(controls, "OWN_STEPS", own_steps)
+        found = baselines.run("smartsplat-paper", baselines.Task(pixels, 60, 30))
+        errors.append(psnr(pixels, found.pixels))
+    assert errors[0] > errors[1] + 1
+
+
 def test_the_codec_does_not_import_its_rivals() -> None:
     program = "import sys, smartsplat, smartsplat.cli, smartsplat.fit; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
