@@ -1,7 +1,7 @@
 """SmartSplat's own rows: the paper's method, as its released code has it, and with one of its four ingredients off.
 
-All are the preset ``paper`` (settings.py) on this package's fit, and files of its format. Below 1000 steps, the fewest that
-the paper reports with its rates, these rise in proportion, at most tenfold. What is turned off:
+All are the preset ``paper`` (settings.py) on this package's fit, and files of its format. Below 1000 steps, the fewest
+that the paper reports with its rates, these rise in proportion, at most tenfold. What is turned off:
 
 - ``weights``: no drawing by gradient and variance (E9 to E13); all positions are uniform, as E15 makes them
 - ``exclusion``: uniform positions come as near to weighted ones as chance has it (E15, E16)
