@@ -1,7 +1,8 @@
 """SmartSplat's own rows: the paper's method, as its released code has it, and with one of its four ingredients off.
 
 All are the preset ``paper`` (settings.py) on this package's fit, and files of its format. Below 1000 steps, the fewest
-that the paper reports with its rates, these rise in proportion, at most tenfold. What is turned off:
+that the paper reports with its rates, these rise in proportion, at most tenfold, and that of means, a share of half a
+side, to a pixel at most. What is turned off:
 
 - ``weights``: no drawing by gradient and variance (E9 to E13); all positions are uniform, as E15 makes them
 - ``exclusion``: uniform positions come as near to weighted ones as chance has it (E15, E16)
@@ -35,6 +36,9 @@ INGREDIENTS = ("weights", "exclusion", "scales", "colors")
 OWN_STEPS, MOST_HURRY = 1000, 10.0
 """As those of a model (model.py)."""
 
+MOST_MEAN = 1.0
+"""Pixels a step that the rate of means is raised to at most."""
+
 
 def fitted(
     pixels: np.ndarray,
@@ -48,8 +52,9 @@ def fitted(
 ) -> tuple[Gaussians, Quantizer]:
     """The Gaussians of a fit of so many steps, and how a file would round them."""
     hurry = min(max(OWN_STEPS / max(steps, 1), 1.0), MOST_HURRY)
-    rates = {name: getattr(PAPER, name) * hurry for name in ("rate_mean", "rate_scale", "rate_rotation", "rate_color")}
-    settings = replace(PAPER, steps=steps, **rates)
+    rates = {name: getattr(PAPER, name) * hurry for name in ("rate_scale", "rate_rotation", "rate_color")}
+    mean = min(PAPER.rate_mean * hurry, max(PAPER.rate_mean, 2 * MOST_MEAN / max(pixels.shape[:2])))
+    settings = replace(PAPER, steps=steps, rate_mean=mean, **rates)
     if released:
         settings = replace(settings, l1=0.8, ssim=0.2, rate_rotation=settings.rate_rotation / 4)
     threads = available_threads()
