@@ -23,6 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from smartsplat import container
+from smartsplat.baselines.model import hurry_of
 from smartsplat.fit import Fit, Listener
 from smartsplat.gaussians import SMALLEST_SCALE, Gaussians
 from smartsplat.quantize import Quantizer
@@ -51,7 +52,7 @@ def fitted(
     listener: Listener | None = None,
 ) -> tuple[Gaussians, Quantizer]:
     """The Gaussians of a fit of so many steps, and how a file would round them."""
-    hurry = min(max(OWN_STEPS / max(steps, 1), 1.0), MOST_HURRY)
+    hurry = hurry_of(OWN_STEPS, steps, MOST_HURRY)
     rates = {name: getattr(PAPER, name) * hurry for name in ("rate_scale", "rate_rotation", "rate_color")}
     mean = min(PAPER.rate_mean * hurry, max(PAPER.rate_mean, 2 * MOST_MEAN / max(pixels.shape[:2])))
     settings = replace(PAPER, steps=steps, rate_mean=mean, **rates)

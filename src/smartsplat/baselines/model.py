@@ -91,7 +91,7 @@ class Model:
 def fit(model: Model, pixels: Pixels, steps: int, backend: Backend, listener: Listener | None = None) -> None:
     """Move the model's parameters for so many steps."""
     optimizer = model.optimizer()
-    hurry = min(max(model.own_steps / max(steps, 1), 1.0), model.most_hurry)
+    hurry = hurry_of(model.own_steps, steps, model.most_hurry)
     for step in range(steps):
         d, result = backend.loss_gradient(model.splats(), model.blend, pixels, model.loss)
         model.before_move(step, steps, result)
@@ -103,6 +103,11 @@ def fit(model: Model, pixels: Pixels, steps: int, backend: Backend, listener: Li
             optimizer = model.optimizer()
         if listener is not None:
             listener(step + 1, len(model), result.mean_square)
+
+
+def hurry_of(own_steps: int, steps: int, most: float) -> float:
+    """What rates that are made for so many steps are multiplied by where there are fewer."""
+    return min(max(own_steps / max(steps, 1), 1.0), most)
 
 
 def finite(gradient: Reals) -> Reals:
