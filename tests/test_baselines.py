@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -154,6 +155,16 @@ def test_fewer_steps_raise_rates_but_not_those_of_means() -> None:
     moved = {name: np.abs(values - before[name]).max() for name, values in model.parameters.items()}
     assert moved["mean"] == pytest.approx(1e-3, rel=0.01)  # the first move of Adan has the size of the rate
     assert moved["color"] == pytest.approx(1e-3 * RotationScale.most_hurry, rel=0.01)
+
+
+def test_few_steps_let_no_gaussian_of_image_gs_leap_across_the_picture() -> None:
+    pixels = np.full((64, 80, 3), 200, np.uint8)  # holes between them pull at every Gaussian
+    model = image_gs.ImageGS.seeded(pixels, 20, np.random.default_rng(0))
+    seen = [model.parameters["inverse"].copy()]
+    fit(model, pixels, 30, Backend(), lambda *_: seen.append(model.parameters["inverse"].copy()))
+    lost = [(1 - after[: len(before)] / before).max() for before, after in itertools.pairwise(seen)]
+    assert max(lost) == pytest.approx(image_gs.MOST_GROWTH, rel=1e-5)
+    assert seen[-1].min() > 0
 
 
 # ---- fits -----------------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ less than 0.1 dB.
 
 Where it differs: see model.py; weights end at three deviations, where theirs go on to the end of a tile. The step
 numbers shrink in proportion if there are fewer than 5000, and below 1000 rates, but not of means, rise in proportion,
-at most to twice (model.py). There is no early stop: all rows of a table have equal steps; and the plateau is one of
+at most tenfold (model.py). There is no early stop: all rows of a table have equal steps; and the plateau is one of
 PSNR, where theirs is of SSIM as well. Rounded is after the fit (files.py), not in it.
-Guards: scales stay between a quarter of a pixel and the picture's longer side.
+Guards: scales stay between a quarter of a pixel and the picture's longer side. Where rates are raised, an inverse scale
+falls by at most a tenth in a step: it could leap to 0 and beyond, and its Gaussian across the picture.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ from smartsplat.raster.blend import Backend, Blend, Loss, Splats
 FIRST_SCALE = 5.0
 """Pixels, of every new Gaussian."""
 
+MOST_GROWTH = 0.1
+"""Of its inverse scale a Gaussian loses at most this in a step whose rates are raised."""
+
 ADDITIONS = 4
 """Events that add an eighth of the Gaussians each."""
 
@@ -50,7 +54,7 @@ class ImageGS(Model):
     blend: ClassVar[Blend] = Blend("top")
     loss: ClassVar[Loss] = Loss(l1=1.0, l2=0.0, ssim=0.1)
     own_steps: ClassVar[int] = 1000  # with more, twice the rates give .1 dB at most
-    most_hurry: ClassVar[float] = 2.0
+    most_hurry: ClassVar[float] = 10.0
     unhurried: ClassVar[tuple[str, ...]] = ("mean",)  # 8 pixels a step in a picture of 16 000
     columns: ClassVar[dict[str, int]] = {"mean": 2, "inverse": 2, "rotation": 1, "color": 0}
 
@@ -58,6 +62,7 @@ class ImageGS(Model):
     generator: np.random.Generator
     slow = False  # once a plateau was met
     best_error, best_step = math.inf, 0
+    least_inverse: Reals | None = None  # after the step that is being made
 
     @classmethod
     def seeded(cls, pixels: Pixels, count: int, generator: np.random.Generator) -> Self:
@@ -106,7 +111,13 @@ class ImageGS(Model):
     def factor(self, share: float) -> float:
         return 0.1 if self.slow else 1.0
 
+    def before_move(self, step: int, steps: int, result: StepResult) -> None:
+        if steps < self.own_steps:
+            self.least_inverse = (1 - MOST_GROWTH) * self.parameters["inverse"]
+
     def after_step(self, step: int, steps: int, pixels: Pixels, result: StepResult, backend: Backend) -> bool:
+        if self.least_inverse is not None:
+            np.maximum(self.parameters["inverse"], self.least_inverse, out=self.parameters["inverse"])
         interval = max(1, min(500, steps // 10))
         if result.mean_square < self.best_error * 10**-0.01:  # 0.1 dB
             self.best_error, self.best_step = result.mean_square, step
