@@ -219,7 +219,7 @@ LossSums Blender::pixelwise_pass(Blending blending, const uint8_t* target, LossW
 }
 
 // Puts what a panel and its halo see of the drawn tiles, and of the target, into the panel's planes.
-void Blender::put_panel(Area core, const uint8_t* target, const Panel& panel) const {
+void Blender::put_panel(Area core, const uint8_t* target, const Panel& panel) {
   const int64_t stride = static_cast<int64_t>(width_) * channels_;
   const int left = std::max(core.x - kPanelHaloX, 0), above = std::max(core.y - kPanelHaloY, 0);
   const int right = std::min(core.x + kPanel + kPanelHaloX, width_);
@@ -233,35 +233,58 @@ void Blender::put_panel(Area core, const uint8_t* target, const Panel& panel) co
       part.y = std::max(whole.y, above);
       part.width = std::min(whole.x + whole.width, right) - part.x;
       part.height = std::min(whole.y + whole.height, below) - part.y;
-      kernels_->panel_put(states_.data() + tile * kStateFloats + whole.offset(part.x - whole.x, part.y - whole.y),
-                          channels_, part, target + part.y * stride + part.x * channels_, stride, panel);
+      kernels_->panel_put(state_of(tile) + whole.offset(part.x - whole.x, part.y - whole.y), channels_, part,
+                          target + part.y * stride + part.x * channels_, stride, panel);
     }
 }
 
+float* Blender::state_of(int64_t tile) { return states_.data() + tile % kept_tiles_ * kStateFloats; }
+
+// A strip of panels after the other, as high as keeps the threads busy: only its tiles are kept, and those beside it
+// that its halo reaches into.
 LossSums Blender::ssim_pass(Blending blending, const uint8_t* target, LossWeights weights) {
+  constexpr int kTiles = kPanel / kTile;
   const int panels_x = (width_ + kPanel - 1) / kPanel, panels_y = (height_ + kPanel - 1) / kPanel;
+  const int strip = std::min(panels_y, (kPanelsOfThread * pool_.size() + panels_x - 1) / panels_x);
   std::vector<LossSums> sums(static_cast<size_t>(panels_x) * panels_y);
-  states_.resize(static_cast<size_t>(tiles_x_) * tiles_y_ * kStateFloats);
+  kept_tiles_ = static_cast<int64_t>(strip * kTiles + 2) * tiles_x_;
+  states_.resize(kept_tiles_ * kStateFloats);
   panels_.resize(pool_.size());
-  for_each_tile([&](int64_t tile, int thread) { draw(tile, blending, states_.data() + tile * kStateFloats, thread); });
-  pool_.run(static_cast<int64_t>(panels_x) * panels_y, [&](int64_t index, int thread) {
-    PanelBuffer& buffer = panels_[thread];
-    const int x = static_cast<int>(index % panels_x) * kPanel, y = static_cast<int>(index / panels_x) * kPanel;
-    const Area core = {x,           y,           std::min(kPanel, width_ - x), std::min(kPanel, height_ - y), kColumn,
-                       kPanelPlane, kPanelStride};
-    const Panel panel = {x, y, core.width, core.height, width_, height_, buffer.image, buffer.target, buffer.scratch};
-    std::fill(std::begin(buffer.image), std::end(buffer.image), 0.0f);  // as it is beyond the picture's edge
-    std::fill(std::begin(buffer.target), std::end(buffer.target), 0.0f);
-    put_panel(core, target, panel);
-    sums[index] = kernels_->panel_loss(panel, channels_, weights);
-    for (int tile_y = y / kTile; tile_y * kTile < y + core.height; ++tile_y)
-      for (int tile_x = x / kTile; tile_x * kTile < x + core.width; ++tile_x) {
-        const int64_t tile = static_cast<int64_t>(tile_y) * tiles_x_ + tile_x;
-        take_back(tile, blending, states_.data() + tile * kStateFloats, core,
-                  buffer.image + panel_offset(tile_x * kTile - x, tile_y * kTile - y, 0), thread);
-      }
-  });
+  int64_t drawn = 0;
+  for (int top = 0; top < panels_y; top += strip) {
+    const int bottom = std::min(top + strip, panels_y);
+    const int64_t seen = static_cast<int64_t>(std::min(bottom * kTiles + 1, tiles_y_)) * tiles_x_;
+    pool_.run(seen - drawn,
+              [&](int64_t tile, int thread) { draw(drawn + tile, blending, state_of(drawn + tile), thread); });
+    drawn = seen;
+    const int64_t first = static_cast<int64_t>(top) * panels_x, last = static_cast<int64_t>(bottom) * panels_x;
+    pool_.run(last - first, [&](int64_t panel, int thread) {
+      sums[first + panel] = compare_panel(first + panel, blending, target, weights, thread);
+    });
+  }
   return total(sums);
+}
+
+// The loss of one panel, and what its gradient is for the splats of its tiles.
+LossSums Blender::compare_panel(int64_t index, Blending blending, const uint8_t* target, LossWeights weights,
+                                int thread) {
+  PanelBuffer& buffer = panels_[thread];
+  const int panels_x = (width_ + kPanel - 1) / kPanel;
+  const int x = static_cast<int>(index % panels_x) * kPanel, y = static_cast<int>(index / panels_x) * kPanel;
+  const Area core = {x,           y,           std::min(kPanel, width_ - x), std::min(kPanel, height_ - y), kColumn,
+                     kPanelPlane, kPanelStride};
+  const Panel panel = {x, y, core.width, core.height, width_, height_, buffer.image, buffer.target, buffer.scratch};
+  std::fill(std::begin(buffer.image), std::end(buffer.image), 0.0f);  // as it is beyond the picture's edge
+  std::fill(std::begin(buffer.target), std::end(buffer.target), 0.0f);
+  put_panel(core, target, panel);
+  const LossSums sums = kernels_->panel_loss(panel, channels_, weights);
+  for (int tile_y = y / kTile; tile_y * kTile < y + core.height; ++tile_y)
+    for (int tile_x = x / kTile; tile_x * kTile < x + core.width; ++tile_x) {
+      const int64_t tile = static_cast<int64_t>(tile_y) * tiles_x_ + tile_x;
+      take_back(tile, blending, state_of(tile), core,
+                buffer.image + panel_offset(tile_x * kTile - x, tile_y * kTile - y, 0), thread);
+    }
+  return sums;
 }
 
 StepResult Blender::loss_gradient(const SplatArrays& s, Blending blending, int width, int height, const uint8_t* target,

@@ -19,6 +19,9 @@ struct SplatArrays {
   float* opacity;     // [N]
 };
 
+// Panels that there are for each thread, at least, before the next are begun.
+constexpr int kPanelsOfThread = 4;
+
 struct Blending {
   bool top;
   float background;
@@ -59,7 +62,9 @@ class Blender {
   void take_back(int64_t tile, Blending blending, const float* state, Area from, const float* d_planes, int thread);
   LossSums pixelwise_pass(Blending blending, const uint8_t* target, LossWeights weights);
   LossSums ssim_pass(Blending blending, const uint8_t* target, LossWeights weights);
-  void put_panel(Area core, const uint8_t* target, const Panel& panel) const;
+  LossSums compare_panel(int64_t index, Blending blending, const uint8_t* target, LossWeights weights, int thread);
+  void put_panel(Area core, const uint8_t* target, const Panel& panel);
+  float* state_of(int64_t tile);
   void finish(const SplatArrays& gradient);
 
   const Kernels* kernels_;
@@ -73,7 +78,8 @@ class Blender {
   std::vector<int32_t> list_;
   std::vector<int64_t> slots_;
   UnfilledVector<BlendMoments> moments_;
-  UnfilledVector<float> states_;  // of all tiles, only for the SSIM term
+  UnfilledVector<float> states_;  // of tiles in a row, only for the SSIM term: later ones replace the first
+  int64_t kept_tiles_ = 0;
   std::vector<Buffers> buffers_;  // one for each thread
   std::vector<PanelBuffer> panels_;
 };
