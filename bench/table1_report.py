@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from bench import report
 from bench.report import bd_rate, cell, header, mean, rising, row, signed
-from smartsplat.baselines import METHODS
+from smartsplat.baselines import CONTROLS, METHODS
 
 BASE = "smartsplat-paper"
 """The method that the others are compared with, picture by picture, at equal numbers of Gaussians."""
@@ -30,6 +30,8 @@ QUICKEST = {"seconds": min, "steps_per_second": max, "decode_mp_s": max}
 """Columns in which seeds differ only by what else the machine did."""
 
 BELOW = 4.0  # dB
+
+COMPARED = METHODS.keys() - CONTROLS.keys()
 
 
 class Results:
@@ -46,6 +48,10 @@ class Results:
         self.cells: dict[tuple[str, float, str], list[dict[str, str]]] = {}  # the seeds of each
         for found in self.rows:
             self.cells.setdefault((found["method"], float(found["ratio_nominal"]), found["picture"]), []).append(found)
+
+    def of(self, methods: Container[str]) -> Results:
+        """What there is of these."""
+        return Results(row for row in self.rows if row["method"] in methods)
 
     def value(self, method: str, ratio: float, column: str, picture: str) -> float:
         """The mean over seeds, of ``QUICKEST`` the best one; NaN if there is nothing."""
@@ -96,18 +102,38 @@ def quality(results: Results, columns: Sequence[tuple[str, int]]) -> list[str]:
     return lines
 
 
+def difference(results: Results, method: str, ratio: float) -> str:
+    """Mean and standard deviation of what a method's PSNR has more than that of ``BASE`` on each picture."""
+    pairs = zip(results.values(method, ratio, "psnr"), results.values(BASE, ratio, "psnr"), strict=True)
+    found = [own - base for own, base in pairs if not math.isnan(own - base)]
+    spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
+    return f"{statistics.fmean(found):+.2f}{spread}" if found else "-"
+
+
 def differences(results: Results) -> list[str]:
-    """A line a method other than ``BASE``: mean and standard deviation of the differences on each picture."""
+    """A line a method other than ``BASE``."""
     lines = header("method", *(f"{ratio:g} : 1" for ratio in results.ratios))
     for method in results.methods:
         if method != BASE:
-            cells = []
-            for ratio in results.ratios:
-                pairs = zip(results.values(method, ratio, "psnr"), results.values(BASE, ratio, "psnr"), strict=True)
-                found = [own - base for own, base in pairs if not math.isnan(own - base)]
-                spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
-                cells.append(f"{statistics.fmean(found):+.2f}{spread}" if found else "-")
-            lines.append(row(method, *cells))
+            lines.append(row(method, *(difference(results, method, ratio) for ratio in results.ratios)))
+    return lines
+
+
+def controls(results: Results) -> list[str]:
+    """A table a nominal ratio, a line a control and ``BASE``."""
+    lines = []
+    for ratio in results.ratios:
+        number = len(results.common(ratio))
+        lines += [f"Controls at a nominal {ratio:g} : 1, means over {number} of the pictures:", ""]
+        lines += header("method", "PSNR, dB / MS-SSIM", f"PSNR less that of {BASE}", "SSIM / LPIPS", "true ratio")
+        for method in results.methods:
+            psnr, ms_ssim, ssim, lpips, true = (
+                cell(results.mean(method, ratio, name), digits)
+                for name, digits in (("psnr", 2), ("ms_ssim", 4), ("ssim", 4), ("lpips", 3), ("ratio_true", 0))
+            )
+            apart = "" if method == BASE else difference(results, method, ratio)
+            lines.append(row(method, f"{psnr} / {ms_ssim}", apart, f"{ssim} / {lpips}", true))
+        lines.append("")
     return lines
 
 
@@ -136,8 +162,8 @@ def costs(results: Results) -> list[str]:
     return lines
 
 
-def tables(results: Results) -> str:
-    """All of it."""
+def comparison(results: Results) -> list[str]:
+    """The methods' quality, files and costs."""
     lines = ["PSNR, dB / MS-SSIM of what was fitted, by nominal ratio:", ""]
     lines += quality(results, (("psnr", 2), ("ms_ssim", 4)))
     lines.append(row("pictures", *(str(len(results.common(ratio))) for ratio in results.ratios)))
@@ -156,7 +182,16 @@ def tables(results: Results) -> str:
         lines += savings(results)
     lines += ["", "SSIM / LPIPS of what was fitted:", ""]
     lines += quality(results, (("ssim", 4), ("lpips", 3)))
-    lines += ["", *costs(results), ""]
+    return [*lines, "", *costs(results), ""]
+
+
+def tables(results: Results) -> str:
+    """All of it. Controls have tables of their own, and do not keep others from pictures that they lack."""
+    compared, aside = results.of(COMPARED), results.of(CONTROLS)
+    lines = comparison(compared) if compared.rows else []
+    if aside.rows:
+        held_against = (row for row in results.of({BASE}).rows if float(row["ratio_nominal"]) in aside.ratios)
+        lines += controls(Results([*aside.rows, *held_against]))
     seeds = len({found["seed"] for found in results.rows})
     spreads = results.spreads()
     told = (
@@ -177,6 +212,7 @@ def draw(results: Results, codecs: report.Results, path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    results = results.of(COMPARED)
     rows = math.ceil(len(results.pictures) / 2)
     with rc_context(report.PLOT_STYLE):
         figure = Figure(figsize=(8, 3.2 * rows), layout="constrained")

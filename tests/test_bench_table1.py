@@ -187,6 +187,26 @@ def test_the_report_takes_means_over_what_all_have() -> None:
     assert math.isnan(table1_report.Results(made_rows).mean("3dgs", 20, "psnr"))
 
 
+def test_controls_have_a_table_of_their_own() -> None:
+    made = dict.fromkeys(table1.COLUMNS, "1") | {"machine": "a machine", "seed": "0"}
+    found = [
+        made | {"picture": picture, "method": method, "psnr": psnr, "ratio_nominal": ratio}
+        for picture, method, psnr, ratio in (
+            ("one", "smartsplat-paper", "30", "200"),
+            ("two", "smartsplat-paper", "20", "200"),
+            ("two", "smartsplat-paper", "25", "100"),
+            ("two", "smartsplat-no-colors", "19", "200"),
+        )
+    ]
+    text = table1_report.tables(table1_report.Results(found))
+    assert "| pictures | 1 | 2 |" in text  # the control has but one picture
+    assert "Controls at a nominal 200 : 1, means over 1 of the pictures" in text
+    assert "| smartsplat-no-colors | 19.00 / 1.0000 | -1.00 | 1.0000 / 1.000 | 1 |" in text
+    assert text.count("smartsplat-no-colors") == 1
+    alone = table1_report.tables(table1_report.Results(found[-1:]))
+    assert alone.startswith("Controls at a nominal 200 : 1")
+
+
 def test_files_are_held_against_each_other_and_drawn(tmp_path: Path) -> None:
     made = dict.fromkeys(table1.COLUMNS, "1") | {"picture": "one", "seed": "0", "machine": "a machine"}
     found = []
