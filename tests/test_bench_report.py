@@ -138,3 +138,13 @@ def write_table(path: Path) -> None:
         writer = csv.DictWriter(file, EXAMPLE[0].keys(), delimiter="\t")
         writer.writeheader()
         writer.writerows(EXAMPLE)
+
+
+def test_where_rows_come_from_is_said_once() -> None:
+    made = {"picture": "a", "width": "8", "height": "6", "recipe": "as it is", "machine": "a machine"}
+    found = [made | {"versions": f"python 3.11.7, pillow-jxl-plugin not installed, smartsplat {n}"} for n in "122"]
+    assert report.provenance(found) == [
+        "Pictures: a (8x6, as it is).",
+        "Machine: a machine.",
+        "Versions: python 3.11.7, pillow-jxl-plugin not installed, smartsplat 1 and 2.",
+    ]
