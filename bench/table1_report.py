@@ -190,7 +190,8 @@ def tables(results: Results) -> str:
     compared, aside = results.of(COMPARED), results.of(CONTROLS)
     lines = comparison(compared) if compared.rows else []
     if aside.rows:
-        held_against = (row for row in results.of({BASE}).rows if float(row["ratio_nominal"]) in aside.ratios)
+        seen = {(row["ratio_nominal"], row["seed"]) for row in aside.rows}
+        held_against = (row for row in results.of({BASE}).rows if (row["ratio_nominal"], row["seed"]) in seen)
         lines += controls(Results([*aside.rows, *held_against]))
     seeds = len({found["seed"] for found in results.rows})
     spreads = results.spreads()

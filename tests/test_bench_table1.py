@@ -188,14 +188,15 @@ def test_the_report_takes_means_over_what_all_have() -> None:
 
 
 def test_controls_have_a_table_of_their_own() -> None:
-    made = dict.fromkeys(table1.COLUMNS, "1") | {"machine": "a machine", "seed": "0"}
+    made = dict.fromkeys(table1.COLUMNS, "1") | {"machine": "a machine"}
     found = [
-        made | {"picture": picture, "method": method, "psnr": psnr, "ratio_nominal": ratio}
-        for picture, method, psnr, ratio in (
-            ("one", "smartsplat-paper", "30", "200"),
-            ("two", "smartsplat-paper", "20", "200"),
-            ("two", "smartsplat-paper", "25", "100"),
-            ("two", "smartsplat-no-colors", "19", "200"),
+        made | {"picture": picture, "method": method, "psnr": psnr, "ratio_nominal": ratio, "seed": seed}
+        for picture, method, psnr, ratio, seed in (
+            ("one", "smartsplat-paper", "30", "200", "0"),
+            ("two", "smartsplat-paper", "20", "200", "0"),
+            ("two", "smartsplat-paper", "40", "200", "1"),  # a seed that the control lacks
+            ("two", "smartsplat-paper", "25", "100", "0"),
+            ("two", "smartsplat-no-colors", "19", "200", "0"),
         )
     ]
     text = table1_report.tables(table1_report.Results(found))
