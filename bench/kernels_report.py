@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import PLOT_STYLE, cell, header, insert, row, save
+from bench.report import PLOT_STYLE, cell, header, insert, makers, row, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,13 +204,8 @@ def provenance(results: Results) -> str:
         for count in (thread_counts(results) if variant == results.variants[0] else [results.threads])
     ]
     memory = max(results.ceiling("copy", "gb_per_s", count) for count in thread_counts(results))
-    machines, versions = (
-        "; ".join(dict.fromkeys(each[key] for each in results.rows)) for key in ("machine", "versions")
-    )
-    return (
-        f"Ceilings: {', '.join(ceilings)}; memory {significant(memory)} GB/s, read and written.\n"
-        f"Machine: {machines}.\nVersions: {versions}."
-    )
+    told = f"Ceilings: {', '.join(ceilings)}; memory {significant(memory)} GB/s, read and written."
+    return "\n".join([told, *makers(results.rows)])
 
 
 def significant(value: float) -> str:

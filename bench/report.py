@@ -229,17 +229,18 @@ def provenance(found: Iterable[dict[str, str]]) -> list[str]:
     """Pictures with their sizes and recipes, machines and versions, each once."""
     rows = list(found)
     pictures = (f"{row['picture']} ({row['width']}x{row['height']}, {row['recipe']})" for row in rows)
+    return [f"Pictures: {'; '.join(dict.fromkeys(pictures))}.", *makers(rows)]
+
+
+def makers(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The machines and the versions that made the rows."""
     numbers: dict[str, dict[str, None]] = {}  # of each package, in the order in which they are met
     for row in rows:
         for part in row["versions"].split(", "):
             name, _, number = part.partition(" ")
             numbers.setdefault(name, {})[number] = None
     versions = ", ".join(f"{name} {' and '.join(met)}" for name, met in numbers.items())
-    return [
-        f"Pictures: {'; '.join(dict.fromkeys(pictures))}.",
-        f"Machine: {'; '.join(dict.fromkeys(row['machine'] for row in rows))}.",
-        f"Versions: {versions}.",
-    ]
+    return [f"Machine: {'; '.join(dict.fromkeys(row['machine'] for row in rows))}.", f"Versions: {versions}."]
 
 
 def header(*titles: str) -> list[str]:

@@ -32,6 +32,7 @@ QUICKEST = {"seconds": min, "steps_per_second": max, "decode_mp_s": max}
 BELOW = 4.0  # dB
 
 COMPARED = METHODS.keys() - CONTROLS.keys()
+"""What the tables and plots of all nominal ratios have."""
 
 
 class Results:

@@ -81,6 +81,8 @@ void Blender::prepare(const SplatArrays& s, Blending blending, int width, int he
   channels_ = s.channels;
   tiles_x_ = (width + kTile - 1) / kTile;
   tiles_y_ = (height + kTile - 1) / kTile;
+  panels_x_ = (width + kPanel - 1) / kPanel;
+  panels_y_ = (height + kPanel - 1) / kPanel;
   splats_.resize(s.count);
   opacity_.resize(s.count);
   pool_.run((s.count + kPiece - 1) / kPiece, [&](int64_t piece, int) {
@@ -238,26 +240,25 @@ void Blender::put_panel(Area core, const uint8_t* target, const Panel& panel) {
     }
 }
 
-float* Blender::state_of(int64_t tile) { return states_.data() + tile % kept_tiles_ * kStateFloats; }
+float* Blender::state_of(int64_t tile) { return states_.data() + tile * kStateFloats % states_.size(); }
 
 // A strip of panels after the other, as high as keeps the threads busy: only its tiles are kept, and those beside it
 // that its halo reaches into.
 LossSums Blender::ssim_pass(Blending blending, const uint8_t* target, LossWeights weights) {
   constexpr int kTiles = kPanel / kTile;
-  const int panels_x = (width_ + kPanel - 1) / kPanel, panels_y = (height_ + kPanel - 1) / kPanel;
-  const int strip = std::min(panels_y, (kPanelsOfThread * pool_.size() + panels_x - 1) / panels_x);
-  std::vector<LossSums> sums(static_cast<size_t>(panels_x) * panels_y);
-  kept_tiles_ = static_cast<int64_t>(strip * kTiles + 2) * tiles_x_;
-  states_.resize(kept_tiles_ * kStateFloats);
+  constexpr int kPanelsOfThread = 4;  // at least, before the next strip is begun
+  const int strip = std::min(panels_y_, (kPanelsOfThread * pool_.size() + panels_x_ - 1) / panels_x_);
+  std::vector<LossSums> sums(static_cast<size_t>(panels_x_) * panels_y_);
+  states_.resize(static_cast<size_t>(strip * kTiles + 2) * tiles_x_ * kStateFloats);
   panels_.resize(pool_.size());
   int64_t drawn = 0;
-  for (int top = 0; top < panels_y; top += strip) {
-    const int bottom = std::min(top + strip, panels_y);
+  for (int top = 0; top < panels_y_; top += strip) {
+    const int bottom = std::min(top + strip, panels_y_);
     const int64_t seen = static_cast<int64_t>(std::min(bottom * kTiles + 1, tiles_y_)) * tiles_x_;
     pool_.run(seen - drawn,
               [&](int64_t tile, int thread) { draw(drawn + tile, blending, state_of(drawn + tile), thread); });
     drawn = seen;
-    const int64_t first = static_cast<int64_t>(top) * panels_x, last = static_cast<int64_t>(bottom) * panels_x;
+    const int64_t first = static_cast<int64_t>(top) * panels_x_, last = static_cast<int64_t>(bottom) * panels_x_;
     pool_.run(last - first, [&](int64_t panel, int thread) {
       sums[first + panel] = compare_panel(first + panel, blending, target, weights, thread);
     });
@@ -269,8 +270,7 @@ LossSums Blender::ssim_pass(Blending blending, const uint8_t* target, LossWeight
 LossSums Blender::compare_panel(int64_t index, Blending blending, const uint8_t* target, LossWeights weights,
                                 int thread) {
   PanelBuffer& buffer = panels_[thread];
-  const int panels_x = (width_ + kPanel - 1) / kPanel;
-  const int x = static_cast<int>(index % panels_x) * kPanel, y = static_cast<int>(index / panels_x) * kPanel;
+  const int x = static_cast<int>(index % panels_x_) * kPanel, y = static_cast<int>(index / panels_x_) * kPanel;
   const Area core = {x,           y,           std::min(kPanel, width_ - x), std::min(kPanel, height_ - y), kColumn,
                      kPanelPlane, kPanelStride};
   const Panel panel = {x, y, core.width, core.height, width_, height_, buffer.image, buffer.target, buffer.scratch};

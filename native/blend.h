@@ -19,9 +19,6 @@ struct SplatArrays {
   float* opacity;     // [N]
 };
 
-// Panels that there are for each thread, at least, before the next are begun.
-constexpr int kPanelsOfThread = 4;
-
 struct Blending {
   bool top;
   float background;
@@ -70,7 +67,7 @@ class Blender {
   const Kernels* kernels_;
   const BlendKernels* blend_;
   ThreadPool pool_;
-  int width_ = 0, height_ = 0, channels_ = 0, tiles_x_ = 0, tiles_y_ = 0;
+  int width_ = 0, height_ = 0, channels_ = 0, tiles_x_ = 0, tiles_y_ = 0, panels_x_ = 0, panels_y_ = 0;
   std::vector<Splat> splats_;
   std::vector<float> opacity_;
   std::vector<int64_t> first_slot_;  // [N + 1] slots of each splat, one for each tile it touches
@@ -79,7 +76,6 @@ class Blender {
   std::vector<int64_t> slots_;
   UnfilledVector<BlendMoments> moments_;
   UnfilledVector<float> states_;  // of tiles in a row, only for the SSIM term: later ones replace the first
-  int64_t kept_tiles_ = 0;
   std::vector<Buffers> buffers_;  // one for each thread
   std::vector<PanelBuffer> panels_;
 };
