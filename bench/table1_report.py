@@ -120,6 +120,16 @@ def differences(results: Results) -> list[str]:
     return lines
 
 
+def pictures(results: Results) -> list[str]:
+    """A line a picture and nominal ratio, a column a method, also what the means leave out."""
+    lines = header("picture", "ratio", *results.methods)
+    for picture in results.pictures:
+        for ratio in results.ratios:
+            cells = (cell(results.value(method, ratio, "psnr", picture), 2) for method in results.methods)
+            lines.append(row(picture, f"{ratio:g}", *cells))
+    return lines
+
+
 def controls(results: Results) -> list[str]:
     """A table a nominal ratio, a line a control and ``BASE``."""
     lines = []
@@ -183,6 +193,8 @@ def comparison(results: Results) -> list[str]:
         lines += savings(results)
     lines += ["", "SSIM / LPIPS of what was fitted:", ""]
     lines += quality(results, (("ssim", 4), ("lpips", 3)))
+    lines += ["", "PSNR of what was fitted of each picture, dB (-: was not run):", ""]
+    lines += pictures(results)
     return [*lines, "", *costs(results), ""]
 
 

@@ -182,6 +182,7 @@ def test_the_report_takes_means_over_what_all_have() -> None:
     assert "| pictures | 1 |" in text
     assert "| 3dgs | 30.00 / 1.0000 |" in text
     assert "| lig | 21.00 / 1.0000 |" in text  # two is not a picture of 3dgs
+    assert "| two | 200 | - | 40.00 |" in text
     assert "| 3dgs | 1, 5.00 |" in text
     assert "in 1 cells: 1.41 dB in the middle, 1.41 at most" in text
     assert math.isnan(table1_report.Results(made_rows).mean("3dgs", 20, "psnr"))
