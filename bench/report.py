@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,21 +208,26 @@ def table(results: Results) -> str:
 
 def pictures(results: Results) -> str:
     """PSNR of each picture, then what was measured on what."""
+
+    def psnr(picture: str, ratio: float, codec: str) -> str:
+        found = results.rows.get((picture, codec, ratio))
+        unreached = found is not None and found["setting"] == "none"
+        return "none" if unreached else cell(results.value(picture, codec, ratio, "psnr"), 2)
+
     lines = ["PSNR in dB of each picture (none: no setting makes a file so small; -: not measured):", ""]
-    lines += header("picture", "ratio", *results.codecs)
-    for picture in results.pictures:
-        for ratio in results.ratios:
-            lines.append(row(picture, f"{ratio:g}", *psnr_cells(results, picture, ratio)))
+    lines += each_picture(results.pictures, results.ratios, results.codecs, psnr)
     return "\n".join([*lines, "", *provenance(results.rows.values())])
 
 
-def psnr_cells(results: Results, picture: str, ratio: float) -> list[str]:
-    cells = []
-    for codec in results.codecs:
-        found = results.rows.get((picture, codec, ratio))
-        unreached = found is not None and found["setting"] == "none"
-        cells.append("none" if unreached else cell(results.value(picture, codec, ratio, "psnr"), 2))
-    return cells
+def each_picture(
+    names: Iterable[str], ratios: Sequence[float], titles: Sequence[str], text: Callable[[str, float, str], str]
+) -> list[str]:
+    """A line a picture and ratio, a column a title, with its ``text`` in each."""
+    lines = header("picture", "ratio", *titles)
+    for name in names:
+        for ratio in ratios:
+            lines.append(row(name, f"{ratio:g}", *(text(name, ratio, title) for title in titles)))
+    return lines
 
 
 def provenance(found: Iterable[dict[str, str]]) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from bench import report
-from bench.report import bd_rate, cell, header, mean, rising, row, signed
+from bench.report import bd_rate, cell, each_picture, header, mean, rising, row, signed
 from smartsplat.baselines import CONTROLS, METHODS
 
 BASE = "smartsplat-paper"
@@ -122,12 +122,11 @@ def differences(results: Results) -> list[str]:
 
 def pictures(results: Results) -> list[str]:
     """A line a picture and nominal ratio, a column a method, also what the means leave out."""
-    lines = header("picture", "ratio", *results.methods)
-    for picture in results.pictures:
-        for ratio in results.ratios:
-            cells = (cell(results.value(method, ratio, "psnr", picture), 2) for method in results.methods)
-            lines.append(row(picture, f"{ratio:g}", *cells))
-    return lines
+
+    def psnr(picture: str, ratio: float, method: str) -> str:
+        return cell(results.value(method, ratio, "psnr", picture), 2)
+
+    return each_picture(results.pictures, results.ratios, results.methods, psnr)
 
 
 def controls(results: Results) -> list[str]:
