@@ -1,4 +1,4 @@
-"""The picture sets: real pictures that Debian ships, fetched by package name, checked, shrunk or enlarged.
+"""The test images: real ones that Debian ships, fetched by package name, checked, shrunk or enlarged.
 
 small: eight of about two megapixels, for rate and distortion. native: two of these and a map, as large
 as they are. 16k: four of 130 to 180 megapixels: twelve wallpapers side by side, a photograph enlarged, a drawing
@@ -14,6 +14,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,39 +24,43 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-ByteArray = npt.NDArray[np.uint8]
+from smartsplat.arrays import ByteArray
 
 
-class Picture(Protocol):
-    """What a set is made of."""
+class BenchImage(Protocol):
+    """A test image."""
 
     @property
     def id(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
 
     @property
     def recipe(self) -> str:
         """How it was made of its originals, for tables."""
 
     @property
-    def originals(self) -> tuple[BenchPicture, ...]:
-        """What has to be fetched for it."""
+    def originals(self) -> tuple[PackagedImage, ...]:
+        """The images that have to be fetched for it."""
 
-    def pixels(self, folder: Path) -> ByteArray:
+    def pixels(self, corpus: Path) -> ByteArray:
         """uint8 [H, W, 3], of the originals below the corpus folder."""
 
 
 @dataclass(frozen=True)
-class BenchPicture:
-    """One picture; ``factor`` scales both sides exactly, and the new sides are rounded to whole pixels.
+class PackagedImage:
+    """An image of a Debian package, scaled.
 
     The originals are mostly JPEGs, softer than their size says. Shrinking makes them as sharp as their pixels
     allow and removes the traces of their own compression.
+
+    Args:
+        file: path below the extracted package.
+        factor: scales both sides exactly; the new sides are rounded to whole pixels.
     """
 
     id: str
     package: str
-    file: str  # path below the extracted package
+    file: str
     sha256: str
     factor: Fraction
     licence: str
@@ -65,12 +70,12 @@ class BenchPicture:
         return "as it is" if self.factor == 1 else f"Lanczos {self.factor}"
 
     @property
-    def originals(self) -> tuple[BenchPicture, ...]:
+    def originals(self) -> tuple[PackagedImage, ...]:
         return (self,)
 
-    def pixels(self, folder: Path) -> ByteArray:
+    def pixels(self, corpus: Path) -> ByteArray:
         """RGB over white, scaled."""
-        with Image.open(source(self, folder)) as image:
+        with Image.open(original_path(self, corpus)) as image:
             opaque = flattened(image)
         sides = (round(opaque.width * self.factor), round(opaque.height * self.factor))
         return np.asarray(opaque.resize(sides, Image.Resampling.LANCZOS, reducing_gap=None))
@@ -78,29 +83,33 @@ class BenchPicture:
 
 @dataclass(frozen=True)
 class Mosaic:
-    """The middles of several pictures beside each other, row by row, none resampled."""
+    """The middles of several images beside each other, row by row, none resampled."""
 
     id: str
-    originals: tuple[BenchPicture, ...]
-    across: int
+    originals: tuple[PackagedImage, ...]
+    columns: int
     tile: tuple[int, int]  # width, height
 
     @property
     def recipe(self) -> str:
-        down = len(self.originals) // self.across
-        return f"{self.across} by {down} middles of {self.tile[0]}x{self.tile[1]}: " + ", ".join(
-            picture.id for picture in self.originals
+        rows = len(self.originals) // self.columns
+        return f"{self.columns} by {rows} middles of {self.tile[0]}x{self.tile[1]}: " + ", ".join(
+            original.id for original in self.originals
         )
 
-    def pixels(self, folder: Path) -> ByteArray:
+    def pixels(self, corpus: Path) -> ByteArray:
         width, height = self.tile
-        whole = np.empty((len(self.originals) // self.across * height, self.across * width, 3), np.uint8)
-        for index, picture in enumerate(self.originals):
-            row, column = divmod(index, self.across)
-            tile = picture.pixels(folder)
-            top, left = (tile.shape[0] - height) // 2, (tile.shape[1] - width) // 2
-            whole[row * height :, column * width :][:height, :width] = tile[top:, left:][:height, :width]
+        whole = np.empty((len(self.originals) // self.columns * height, self.columns * width, 3), np.uint8)
+        for index, original in enumerate(self.originals):
+            row, column = divmod(index, self.columns)
+            pixels = original.pixels(corpus)
+            top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+            whole[row * height :, column * width :][:height, :width] = pixels[top:, left:][:height, :width]
         return whole
+
+
+FRACTAL_STRIP_ROWS = 16
+"""Of a fractal that are computed at once: what a cache holds."""
 
 
 @dataclass(frozen=True)
@@ -113,34 +122,34 @@ class Fractal:
     center: complex
     span: float  # of the width
     iterations: int = 150
-    originals: tuple[BenchPicture, ...] = ()
+    originals: tuple[PackagedImage, ...] = ()
 
     @property
     def recipe(self) -> str:
         return f"Mandelbrot's set around {self.center}, {self.span} wide"
 
-    def pixels(self, folder: Path) -> ByteArray:
+    def pixels(self, corpus: Path) -> ByteArray:
         step = self.span / self.width
         x = self.center.real + step * (np.arange(self.width) + 0.5 - self.width / 2)
         y = self.center.imag + step * (np.arange(self.height) + 0.5 - self.height / 2)
-        rows = 16  # what a cache holds
-        return np.concatenate([self._colors(x + 1j * y[top : top + rows, None]) for top in range(0, self.height, rows)])
+        strips = (y[top : top + FRACTAL_STRIP_ROWS, None] for top in range(0, self.height, FRACTAL_STRIP_ROWS))
+        return np.concatenate([self._colors(x + 1j * strip) for strip in strips])
 
     def _colors(self, points: npt.NDArray[np.complex128]) -> ByteArray:
         """uint8 [h, w, 3]: each channel a sine of the number of iterations, made continuous, or of 0."""
         count = np.zeros(points.size, np.float32)
-        start, left = points.ravel(), np.arange(points.size)
-        place = np.zeros_like(start)
+        start, remaining = points.ravel(), np.arange(points.size)
+        z = np.zeros_like(start)
         for iteration in range(self.iterations):
-            place = place * place + start
-            escaped = np.abs(place) > 4
-            count[left[escaped]] = iteration + 1 - np.log2(np.log(np.abs(place[escaped])))
-            place, start, left = place[~escaped], start[~escaped], left[~escaped]
+            z = z * z + start
+            escaped = np.abs(z) > 4
+            count[remaining[escaped]] = iteration + 1 - np.log2(np.log(np.abs(z[escaped])))
+            z, start, remaining = z[~escaped], start[~escaped], remaining[~escaped]
         waves = np.sin(count[:, None] * np.array([0.11, 0.13, 0.17]) + np.array([0, 2, 4]))
         return (127.5 + 127.5 * waves).astype(np.uint8).reshape(*points.shape, 3)
 
 
-KLEIBER = BenchPicture(
+KLEIBER = PackagedImage(
     "kleiber",
     "lomiri-wallpapers-20.04",
     "usr/share/backgrounds/Kleiber_by_Lukas_Baubkus.jpg",
@@ -148,7 +157,7 @@ KLEIBER = BenchPicture(
     Fraction(5, 16),
     "CC-BY-SA-3.0",
 )
-SEEDING = BenchPicture(
+SEEDING = PackagedImage(
     "seeding",
     "lomiri-wallpapers-16.04",
     "usr/share/backgrounds/seeding_by_Clements_Engelhardt.jpg",
@@ -156,7 +165,7 @@ SEEDING = BenchPicture(
     Fraction(5, 14),
     "CC0-1.0",
 )
-PICOS = BenchPicture(
+PICOS = PackagedImage(
     "picos",
     "lomiri-wallpapers-16.04",
     "usr/share/backgrounds/picosdeeuropa_by_Aitzol_Berasategi.jpg",
@@ -164,7 +173,7 @@ PICOS = BenchPicture(
     Fraction(1, 2),
     "CC-BY-4.0",
 )
-ELEPHANTS = BenchPicture(
+ELEPHANTS = PackagedImage(
     "elephants",
     "mate-backgrounds",
     "usr/share/backgrounds/mate/abstract/Elephants_5640x3172.jpg",
@@ -172,7 +181,7 @@ ELEPHANTS = BenchPicture(
     Fraction(1, 3),
     "GPL-2+",
 )
-PATAK = BenchPicture(
+PATAK = PackagedImage(
     "patak",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/Patak/contents/images/5120x2880.png",
@@ -180,7 +189,7 @@ PATAK = BenchPicture(
     Fraction(3, 8),
     "CC-BY-SA-4.0",
 )
-PIXELS = BenchPicture(
+PIXELS = PackagedImage(
     "pixels",
     "gnome-backgrounds",
     "usr/share/backgrounds/gnome/pixels-l.webp",
@@ -188,7 +197,7 @@ PIXELS = BenchPicture(
     Fraction(11, 32),
     "CC-BY-SA-3.0",
 )
-ALTAI = BenchPicture(
+ALTAI = PackagedImage(
     "altai",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/Altai/contents/images/5120x2880.png",
@@ -196,7 +205,7 @@ ALTAI = BenchPicture(
     Fraction(3, 8),
     "CC-BY-SA-4.0",
 )
-MILKYWAY = BenchPicture(
+MILKYWAY = PackagedImage(
     "milkyway",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/MilkyWay/contents/images/5120x2880.png",
@@ -204,7 +213,7 @@ MILKYWAY = BenchPicture(
     Fraction(3, 8),
     "CC-BY-SA-4.0",
 )
-GLOBE = BenchPicture(
+GLOBE = PackagedImage(
     "globe",
     "flightgear-data-base",
     "usr/share/games/flightgear/Textures/Globe/globe_colors.jpg",
@@ -212,7 +221,7 @@ GLOBE = BenchPicture(
     Fraction(1),
     "NASA EO free use / GPL-2+ package",
 )
-SALAD = BenchPicture(
+SALAD = PackagedImage(
     "salad",
     "openclipart-png",
     "usr/share/openclipart/png/food/vegetables/salad_mateya_01.png",
@@ -220,7 +229,7 @@ SALAD = BenchPicture(
     Fraction(1),
     "public domain",
 )
-PAINTING = BenchPicture(
+PAINTING = PackagedImage(
     "painting",
     "lomiri-wallpapers-20.04",
     "usr/share/backgrounds/Painting-Colors_by__herobrine7gamer.jpg",
@@ -228,7 +237,7 @@ PAINTING = BenchPicture(
     Fraction(1),
     "CC-BY-SA-3.0",
 )
-FLOW = BenchPicture(
+FLOW = PackagedImage(
     "flow",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/Flow/contents/images/5120x2880.jpg",
@@ -236,7 +245,7 @@ FLOW = BenchPicture(
     Fraction(1),
     "CC-BY-SA-4.0",
 )
-SHELL = BenchPicture(
+SHELL = PackagedImage(
     "shell",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/Shell/contents/images/5120x2880.jpg",
@@ -244,7 +253,7 @@ SHELL = BenchPicture(
     Fraction(1),
     "CC-BY-SA-4.0",
 )
-ICECOLD = BenchPicture(
+ICECOLD = PackagedImage(
     "icecold",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/IceCold/contents/images/5120x2880.png",
@@ -252,7 +261,7 @@ ICECOLD = BenchPicture(
     Fraction(1),
     "CC-BY-SA-4.0",
 )
-HONEYWAVE = BenchPicture(
+HONEYWAVE = PackagedImage(
     "honeywave",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/Honeywave/contents/images/5120x2880.jpg",
@@ -260,7 +269,7 @@ HONEYWAVE = BenchPicture(
     Fraction(1),
     "CC-BY-SA-4.0",
 )
-KAY = BenchPicture(
+KAY = PackagedImage(
     "kay",
     "plasma-workspace-wallpapers",
     "usr/share/wallpapers/Kay/contents/images/5120x2880.png",
@@ -271,8 +280,8 @@ KAY = BenchPicture(
 MOSAIC = Mosaic(
     "mosaic",
     tuple(
-        replace(picture, factor=Fraction(1))
-        for picture in (
+        replace(original, factor=Fraction(1))
+        for original in (
             *(KLEIBER, SEEDING, ELEPHANTS, PATAK, PAINTING, FLOW),
             *(ALTAI, SHELL, ICECOLD, HONEYWAVE, MILKYWAY, KAY),
         )
@@ -281,32 +290,74 @@ MOSAIC = Mosaic(
     (5120, 2880),
 )
 FRACTAL = Fractal("fractal", 15360, 8640, -0.743643887037151 + 0.131825904205330j, 0.002)
-SETS: dict[str, tuple[Picture, ...]] = {
+SETS: dict[str, tuple[BenchImage, ...]] = {
     "small": (KLEIBER, SEEDING, PICOS, ELEPHANTS, PATAK, PIXELS, ALTAI, MILKYWAY),
     "native": (replace(KLEIBER, factor=Fraction(1)), replace(ELEPHANTS, factor=Fraction(1)), GLOBE),
     "16k": (MOSAIC, replace(SEEDING, factor=Fraction(3)), SALAD, FRACTAL),
 }
 
 
-def fetch(folder: Path, pictures: tuple[Picture, ...]) -> None:
-    """Download the missing packages, each into a folder of its name below ``folder``; check the originals."""
-    folder.mkdir(parents=True, exist_ok=True)
-    originals = [original for picture in pictures for original in picture.originals]
-    for package in sorted({original.package for original in originals if not source(original, folder).exists()}):
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image ready to be measured: uint8 [H, W, 3] in an .npy file."""
+
+    id: str
+    recipe: str
+    path: Path
+
+
+def chosen(images: Iterable[BenchImage], ids: Sequence[str] | None) -> tuple[BenchImage, ...]:
+    """The images with these ids, or all.
+
+    Raises:
+        ValueError: an id is none of theirs.
+    """
+    by_id = {image.id: image for image in images}
+    check_ids(ids, list(by_id))
+    return tuple(image for image in by_id.values() if image.id in (ids or by_id))
+
+
+def check_ids(ids: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Refuse an id that is not known.
+
+    Raises:
+        ValueError: it says which are.
+    """
+    for name in ids or ():
+        if name not in known:
+            raise ValueError(f"no image {name!r}: there are {', '.join(known)}")
+
+
+def provide(corpus: Path, images: Iterable[BenchImage]) -> list[PreparedImage]:
+    """``fetch`` and ``prepare`` all of them."""
+    listed = tuple(images)
+    fetch(corpus, listed)
+    return [prepare(image, corpus) for image in listed]
+
+
+def fetch(corpus: Path, images: Iterable[BenchImage]) -> None:
+    """Download the missing packages, each into a folder of its name below the corpus folder; check the originals.
+
+    Raises:
+        ValueError: an original is another file than it was.
+    """
+    corpus.mkdir(parents=True, exist_ok=True)
+    originals = [original for image in images for original in image.originals]
+    for package in sorted({each.package for each in originals if not original_path(each, corpus).exists()}):
         with tempfile.TemporaryDirectory() as downloads:
             subprocess.run(["apt-get", "download", "-q", package], cwd=downloads, check=True)
             (archive,) = Path(downloads).glob("*.deb")
-            subprocess.run(["dpkg", "-x", archive, folder / package], check=True)
+            subprocess.run(["dpkg", "-x", archive, corpus / package], check=True)
     for original in originals:
-        with source(original, folder).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != original.sha256:
-            raise ValueError(f"{source(original, folder)}: SHA-256 is {found}, not {original.sha256}")
+        with original_path(original, corpus).open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != original.sha256:
+            raise ValueError(f"{original_path(original, corpus)}: SHA-256 is {actual}, not {original.sha256}")
 
 
-def source(original: BenchPicture, folder: Path) -> Path:
+def original_path(original: PackagedImage, corpus: Path) -> Path:
     """Where the original lies below the corpus folder."""
-    return folder / original.package / original.file
+    return corpus / original.package / original.file
 
 
 def flattened(image: Image.Image) -> Image.Image:
@@ -317,31 +368,51 @@ def flattened(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
-def prepared(picture: Picture, folder: Path) -> Path:
-    """Where ``prepare`` leaves the picture for the measuring processes; another recipe lies elsewhere."""
-    return folder / "prepared" / f"{picture.id}-{digest(repr(picture).encode())}.npy"
+def prepared(image: BenchImage, corpus: Path) -> PreparedImage:
+    """What ``prepare`` leaves for the measuring processes; an image by another recipe has another path."""
+    path = corpus / "prepared" / f"{image.id}-{_digest(repr(image).encode())}.npy"
+    return PreparedImage(image.id, image.recipe, path)
 
 
-def prepare(picture: Picture, folder: Path) -> None:
-    """Write the pixels once as .npy, so that measuring it never holds the original in memory."""
-    path = prepared(picture, folder)
-    if not path.exists():
-        save(picture.pixels(folder), path)
+def prepare(image: BenchImage, corpus: Path) -> PreparedImage:
+    """Write the pixels once as .npy, so that measuring the image never holds the original in memory."""
+    ready = prepared(image, corpus)
+    if not ready.path.exists():
+        _save(image.pixels(corpus), ready.path)
+    return ready
 
 
-def provide(folder: Path, pictures: tuple[Picture, ...]) -> None:
-    """``fetch`` and ``prepare`` all of them."""
-    fetch(folder, pictures)
-    for picture in pictures:
-        prepare(picture, folder)
+def prepare_folder(folder: Path, corpus: Path) -> list[PreparedImage]:
+    """Every image file of a folder, by the name that it has there.
+
+    Raises:
+        ValueError: two have the same name, one cannot be read, or there is none.
+    """
+    images: dict[str, PreparedImage] = {}
+    for path in sorted(folder.iterdir()):
+        if Image.registered_extensions().get(path.suffix.lower()) not in Image.OPEN:
+            continue
+        if path.stem in images:
+            raise ValueError(f"{folder}: two images are called {path.stem}")
+        target = corpus / "prepared" / f"{path.stem}-{_digest(path.read_bytes())}.npy"
+        if not target.exists():
+            try:
+                with Image.open(path) as image:
+                    _save(np.asarray(flattened(image)), target)
+            except UnidentifiedImageError as error:
+                raise ValueError(f"{path} is no image that can be read") from error
+        images[path.stem] = PreparedImage(path.stem, f"{folder.name}, as it is", target)
+    if not images:
+        raise ValueError(f"{folder}: there is no image in it")
+    return list(images.values())
 
 
-def digest(content: bytes) -> str:
+def _digest(content: bytes) -> str:
     """A short name for what is in a prepared file."""
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def save(pixels: ByteArray, path: Path) -> None:
+def _save(pixels: ByteArray, path: Path) -> None:
     """Write a .npy file, whole or not at all, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.npy")
@@ -349,36 +420,12 @@ def save(pixels: ByteArray, path: Path) -> None:
     unfinished.replace(path)
 
 
-def of_folder(pictures: Path, folder: Path) -> dict[str, tuple[Path, str]]:
-    """Each picture file of a folder by the name that it has there: where it now lies prepared, and its recipe.
-
-    ValueError if two are called the same, or none can be read.
-    """
-    found: dict[str, tuple[Path, str]] = {}
-    for path in sorted(pictures.iterdir()):
-        if Image.registered_extensions().get(path.suffix.lower()) not in Image.OPEN:
-            continue
-        if path.stem in found:
-            raise ValueError(f"{pictures}: two pictures are called {path.stem}")
-        goal = folder / "prepared" / f"{path.stem}-{digest(path.read_bytes())}.npy"
-        if not goal.exists():
-            try:
-                with Image.open(path) as image:
-                    save(np.asarray(flattened(image)), goal)
-            except UnidentifiedImageError as error:
-                raise ValueError(f"{path} is no picture that can be read") from error
-        found[path.stem] = goal, f"{pictures.name}, as it is"
-    if not found:
-        raise ValueError(f"{pictures}: there is no picture in it")
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--set", choices=SETS, default="small")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     options = parser.parse_args()
-    Image.MAX_IMAGE_PIXELS = None  # the large pictures are above it
+    Image.MAX_IMAGE_PIXELS = None  # the large images are above it
     provide(options.corpus, SETS[options.set])
 
 

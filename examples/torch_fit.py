@@ -1,6 +1,7 @@
 """Fits Gaussians to a photograph with a loss of your own, in torch: python examples/torch_fit.py [cpu or cuda]
 
-The encoder does this better and faster; start from here for what it does not do. Needs pip install 'smartsplat[gpu]'.
+The encoder does this better and faster. Start from here for a loss that it does not have. Needs
+pip install 'smartsplat[gpu]'.
 """
 
 import math
@@ -22,11 +23,11 @@ def main(device: str = "cpu", steps: int = STEPS) -> float:
     target = torch.tensor(np.asarray(photograph) / 255, dtype=torch.float32, device=device)
     means = torch.rand(COUNT, 2, device=device) * torch.tensor((WIDTH, HEIGHT), device=device)
     log_scales = torch.full((COUNT, 2), math.log(math.sqrt(WIDTH * HEIGHT / COUNT) / 2), device=device)
-    rotations, colours = torch.rand(COUNT, device=device) * math.pi, torch.full((COUNT, 3), 0.2, device=device)
-    rates = ((means, 0.2), (log_scales, 0.02), (rotations, 0.02), (colours, 0.01))
-    optimizer = torch.optim.Adam([{"params": [field.requires_grad_()], "lr": rate} for field, rate in rates])
+    rotations, colors = torch.rand(COUNT, device=device) * math.pi, torch.full((COUNT, 3), 0.2, device=device)
+    learning_rates = ((means, 0.2), (log_scales, 0.02), (rotations, 0.02), (colors, 0.01))
+    optimizer = torch.optim.Adam([{"params": [field.requires_grad_()], "lr": lr} for field, lr in learning_rates])
     for _ in range(steps):
-        image = render(means, log_scales, rotations, colours, (WIDTH, HEIGHT))
+        image = render(means, log_scales, rotations, colors, (WIDTH, HEIGHT))
         loss = ((image - target) ** 2).mean() + 0.1 * (image - target).abs().mean()  # put your own here
         optimizer.zero_grad()
         loss.backward()

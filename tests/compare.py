@@ -19,13 +19,19 @@ def relative_error(actual: npt.ArrayLike, expected: npt.ArrayLike) -> float:
 
 
 def scene(
-    count: int, width: int, height: int, channels: int = 3, rng: int = 0, smallest: float = 0.6, largest: float = 6.0
+    count: int,
+    width: int,
+    height: int,
+    channels: int = 3,
+    seed: int = 0,
+    min_scale: float = 0.6,
+    max_scale: float = 6.0,
 ) -> Gaussians:
-    """Gaussians of mixed shapes over and a little beyond a picture."""
-    random = np.random.default_rng(rng)
+    """Gaussians of mixed shapes over and a little beyond an image."""
+    random = np.random.default_rng(seed)
     return Gaussians(
         (random.uniform(-0.05, 1.05, (count, 2)) * [width, height]).astype(np.float32),
-        np.exp(random.uniform(np.log(smallest), np.log(largest), (count, 2))).astype(np.float32),
+        np.exp(random.uniform(np.log(min_scale), np.log(max_scale), (count, 2))).astype(np.float32),
         random.uniform(0, 2 * np.pi, count).astype(np.float32),
         random.normal(0.2, 0.3, (count, channels)).astype(np.float32),
     )
@@ -35,13 +41,13 @@ def slopes(
     function: Callable[[], float], values: npt.NDArray[np.float64], step: float = 1e-5
 ) -> npt.NDArray[np.float64]:
     """Central differences of ``function`` by every element of ``values``, which it reads."""
-    found = np.empty_like(values)
+    result = np.empty_like(values)
     for index in np.ndindex(*values.shape):
-        here = values[index]
-        values[index] = here + step
+        value = values[index]
+        values[index] = value + step
         above = function()
-        values[index] = here - step
+        values[index] = value - step
         below = function()
-        values[index] = here
-        found[index] = (above - below) / (2 * step)
-    return found
+        values[index] = value
+        result[index] = (above - below) / (2 * step)
+    return result

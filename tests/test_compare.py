@@ -35,7 +35,7 @@ def test_relative_error_does_not_broadcast() -> None:
 
 
 def test_scene_has_the_size_and_spread_it_promises() -> None:
-    gaussians = scene(500, 80, 30, channels=1, smallest=0.5, largest=4)
+    gaussians = scene(500, 80, 30, channels=1, min_scale=0.5, max_scale=4)
     assert len(gaussians) == 500
     assert gaussians.channels == 1
     assert gaussians.scale.min() >= 0.5
@@ -46,7 +46,7 @@ def test_scene_has_the_size_and_spread_it_promises() -> None:
 
 
 def test_scene_depends_on_its_seed_alone() -> None:
-    first, again, other = scene(5, 9, 9, rng=3), scene(5, 9, 9, rng=3), scene(5, 9, 9, rng=4)
+    first, again, other = scene(5, 9, 9, seed=3), scene(5, 9, 9, seed=3), scene(5, 9, 9, seed=4)
     assert np.array_equal(first.mean, again.mean)
     assert not np.array_equal(first.mean, other.mean)
 

@@ -84,7 +84,7 @@ def test_indexing_keeps_every_field_together(index: slice | npt.NDArray[np.int64
 
 
 def test_joined_appends() -> None:
-    first, second = scene(3, 20, 10, rng=1), scene(2, 20, 10, rng=2)
+    first, second = scene(3, 20, 10, seed=1), scene(2, 20, 10, seed=2)
     both = first.joined(second)
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(both[:3], name), getattr(first, name))
@@ -113,13 +113,13 @@ def test_nominal_count_is_e5(width: int, height: int, ratio: float, count: int) 
 
 @pytest.mark.parametrize(("width", "height", "count"), [(5736, 6120, 15044), (100, 1, 7), (64, 64, 1)])
 def test_base_scale_is_e14(width: int, height: int, count: int) -> None:
-    """As many discs of three base scales as there are Gaussians have the picture's area."""
+    """As many discs of three base scales as there are Gaussians have the image's area."""
     radius = 3 * base_scale(width, height, count)
     assert count * math.pi * radius**2 == pytest.approx(width * height)
 
 
 def test_base_scale_of_known_settings() -> None:
-    """The paper's ratio 1000 on a 5736 x 6120 picture."""
+    """The paper's ratio 1000 on a 5736 x 6120 image."""
     assert base_scale(5736, 6120, nominal_count(5736, 6120, 1000)) == pytest.approx(9.08, abs=0.01)
 
 

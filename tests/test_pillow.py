@@ -9,22 +9,22 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 import smartsplat
 import smartsplat.pillow
-from smartsplat.container import SIGNATURE
+from smartsplat.bitstream.container import SIGNATURE
 from smartsplat.errors import SettingsError
-from tests.pictures import landscape
+from tests.samples import landscape
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-PICTURE = landscape(96, 64)
+IMAGE = landscape(96, 64)
 
 
-def data(pixels: np.ndarray = PICTURE) -> bytes:
+def data(pixels: np.ndarray = IMAGE) -> bytes:
     return smartsplat.encode(pixels, ratio=40, steps=20, threads=1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_open_sees_what_decode_sees(channels: int, tmp_path: Path) -> None:
     path = tmp_path / "a.sspl"
-    path.write_bytes(data(PICTURE[..., :channels]))
+    path.write_bytes(data(IMAGE[..., :channels]))
     with Image.open(path) as image:
         assert (image.format, image.size, image.mode) == ("SSPL", (96, 64), {1: "L", 3: "RGB"}[channels])
         assert np.array_equal(np.asarray(image).reshape(64, 96, channels), smartsplat.decode(path))
@@ -57,12 +57,12 @@ def test_open_twice_and_copy() -> None:
 
 def test_save_takes_the_options_of_encode(tmp_path: Path) -> None:
     path = tmp_path / "a.sspl"
-    image = Image.fromarray(PICTURE)
+    image = Image.fromarray(IMAGE)
     image.save(path, ratio=40, steps=20, threads=1)
     assert path.read_bytes() == data()
     image.save(path, gaussians=33, effort=1, seed=4, steps=3)
     assert smartsplat.open(path).info.gaussians == 33
-    image.save(path, size=400, preset="paper", steps=3)
+    image.save(path, max_bytes=400, preset="paper", steps=3)
     assert path.stat().st_size <= 400
     buffer = io.BytesIO()
     image.save(buffer, "SSPL", bpp=0.5, steps=3)
@@ -71,21 +71,21 @@ def test_save_takes_the_options_of_encode(tmp_path: Path) -> None:
 
 def test_bad_options_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
-        Image.fromarray(PICTURE).save(tmp_path / "a.sspl", ratio=40, bpp=1)
+        Image.fromarray(IMAGE).save(tmp_path / "a.sspl", ratio=40, bpp=1)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "CMYK", "LA"])
 def test_save_takes_any_mode(mode: str) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(PICTURE).convert("L" if mode == "LA" else "RGB").convert(mode).save(buffer, "SSPL", steps=3)
+    Image.fromarray(IMAGE).convert("L" if mode == "LA" else "RGB").convert(mode).save(buffer, "SSPL", steps=3)
     with Image.open(buffer) as again:
         assert again.size == (96, 64)
         assert again.mode == ("L" if mode in ("L", "1", "LA") else "RGB")
 
 
 def test_the_profile_goes_both_ways() -> None:
-    image = Image.fromarray(PICTURE)
+    image = Image.fromarray(IMAGE)
     image.info["icc_profile"] = SRGB
     buffer = io.BytesIO()
     image.save(buffer, "SSPL", gaussians=20, steps=2)
@@ -94,12 +94,12 @@ def test_the_profile_goes_both_ways() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 5, 8, 20, 40, 100, -1])
-def test_truncated_files_are_not_pictures(size: int) -> None:
+def test_truncated_files_are_not_images(size: int) -> None:
     with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(data()[:size]))
 
 
-def test_damaged_files_are_not_pictures(tmp_path: Path) -> None:
+def test_damaged_files_are_not_images(tmp_path: Path) -> None:
     path = tmp_path / "a.sspl"
     for place in (9, 15, 30, 70, -5):
         damaged = bytearray(data())

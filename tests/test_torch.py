@@ -1,4 +1,4 @@
-"""The differentiable function: gradients by finite differences in float64, and the backends against each other."""
+"""The differentiable function: gradients by finite differences in float64, and the renderers against each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smartsplat.raster import View, reference
+from smartsplat.render import View, reference
 from tests.compare import relative_error, scene
 
 torch = pytest.importorskip("torch", reason="torch is not installed: scripts/test gpu installs it")
@@ -23,8 +23,8 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def leaves(count: int, channels: int = 3, dtype: Any = torch.float64, device: str = "cpu") -> list[Any]:
-    """Means, log scales, rotations and colours of a scene over SIZE."""
-    g = scene(count, *SIZE, channels, smallest=1.5)
+    """Means, log scales, rotations and colors of a scene over SIZE."""
+    g = scene(count, *SIZE, channels, min_scale=1.5)
     fields = (g.mean, np.log(g.scale), g.rotation, g.color)
     return [torch.tensor(field, dtype=dtype, device=device, requires_grad=True) for field in fields]
 
@@ -37,22 +37,22 @@ def test_gradcheck(channels: int) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_single_precision_is_the_reference(device: str) -> None:
     exact, single = leaves(6), leaves(6, dtype=torch.float32, device=device)
-    image, found = render(*exact, SIZE), render(*single, SIZE)
-    assert found.dtype == torch.float32
-    assert found.shape == (9, 13, 3)
-    assert relative_error(found.detach().cpu(), image.detach()) < 1e-5
+    image, single_image = render(*exact, SIZE), render(*single, SIZE)
+    assert single_image.dtype == torch.float32
+    assert single_image.shape == (9, 13, 3)
+    assert relative_error(single_image.detach().cpu(), image.detach()) < 1e-5
     weights = torch.linspace(-1, 1, image.numel(), dtype=torch.float64).reshape(image.shape)
     (image * weights).sum().backward()
-    (found * weights.to(found)).sum().backward()
-    for wanted, got in zip(exact, single, strict=True):
-        assert relative_error(got.grad.cpu(), wanted.grad) < 1e-4
+    (single_image * weights.to(single_image)).sum().backward()
+    for expected, actual in zip(exact, single, strict=True):
+        assert relative_error(actual.grad.cpu(), expected.grad) < 1e-4
 
 
 def test_the_image_is_the_references() -> None:
     g = scene(5, *SIZE)
     fields = (torch.tensor(field) for field in (g.mean, np.log(g.scale), g.rotation, g.color))
-    wanted = reference.render(reference.upload(g), View.whole(*SIZE))
-    assert relative_error(render(*fields, SIZE), wanted) < 1e-5
+    expected = reference.render(reference.upload(g), View.whole(*SIZE))
+    assert relative_error(render(*fields, SIZE), expected) < 1e-5
 
 
 def test_only_a_first_derivative() -> None:
@@ -84,13 +84,22 @@ def test_half_precision_is_refused() -> None:
         render(*leaves(4, dtype=torch.float16), SIZE)
 
 
+def test_the_old_keyword_still_works() -> None:
+    means, log_scales, rotations, colors = leaves(3)
+    with pytest.warns(DeprecationWarning, match="colors="):
+        image = render(means, log_scales, rotations, colours=colors, size=SIZE)
+    assert torch.equal(image, render(means, log_scales, rotations, colors=colors, size=SIZE))
+    with pytest.raises(TypeError, match="colours"):
+        render(means, log_scales, rotations, colors=colors, colours=colors, size=SIZE)
+
+
 def test_the_example_fits(tmp_path: Path) -> None:
-    """Three steps of it: that it fits is seen in a line, and that it is short, too."""
+    """Three steps of it run, reach 10 dB and write the image."""
     example = ROOT / "examples/torch_fit.py"
     program = (
         f"import sys; sys.path.insert(0, {str(example.parent)!r}); import torch_fit; print(torch_fit.main(steps=3))"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    assert float(found.stdout.split()[-1]) > 10
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout.split()[-1]) > 10
     assert (tmp_path / "torch_fit.png").exists()

@@ -1,26 +1,34 @@
-"""SmartSplat: a codec for ultra-high-resolution pictures. A picture becomes 2D Gaussians in a real file."""
+"""SmartSplat: a codec for ultra-high-resolution images. An image becomes 2D Gaussians in a real file."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from smartsplat.codec import Info, Reader, decode, encode, open
 from smartsplat.errors import (
     DeviceError,
     FormatError,
+    ImageError,
     LimitError,
-    PictureError,
     SettingsError,
     SmartSplatError,
     UnsupportedError,
 )
 from smartsplat.gaussians import Gaussians
+from smartsplat.limits import Limits
+
+if TYPE_CHECKING:
+    from smartsplat.decoder import Info, Reader, decode, open
+    from smartsplat.encoder.encode import encode
+    from smartsplat.encoder.fit import Progress
 
 __all__ = [
     "DeviceError",
     "FormatError",
     "Gaussians",
+    "ImageError",
     "Info",
     "LimitError",
-    "PictureError",
+    "Limits",
+    "Progress",
     "Reader",
     "SettingsError",
     "SmartSplatError",
@@ -31,10 +39,35 @@ __all__ = [
     "open",
 ]
 
+ON_FIRST_USE = {
+    "Info": "smartsplat.decoder",
+    "Progress": "smartsplat.encoder.fit",
+    "Reader": "smartsplat.decoder",
+    "decode": "smartsplat.decoder",
+    "encode": "smartsplat.encoder.encode",
+    "open": "smartsplat.decoder",
+}
+"""Name -> the module that has it, which is imported when the name is first used: the encoder takes 200 ms, with SciPy,
+and decoding does without; rendering on a GPU does without the compiled module, which both need."""
+
+RENAMED = {"PictureError": "ImageError"}
+"""Old name -> new name; the old ones are gone in version 0.7."""
+
 
 def __getattr__(name: str) -> Any:
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version  # 30 ms, which few commands need
+    if name in ON_FIRST_USE:
+        return getattr(import_module(ON_FIRST_USE[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version  # 30 ms, which few commands need
 
-    return version("smartsplat")
+        return version("smartsplat")
+    if name in RENAMED:
+        import warnings
+
+        warnings.warn(f"smartsplat.{name} is now smartsplat.{RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return globals()[RENAMED[name]]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

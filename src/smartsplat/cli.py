@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import typer
 
-from smartsplat.errors import DeviceError, PictureError, SettingsError, SmartSplatError
+from smartsplat.errors import DeviceError, ImageError, SettingsError, SmartSplatError
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from smartsplat.fit import Listener
+    from smartsplat.encoder.fit import ProgressCallback
 
 app = typer.Typer(
     name="smartsplat",
-    help="Compress ultra-high-resolution pictures into 2D Gaussians, and render them at any size.",
+    help="Compress ultra-high-resolution images into 2D Gaussians, and render them at any size.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,8 +48,8 @@ def fail(error: SmartSplatError) -> NoReturn:
     raise typer.Exit(2 if isinstance(error, SettingsError) else 1)
 
 
-def show_version(wanted: bool) -> None:
-    if wanted:
+def show_version(expected: bool) -> None:
+    if expected:
         import smartsplat
 
         print(f"smartsplat {smartsplat.__version__}")
@@ -67,14 +67,14 @@ def root(
 
 @app.command()
 def encode(
-    picture: Annotated[str, typer.Argument(metavar="IN", help="A picture file; - is stdin.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="An image file; - is stdin.")],
     output: Annotated[str, typer.Argument(metavar="OUT.sspl", help="The file to write; - is stdout.")],
     ratio: Annotated[
         float | None,
         typer.Option(help="A file of at most 3 x width x height / RATIO bytes; the default target, at 100."),
     ] = None,
     bpp: Annotated[float | None, typer.Option(help="At most this many bits for each pixel.")] = None,
-    size: Annotated[int | None, typer.Option("--bytes", help="At most this many bytes.")] = None,
+    max_bytes: Annotated[int | None, typer.Option("--bytes", help="At most this many bytes.")] = None,
     psnr: Annotated[float | None, typer.Option(help="At least this PSNR, decibels.")] = None,
     gaussians: Annotated[int | None, typer.Option(help="Exactly this many Gaussians.")] = None,
     effort: Annotated[int, typer.Option("-e", "--effort", min=1, max=9, help="Speed against quality.")] = 5,
@@ -86,38 +86,44 @@ def encode(
     background: Annotated[str, typer.Option(help="Colour behind transparent pixels.")] = "white",
     as_json: Json = False,
 ) -> None:
-    """Compress a picture. The targets --ratio, --bpp, --bytes, --psnr and --gaussians exclude each other."""
-    begin = time.perf_counter()
-    import smartsplat
-    from smartsplat import image, rate
-    from smartsplat.raster.device import CPU, find
-
-    targets: dict[str, Any] = {"ratio": ratio, "bpp": bpp, "size": size, "psnr": psnr, "gaussians": gaussians}
+    """Compress an image. The targets --ratio, --bpp, --bytes, --psnr and --gaussians exclude each other."""
+    targets: dict[str, Any] = {"ratio": ratio, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "gaussians": gaussians}
+    options = {"effort": effort, "preset": preset, "steps": steps, "seed": seed, "threads": threads}
     try:
-        _check_output(output)
-        source = image.read(_input(picture), background=_color(background))
-        source = rate.affordable(source, rate.Target.of(source, **targets))
-        used = find(device)
-        if used != CPU:
-            talk(f"smartsplat: fitting on {used.title} ({used.name})")
-        for notice in source.notices:
-            talk(f"smartsplat: {_name(picture)}: {notice}")
-        with _progress() as listener:
-            data = smartsplat.encode(
-                source,
-                **targets,
-                effort=effort,
-                preset=preset,
-                steps=steps,
-                seed=seed,
-                threads=threads,
-                device=used.name,
-                progress=listener,
-            )
-        _write(output, data)
-        _report(source.pixels, data, time.perf_counter() - begin, output, as_json, threads)
+        _encode(source, output, targets, options, device, background, as_json)
     except SmartSplatError as error:
         fail(error)
+
+
+def _encode(
+    source: str,
+    output: str,
+    targets: dict[str, Any],
+    options: dict[str, Any],
+    device: str,
+    background: str,
+    as_json: bool,
+) -> None:
+    """Everything that ``encode`` does; ``targets`` and ``options`` are arguments of ``smartsplat.encode``."""
+    begin = time.perf_counter()
+    import smartsplat
+    from smartsplat.encoder.rate_control import drop_large_profile
+    from smartsplat.encoder.target import Target
+    from smartsplat.images.image import read
+    from smartsplat.render.device import CPU, find
+
+    _check_output(output)
+    image = read(_input(source), background=_color(background))
+    image = drop_large_profile(image, Target.of(image.width, image.height, **targets))
+    found = find(device)
+    if found != CPU:
+        talk(f"smartsplat: fitting on {found.title} ({found.name})")
+    for notice in image.notices:
+        talk(f"smartsplat: {_name(source)}: {notice}")
+    with _progress() as progress:
+        data = smartsplat.encode(image, **targets, **options, device=found.name, progress=progress)
+    _write(output, data)
+    _report(image.pixels, data, time.perf_counter() - begin, output, as_json, options["threads"])
 
 
 def _report(pixels: Any, data: bytes, seconds: float, output: str, as_json: bool, threads: int | None) -> None:
@@ -151,32 +157,32 @@ def decode(
     output: Annotated[
         str, typer.Argument(metavar="OUT", help="png, jpg, webp, tif, avif, bmp or ppm; - is PNG to stdout.")
     ],
-    region: Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Part of the picture, pixels.")] = None,
+    region: Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Part of the image, pixels.")] = None,
     scale: Annotated[float | None, typer.Option(help="Size of the output, relative to the region.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the output, pixels.")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Draw what there is of a file that ends early.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Render what there is of a file that ends early.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "cpu",
     threads: Threads = None,
 ) -> None:
     """Render a file, or a region of it, at any size: first the region, then the size."""
     import smartsplat
-    from smartsplat import image
-    from smartsplat.raster.device import find
-    from smartsplat.raster.native import available_threads
+    from smartsplat.images.image import write
+    from smartsplat.render.device import find
+    from smartsplat.threads import available_threads
 
     try:
         find(device)
         x = _numbers(region, ",", 4, "--region", "X,Y,W,H")
-        wanted = _numbers(size, "x", 2, "--size", "WxH")
+        expected = _numbers(size, "x", 2, "--size", "WxH")
         reader = smartsplat.open(_input(source), partial=partial, threads=threads, device=device)
         strips = reader.strips(
             region=(x[0], x[1], x[2], x[3]) if x else None,
-            size=(wanted[0], wanted[1]) if wanted else None,
+            size=(expected[0], expected[1]) if expected else None,
             scale=scale,
         )
         destination, form = (sys.stdout.buffer, "png") if output == "-" else (output, None)
-        image.write(destination, strips, icc=reader.icc, format=form, threads=threads or available_threads())
-    except (PictureError, DeviceError) as error:  # of the output, and named so; of no file
+        write(destination, strips, icc=reader.icc, format=form, threads=threads or available_threads())
+    except (ImageError, DeviceError) as error:  # of the output, and named so; of no file
         fail(error)
     except SmartSplatError as error:
         fail(_named(error, source))
@@ -194,32 +200,33 @@ def info(
 
     try:
         found = smartsplat.open(_input(source)).info
+        bits_per_gaussian = found.bits_per_gaussian
     except SmartSplatError as error:
         fail(_named(error, source))
     if as_json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps({**asdict(found), "bits_per_gaussian": bits_per_gaussian}))
         return
-    total = sum(found.bits_per_gaussian.values())
+    total = sum(bits_per_gaussian.values())
     kind = "grey" if found.channels == 1 else "RGB"
     print(f"{found.width} x {found.height} pixels, {kind}, format {found.version}")
     print(f"{found.bytes} bytes, {found.ratio:.1f} : 1, {found.bpp:.4f} bits per pixel")
     print(f"{found.gaussians} Gaussians in {found.groups} groups, {total / 8:.2f} bytes each, quality {found.quality}")
-    for name, bits in found.bits_per_gaussian.items():
+    for name, bits in bits_per_gaussian.items():
         print(f"  {name:<9} {bits:6.2f} bits per Gaussian  {bits * found.gaussians / 8:12.0f} bytes")
     print(f"  container {'':24}{found.container_bytes:12d} bytes")
 
 
 @app.command()
 def compare(
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="A picture or a SmartSplat file.")],
-    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A picture or a SmartSplat file.")],
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="An image or a SmartSplat file.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image or a SmartSplat file.")],
     as_json: Json = False,
 ) -> None:
-    """PSNR, SSIM and MS-SSIM of a picture against a reference."""
+    """PSNR, SSIM and MS-SSIM of an image against a reference."""
     from smartsplat import metrics
 
     try:
-        found = metrics.compare(_pixels(reference), _pixels(picture))
+        found = metrics.compare(_pixels(reference), _pixels(image))
     except SmartSplatError as error:
         fail(error)
     if as_json:
@@ -231,12 +238,13 @@ def compare(
 
 def _pixels(path: str) -> Any:
     import smartsplat
-    from smartsplat import container, image
+    from smartsplat.bitstream import container
+    from smartsplat.images.image import read
 
     source = sys.stdin.buffer.read() if path == "-" else path
     try:
         head = source if isinstance(source, bytes) else _head(path, len(container.SIGNATURE))
-        return smartsplat.decode(source) if head.startswith(container.SIGNATURE) else image.read(source).pixels
+        return smartsplat.decode(source) if head.startswith(container.SIGNATURE) else read(source).pixels
     except SmartSplatError as error:
         raise _named(error, path) from None
 
@@ -246,11 +254,11 @@ def _head(path: str, size: int) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(size)
     except OSError as error:
-        raise PictureError(f"{path}: {error.strerror or error}") from None
+        raise ImageError(f"{path}: {error.strerror or error}") from None
 
 
 def _finite(value: float) -> float | None:
-    """Rounded, or null where JSON has no number: equal pictures have an infinite PSNR."""
+    """Rounded, or null where JSON has no number: equal images have an infinite PSNR."""
     return round(value, 4) if abs(value) != float("inf") else None
 
 
@@ -271,11 +279,11 @@ def _input(path: str) -> str | BinaryIO:
 def _check_output(path: str) -> None:
     """Complain before a long fit, not after it, if there is nowhere to write."""
     if path != "-" and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
-        raise PictureError(f"{path}: cannot be written: not a file in a directory that exists")
+        raise ImageError(f"{path}: cannot be written: not a file in a directory that exists")
 
 
 def _write(path: str, data: bytes) -> None:
-    from smartsplat.atomic import write_atomically
+    from smartsplat.images.atomic import write_atomically
 
     try:
         if path == "-":
@@ -286,7 +294,7 @@ def _write(path: str, data: bytes) -> None:
     except BrokenPipeError:  # whoever read stdout has had enough
         raise
     except OSError as error:
-        raise PictureError(f"{_name(path, 'stdout')}: cannot be written: {error.strerror or error}") from None
+        raise ImageError(f"{_name(path, 'stdout')}: cannot be written: {error.strerror or error}") from None
 
 
 def _color(text: str) -> tuple[int, int, int]:
@@ -312,7 +320,7 @@ def _numbers(text: str | None, separator: str, count: int, option: str, form: st
 
 
 @contextmanager
-def _progress() -> Iterator[Listener]:
+def _progress() -> Iterator[ProgressCallback]:
     """A progress line on a terminal. The first Ctrl-C ends the fit early and keeps what there is."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -339,11 +347,11 @@ def _progress() -> Iterator[Listener]:
         with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
             task = bar.add_task("fit", total=None, gaussians=0, psnr=0.0)
 
-            def listen(at: Any) -> bool:
+            def show(at: Any) -> bool:
                 bar.update(task, completed=at.step, total=at.steps, gaussians=at.gaussians, psnr=at.psnr)
                 return not interrupted
 
-            yield listen
+            yield show
     finally:
         signal.signal(signal.SIGINT, previous)
 

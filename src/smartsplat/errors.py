@@ -5,8 +5,8 @@ class SmartSplatError(Exception):
     """Base of all errors below. The command line prints it as one line and exits with 1, or 2 for a SettingsError."""
 
 
-class PictureError(SmartSplatError):
-    """A picture cannot be read, has an unusable shape or type, or cannot be written."""
+class ImageError(SmartSplatError):
+    """An image cannot be read, has an unusable shape or type, or cannot be written."""
 
 
 class SettingsError(SmartSplatError, ValueError):
@@ -22,7 +22,7 @@ class UnsupportedError(SmartSplatError):
 
 
 class LimitError(SmartSplatError):
-    """A picture or a file claims more pixels, Gaussians or bytes than the limits in force allow."""
+    """An image or a file claims more pixels, Gaussians or bytes than the limits in force allow."""
 
 
 class DeviceError(SmartSplatError):

@@ -1,19 +1,26 @@
-"""The one data structure: a set of 2D Gaussians in the coordinates of the full picture (E1, E3, E6, E7)."""
+"""The one data structure: a set of 2D Gaussians in the coordinates of the full image (E1, E3, E5 to E8, E14)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from smartsplat.arrays import FloatArray
 
 NOMINAL_BYTES = 7
 """Bytes for each Gaussian that E5 assumes. Real files differ: only ``len(file)`` is a size."""
 
-SMALLEST_SCALE = 0.25
-"""Floor of every scale, pixels. Below it a Gaussian falls between the pixel centres that it is sampled at."""
+MIN_SCALE = 0.25
+"""Pixels. A Gaussian with a smaller scale falls between the pixel centres that it is sampled at."""
+
+CUTOFF = 3.0
+"""E8: standard deviations at which a Gaussian's window ends. A constant of the file format."""
+
+EDGE = math.exp(-(CUTOFF**2) / 2)
+"""What is subtracted from exp(-q / 2), so that the window ends continuously."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,10 @@ class Gaussians:
     def channels(self) -> int:
         return int(self.color.shape[1])
 
+    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Mean, scale, rotation and color: the arguments of the constructor."""
+        return self.mean, self.scale, self.rotation, self.color
+
     @staticmethod
     def empty(channels: int) -> Gaussians:
         """No Gaussians at all: renders black."""
@@ -63,16 +74,33 @@ class Gaussians:
         shapes = ((count, 2), (count, 2), (count,), (count, channels))
         return Gaussians(*(np.empty(shape, np.float32) for shape in shapes))
 
+    @staticmethod
+    def concatenated(parts: list[Gaussians], channels: int) -> Gaussians:
+        """The Gaussians of all ``parts``, each of so many ``channels``, in their order."""
+        if not parts:
+            return Gaussians.empty(channels)
+        by_attribute = zip(*(part.arrays() for part in parts), strict=True)
+        return Gaussians(*(np.concatenate(arrays) for arrays in by_attribute))
+
     def __getitem__(self, index: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Gaussians:
         """The Gaussians that a slice, an index array or a mask selects, in its order."""
-        fields = (self.mean, self.scale, self.rotation, self.color)
-        return Gaussians(*(np.ascontiguousarray(field[index]) for field in fields))
+        return Gaussians(*(np.ascontiguousarray(array[index]) for array in self.arrays()))
 
     def joined(self, other: Gaussians) -> Gaussians:
         """These Gaussians followed by ``other``."""
-        mine = (self.mean, self.scale, self.rotation, self.color)
-        theirs = (other.mean, other.scale, other.rotation, other.color)
-        return Gaussians(*(np.concatenate(pair) for pair in zip(mine, theirs, strict=True)))
+        return Gaussians.concatenated([self, other], self.channels)
+
+    def energy(self) -> FloatArray:
+        """|c|^2 times the integral of G^2 (up to pi): what each Gaussian adds to the image's square, [N]."""
+        square: FloatArray = (self.color**2).sum(axis=1)
+        return square * self.scale[:, 0] * self.scale[:, 1]
+
+    def half_extent(self) -> FloatArray:
+        """E8: half the width and height of the box around each Gaussian's window, pixels, [N, 2]."""
+        cosine, sine = np.cos(self.rotation), np.sin(self.rotation)
+        u, v = self.scale[:, 0], self.scale[:, 1]
+        deviation: FloatArray = np.stack([np.hypot(u * cosine, v * sine), np.hypot(u * sine, v * cosine)], axis=1)
+        return np.float32(CUTOFF) * deviation
 
 
 def nominal_count(width: int, height: int, ratio: float) -> int:
@@ -81,5 +109,5 @@ def nominal_count(width: int, height: int, ratio: float) -> int:
 
 
 def base_scale(width: int, height: int, count: int) -> float:
-    """E14: the scale, in pixels, at which ``count`` discs of three standard deviations tile the picture."""
+    """E14: the scale, in pixels, at which ``count`` discs of three standard deviations tile the image."""
     return float(np.sqrt(width * height / (np.pi * max(count, 1))) / 3)

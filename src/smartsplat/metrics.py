@@ -1,7 +1,7 @@
-"""PSNR, SSIM and MS-SSIM of two uint8 pictures, computed over strips of rows so that memory stays small.
+"""PSNR, SSIM and MS-SSIM of two uint8 images, computed over strips of rows so that memory stays small.
 
 ssim equals scikit-image's structural_similarity with Gaussian weights and population covariance: cropping its
-reflected border away leaves the positions where the window lies inside the picture, and only those are worked
+reflected border away leaves the positions where the window lies inside the image, and only those are worked
 out here. ms_ssim equals pytorch-msssim. Both take one channel at a time, in float32 around mid-grey, where a
 variance as E[x^2] - E[x]^2 loses fewer digits. Sums are in float64, one for each row, so that the height of
 the strips does not change a single bit of the result.
@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import correlate1d
 
-from smartsplat.errors import PictureError
+from smartsplat.arrays import ByteArray, DoubleArray, FloatArray
+from smartsplat.errors import ImageError
 
-ByteArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
 Plane = ByteArray | FloatArray  # [H, W] one channel, 0..255
 
 STRIP_ROWS = 64
@@ -33,17 +30,17 @@ CONTRAST_FLOOR = (0.03 * PEAK) ** 2  # C2 of SSIM
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-def psnr(reference: ByteArray, picture: ByteArray) -> float:
-    """Peak signal-to-noise ratio over all channels jointly, dB; infinite when the pictures are equal.
+def psnr(reference: ByteArray, image: ByteArray) -> float:
+    """Peak signal-to-noise ratio over all channels jointly, dB; infinite when the images are equal.
 
     Both are uint8 [H, W, C]. The sum of squares is exact.
     """
-    _check(reference, picture)
-    return psnr_of_strips(reference, (picture,))
+    _check(reference, image)
+    return psnr_of_strips(reference, (image,))
 
 
 def psnr_of_strips(reference: ByteArray, parts: Iterable[ByteArray]) -> float:
-    """psnr of a picture that comes in strips of its rows, uint8 [h, W, C], from top to bottom."""
+    """psnr of an image that comes in strips of its rows, uint8 [h, W, C], from top to bottom."""
     total = top = 0
     for part in parts:
         expected = reference[top : top + part.shape[0]]
@@ -53,58 +50,68 @@ def psnr_of_strips(reference: ByteArray, parts: Iterable[ByteArray]) -> float:
             total += int(np.square(difference, dtype=np.int32).sum(dtype=np.int64))
         top += part.shape[0]
     if top != reference.shape[0]:
-        raise PictureError(f"cannot compare a picture of {reference.shape[0]} rows with one of {top}")
+        raise ImageError(f"cannot compare an image of {reference.shape[0]} rows with one of {top}")
     if total == 0:
         return float("inf")
     return float(10 * np.log10(PEAK**2 * reference.size / total))
 
 
-def ssim(reference: ByteArray, picture: ByteArray) -> float:
+def ssim(reference: ByteArray, image: ByteArray) -> float:
     """Structural similarity, window 11 x 11 with sigma 1.5, mean over channels; both are uint8 [H, W, C].
 
-    In a picture with a side under 11 pixels the window shrinks to the largest odd size that fits.
+    In an image with a side under 11 pixels the window shrinks to the largest odd size that fits.
     """
-    _check(reference, picture)
+    _check(reference, image)
     planes = range(reference.shape[2])
-    return float(np.mean([_similarity(reference[..., c], picture[..., c])[0] for c in planes]))
+    return float(np.mean([_similarity(reference[..., c], image[..., c])[0] for c in planes]))
 
 
-def ms_ssim(reference: ByteArray, picture: ByteArray) -> float:
+def ms_ssim(reference: ByteArray, image: ByteArray) -> float:
     """Multi-scale structural similarity over five scales, mean over channels; both are uint8 [H, W, C].
 
     With a side under 161 pixels only the scales whose shorter side holds the window of 11 are used, at least
     the first, and their weights are divided by their sum. One scale alone is ssim, each channel at least 0.
     """
-    return _structure(reference, picture)[1]
+    return _structure(reference, image)[1]
 
 
-def compare(reference: ByteArray, picture: ByteArray) -> dict[str, float]:
-    """All three metrics under the keys psnr (dB), ssim and ms_ssim."""
-    similarity, multi_scale = _structure(reference, picture)
-    return {"psnr": psnr(reference, picture), "ssim": similarity, "ms_ssim": multi_scale}
+def compare(reference: ByteArray, image: ByteArray) -> dict[str, float]:
+    """All three metrics of an image.
+
+    Args:
+        reference, image: uint8 [H, W, C].
+
+    Returns:
+        Under the keys psnr (decibels; infinite for equal images), ssim and ms_ssim.
+
+    Raises:
+        ImageError: the images differ in shape, are empty or not uint8.
+    """
+    similarity, multi_scale = _structure(reference, image)
+    return {"psnr": psnr(reference, image), "ssim": similarity, "ms_ssim": multi_scale}
 
 
-def _structure(reference: ByteArray, picture: ByteArray) -> tuple[float, float]:
+def _structure(reference: ByteArray, image: ByteArray) -> tuple[float, float]:
     """SSIM and MS-SSIM: what the second needs of the full size is most of the work of both."""
-    _check(reference, picture)
+    _check(reference, image)
     scales = _scale_count(min(reference.shape[:2]))
     weights = np.array(SCALE_WEIGHTS[:scales])
     if scales < len(SCALE_WEIGHTS):  # all five are left as published: they sum to 1.0001
         weights /= weights.sum()
     similarities, products = [], []
     for channel in range(reference.shape[2]):
-        similarity, values = _scale_values(reference[..., channel], picture[..., channel], scales)
+        similarity, values = _scale_values(reference[..., channel], image[..., channel], scales)
         similarities.append(similarity)
         products.append(np.prod(np.maximum(values, 0) ** weights))
     return float(np.mean(similarities)), float(np.mean(products))
 
 
-def _check(reference: ByteArray, picture: ByteArray) -> None:
-    for array in (reference, picture):
+def _check(reference: ByteArray, image: ByteArray) -> None:
+    for array in (reference, image):
         if array.dtype != np.uint8 or array.ndim != 3 or array.size == 0:
-            raise PictureError(f"metrics need uint8 [H, W, C] pictures, not {array.dtype} {array.shape}")
-    if reference.shape != picture.shape:
-        raise PictureError(f"cannot compare pictures of shapes {reference.shape} and {picture.shape}")
+            raise ImageError(f"metrics need uint8 [H, W, C] images, not {array.dtype} {array.shape}")
+    if reference.shape != image.shape:
+        raise ImageError(f"cannot compare images of shapes {reference.shape} and {image.shape}")
 
 
 def _strips(height: int) -> Iterator[slice]:
@@ -113,7 +120,7 @@ def _strips(height: int) -> Iterator[slice]:
 
 
 def _scale_count(side: int) -> int:
-    """How many scales, the first included, hold the window when the picture's shorter side is ``side``."""
+    """How many scales, the first included, hold the window when the image's shorter side is ``side``."""
     count = 1
     while count < len(SCALE_WEIGHTS) and (side + 1) // 2 >= WINDOW_TAPS:
         side = (side + 1) // 2
@@ -121,50 +128,50 @@ def _scale_count(side: int) -> int:
     return count
 
 
-def _scale_values(reference: Plane, picture: Plane, scales: int) -> tuple[float, DoubleArray]:
+def _scale_values(reference: Plane, image: Plane, scales: int) -> tuple[float, DoubleArray]:
     """SSIM of one channel, and the factors of its MS-SSIM: contrast-structure at each scale, SSIM at the last."""
     similarities, values = np.empty(scales), np.empty(scales)
     for scale in range(scales):
-        similarities[scale], values[scale] = _similarity(reference, picture)
+        similarities[scale], values[scale] = _similarity(reference, image)
         if scale < scales - 1:
-            reference, picture = _halve(reference), _halve(picture)
+            reference, image = _halve(reference), _halve(image)
     values[-1] = similarities[-1]
     return float(similarities[0]), values
 
 
-def _similarity(reference: Plane, picture: Plane) -> tuple[float, float]:
+def _similarity(reference: Plane, image: Plane) -> tuple[float, float]:
     """Means of the SSIM map and of its contrast-structure factor over the positions where the window fits."""
     window = _window(min(*reference.shape, WINDOW_TAPS))
     inner = reference.shape[0] - window.size + 1
     similarity, contrast = np.empty(inner), np.empty(inner)  # [inner] sums over a row
     for rows in _strips(inner):
         support = slice(rows.start, rows.stop + window.size - 1)
-        maps = _maps(reference[support], picture[support], window)
+        maps = _maps(reference[support], image[support], window)
         similarity[rows], contrast[rows] = (values.sum(axis=1, dtype=np.float64) for values in maps)
     positions = inner * (reference.shape[1] - window.size + 1)
     return float(similarity.sum() / positions), float(contrast.sum() / positions)
 
 
-def _window(largest: int) -> DoubleArray:
-    """The Gaussian window along one axis, sum 1; its length is the largest odd number up to ``largest``."""
-    radius = (largest - 1) // 2
+def _window(max_taps: int) -> DoubleArray:
+    """The Gaussian window along one axis, sum 1; its length is the largest odd number up to ``max_taps``."""
+    radius = (max_taps - 1) // 2
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / WINDOW_SIGMA) ** 2)
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def _maps(reference: Plane, picture: Plane, window: DoubleArray) -> tuple[FloatArray, FloatArray]:
+def _maps(reference: Plane, image: Plane, window: DoubleArray) -> tuple[FloatArray, FloatArray]:
     """SSIM and its contrast-structure factor for one strip [h, w]; both [h - taps + 1, w - taps + 1]."""
     moments = np.empty((4, *reference.shape), np.float32)
     first, second, squares, products = moments
     np.subtract(reference, np.float32(PEAK / 2), out=first)
-    np.subtract(picture, np.float32(PEAK / 2), out=second)
+    np.subtract(image, np.float32(PEAK / 2), out=second)
     np.multiply(first, second, out=products)
     np.square(first, out=squares)
     squares += np.square(second)
     mean_first, mean_second, squares, products = _filtered(moments, window)
 
     # Only the sum of the two variances is needed, so four filtered maps are enough instead of five.
-    # The order of the sums makes equal pictures score exactly 1.
+    # The order of the sums makes equal images score exactly 1.
     variances = squares - (np.square(mean_first) + np.square(mean_second))
     covariance = products - mean_first * mean_second
     contrast = (2 * covariance + CONTRAST_FLOOR) / (variances + CONTRAST_FLOOR)

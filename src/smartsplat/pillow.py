@@ -9,11 +9,11 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from smartsplat import codec
-from smartsplat.container import SIGNATURE
+from smartsplat.bitstream.container import SIGNATURE
+from smartsplat.decoder import Reader
 from smartsplat.errors import SmartSplatError
 
-OPTIONS = ("ratio", "bpp", "size", "psnr", "gaussians", "effort", "preset", "steps", "seed", "threads")
+OPTIONS = ("ratio", "bpp", "max_bytes", "size", "psnr", "gaussians", "effort", "preset", "steps", "seed", "threads")
 
 
 class SmartSplatImageFile(ImageFile.ImageFile):
@@ -25,7 +25,7 @@ class SmartSplatImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         try:
-            self._reader = codec.Reader(self.fp.read())
+            self._reader = Reader(self.fp.read())
         except SmartSplatError as error:
             raise SyntaxError(str(error)) from error
         self._size = (self._reader.width, self._reader.height)
@@ -43,8 +43,10 @@ class SmartSplatImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    from smartsplat.encoder.encode import encode  # only here: opening a file does without the encoder
+
     chosen: dict[str, Any] = {name: image.encoderinfo[name] for name in OPTIONS if name in image.encoderinfo}
-    file.write(codec.encode(image, **chosen))
+    file.write(encode(image, **chosen))
 
 
 Image.register_open(SmartSplatImageFile.format, SmartSplatImageFile, lambda prefix: prefix.startswith(SIGNATURE))

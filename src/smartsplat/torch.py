@@ -1,53 +1,87 @@
-"""Gaussians drawn as a differentiable torch function, for losses of your own: ``render``.
+"""Gaussians rendered as a differentiable torch function, for losses of your own: ``render``.
 
-On the CPU the compiled kernels draw (float32) or the reference does (float64: slow, and exact enough for gradcheck); on
-a GPU Triton does (raster/gpu). Needs the extra ``gpu``, or any torch of 2.6 or newer for the CPU alone.
+On the CPU the compiled kernels render (float32) or the reference does (float64: slow, and exact enough for gradcheck);
+on a GPU Triton does (render/gpu). Needs the extra ``gpu``, or any torch of 2.6 or newer for the CPU alone.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from smartsplat.gaussians import Gaussians
-from smartsplat.raster import View, reference
+from smartsplat.render import View, reference
+from smartsplat.render.cpu import CpuRenderer
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
-def render(means: Tensor, log_scales: Tensor, rotations: Tensor, colours: Tensor, size: tuple[int, int]) -> Tensor:
-    """E4: the sum of N Gaussians over a picture of ``size`` (width, height), [height, width, C], not clamped.
+def _with_old_keyword(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Takes ``colours`` for ``colors``, until version 0.7."""
 
-    ``means`` [N, 2] are x, y in pixels, the centre of the first pixel at (0.5, 0.5); ``log_scales`` [N, 2] natural
-    logarithms of the standard deviations in pixels; ``rotations`` [N] radians; ``colours`` [N, C], C = 1 or 3. All are
-    float32, or float64 on the CPU, on one device. Each has a first derivative. Wide Gaussians are drawn within 1e-3 of
-    their colour on the CPU in float32 (docs/method.md, "raster").
+    @functools.wraps(function)
+    def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        if "colours" in kwargs and "colors" not in kwargs:
+            warnings.warn("render(colours=) is now render(colors=)", DeprecationWarning, stacklevel=2)
+            kwargs["colors"] = kwargs.pop("colours")
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@_with_old_keyword
+def render(means: Tensor, log_scales: Tensor, rotations: Tensor, colors: Tensor, size: tuple[int, int]) -> Tensor:
+    """E4: the sum of N Gaussians over an image. Each argument but ``size`` has a first derivative.
+
+    All tensors are float32, or float64 on the CPU, on one device. Wide Gaussians are rendered within 1e-3 of their
+    colour on the CPU in float32 (docs/method.md).
+
+    Args:
+        means: [N, 2] x, y in pixels, the centre of the first pixel at (0.5, 0.5).
+        log_scales: [N, 2] natural logarithms of the standard deviations in pixels.
+        rotations: [N] radians.
+        colors: [N, C], C = 1 or 3. The old name ``colours`` works until version 0.7.
+        size: width and height, pixels.
+
+    Returns:
+        [height, width, C], not clamped.
+
+    Raises:
+        ValueError: shapes, types or devices do not fit.
     """
-    tensors = {"means": means, "log_scales": log_scales, "rotations": rotations, "colours": colours}
+    _check({"means": means, "log_scales": log_scales, "rotations": rotations, "colors": colors})
+    image: Tensor = _Render.apply(means, log_scales.exp(), rotations, colors, View.whole(*size))
+    return image
+
+
+def _check(tensors: dict[str, Tensor]) -> None:
+    means, colors = tensors["means"], tensors["colors"]
     count = len(means)
-    shapes = {"means": (count, 2), "log_scales": (count, 2), "rotations": (count,)}
+    channels = 3 if tuple(colors.shape) == (count, 3) else 1
+    shapes = {"means": (count, 2), "log_scales": (count, 2), "rotations": (count,), "colors": (count, channels)}
     for name, tensor in tensors.items():
-        wanted = shapes.get(name, (count, 3 if tuple(colours.shape) == (count, 3) else 1))
-        if tuple(tensor.shape) != wanted:
-            raise ValueError(f"{name} must be {list(wanted)}, not {list(tensor.shape)}")
+        if tuple(tensor.shape) != shapes[name]:
+            raise ValueError(f"{name} must be {list(shapes[name])}, not {list(tensor.shape)}")
         if tensor.dtype != means.dtype or tensor.device != means.device:
             raise ValueError(f"{name} is {tensor.dtype} on {tensor.device}, means {means.dtype} on {means.device}")
     if means.dtype != torch.float32 and (means.dtype != torch.float64 or means.device.type != "cpu"):
         raise ValueError(f"render takes float32, or float64 on the CPU, not {means.dtype} on {means.device}")
-    view = View.whole(*size)
-    image: Tensor = _Render.apply(means, log_scales.exp(), rotations, colours, view)
-    return image
 
 
 class _Render(torch.autograd.Function):
-    """Of natural parameters; the chain to log scales is torch's."""
+    """Of natural parameters; the derivative by log scales is torch's."""
 
     @staticmethod
-    def forward(context: Any, means: Tensor, scales: Tensor, rotations: Tensor, colours: Tensor, view: View) -> Tensor:
-        context.save_for_backward(means, scales, rotations, colours)
+    def forward(context: Any, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor, view: View) -> Tensor:
+        context.save_for_backward(means, scales, rotations, colors)
         context.view = view
-        return _draw((means, scales, rotations, colours), view)
+        return _rendered((means, scales, rotations, colors), view)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -55,51 +89,49 @@ class _Render(torch.autograd.Function):
         return *_gradient(context.saved_tensors, context.view, d_image), None
 
 
-def _draw(fields: tuple[Tensor, ...], view: View) -> Tensor:
-    if fields[0].is_cuda:
-        backend, params = _on_gpu(fields)
-        image: Tensor = backend.draw(params, view)
+def _rendered(tensors: tuple[Tensor, ...], view: View) -> Tensor:
+    if tensors[0].is_cuda:
+        renderer, params = _on_gpu(tensors)
+        image: Tensor = renderer.render_tensor(params, view)
         return image
-    if fields[0].dtype == torch.float64:
-        return torch.from_numpy(reference.render(_doubles(fields), view))
-    return torch.from_numpy(_native().render(_gaussians(fields), view))
+    if tensors[0].dtype == torch.float64:
+        return torch.from_numpy(reference.render(_double_gaussians(tensors), view))
+    return torch.from_numpy(_cpu_renderer().render(_gaussians(tensors), view))
 
 
-def _gradient(fields: tuple[Tensor, ...], view: View, d_image: Tensor) -> tuple[Tensor, ...]:
+def _gradient(tensors: tuple[Tensor, ...], view: View, d_image: Tensor) -> tuple[Tensor, ...]:
     if d_image.is_cuda:
-        backend, params = _on_gpu(fields)
-        return tuple(vars(backend.gradient(params, view, d_image)).values())
-    wanted = d_image.contiguous().numpy()
+        renderer, params = _on_gpu(tensors)
+        return tuple(renderer.gradient_tensor(params, view, d_image).tensors())
+    array = d_image.contiguous().numpy()
     if d_image.dtype == torch.float64:
-        found: Any = reference.render_gradient(_doubles(fields), view, wanted)
-    else:
-        found = _native().render_gradient(_gaussians(fields), view, wanted)
-    return tuple(torch.from_numpy(field) for field in (found.mean, found.scale, found.rotation, found.color))
+        exact = reference.render_gradient(_double_gaussians(tensors), view, array)
+        return tuple(map(torch.from_numpy, (exact.mean, exact.scale, exact.rotation, exact.color)))
+    return tuple(map(torch.from_numpy, _cpu_renderer().render_gradient(_gaussians(tensors), view, array).arrays()))
 
 
-def _doubles(fields: tuple[Tensor, ...]) -> reference.Params:
-    return reference.Params(*(field.detach().numpy() for field in fields))
+def _double_gaussians(tensors: tuple[Tensor, ...]) -> reference.DoubleGaussians:
+    return reference.DoubleGaussians(*(tensor.detach().numpy() for tensor in tensors))
 
 
-def _gaussians(fields: tuple[Tensor, ...]) -> Gaussians:
-    return Gaussians(*(field.detach().contiguous().numpy() for field in fields))
+def _gaussians(tensors: tuple[Tensor, ...]) -> Gaussians:
+    return Gaussians(*(tensor.detach().contiguous().numpy() for tensor in tensors))
 
 
-@cache
-def _native() -> Any:
-    from smartsplat.raster.native import Backend
-
-    return Backend()
+@functools.cache
+def _cpu_renderer() -> CpuRenderer:
+    return CpuRenderer()
 
 
-@cache
-def _gpu(device: str) -> Any:
-    from smartsplat.raster.gpu import Backend
+@functools.cache
+def _gpu_renderer(device: str) -> Any:
+    from smartsplat.render.gpu import GpuRenderer  # imports Triton
 
-    return Backend(device)
+    return GpuRenderer(device)
 
 
-def _on_gpu(fields: tuple[Tensor, ...]) -> tuple[Any, Any]:
-    from smartsplat.raster.gpu import Params
+def _on_gpu(tensors: tuple[Tensor, ...]) -> tuple[Any, Any]:
+    from smartsplat.render.gpu import TensorGaussians
 
-    return _gpu(str(fields[0].device)), Params(*(field.detach().contiguous() for field in fields))
+    params = TensorGaussians(*(tensor.detach().contiguous() for tensor in tensors))
+    return _gpu_renderer(str(tensors[0].device)), params

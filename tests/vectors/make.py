@@ -12,25 +12,26 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
-from smartsplat import codec, container, entropy
+from smartsplat import decoder
+from smartsplat.bitstream import container, entropy
+from smartsplat.bitstream.file import to_file
+from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.gaussians import Gaussians
-from smartsplat.quantize import Quantizer
-from smartsplat.raster import View, reference
-from smartsplat.rate import to_file
+from smartsplat.render import View, reference
+from tests.bitstream.format_decoder import netpbm
 from tests.compare import scene
-from tests.format_decoder import netpbm
 
 FOLDER = Path(__file__).parent
-Window = tuple[int, int, int, int, int, int]  # region x, y, width, height, then columns and rows drawn
+Window = tuple[int, int, int, int, int, int]  # region x, y, width, height, then columns and rows rendered
 
 
-def packed(gaussians: Gaussians, quantizer: Quantizer, group: int = entropy.GROUP, icc: bytes | None = None) -> bytes:
-    with mock.patch.object(entropy, "GROUP", group):
-        return container.pack(to_file(gaussians, quantizer, icc))
+def packed(
+    gaussians: Gaussians, quantizer: Quantizer, group: int = entropy.GROUP_SIZE, icc: bytes | None = None
+) -> bytes:
+    return container.pack(to_file(gaussians, quantizer, icc, group_size=group))
 
 
 def with_chunk(data: bytes, kind: bytes, body: bytes, unpacked: int | None = None) -> bytes:
@@ -103,15 +104,15 @@ def coarse() -> bytes:
 VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
     "example": (example, [(0, 0, 16, 8, 16, 8)]),
     "grey": (
-        lambda: packed(scene(60, 41, 27, 1, rng=1), Quantizer(100, 2, 41, 27, 1)),
+        lambda: packed(scene(60, 41, 27, 1, seed=1), Quantizer(100, 2, 41, 27, 1)),
         [(0, 0, 41, 27, 41, 27), (0, 0, 41, 27, 13, 9)],
     ),
     "color": (
-        lambda: packed(scene(150, 48, 32, rng=2), Quantizer(84, 3, 48, 32, 3)),
+        lambda: packed(scene(150, 48, 32, seed=2), Quantizer(84, 3, 48, 32, 3)),
         [(0, 0, 48, 32, 48, 32), (0, 0, 48, 32, 7, 32), (8, 4, 20, 10, 50, 25)],
     ),
     "groups": (
-        lambda: packed(scene(200, 200, 150, rng=3), Quantizer(70, 4, 200, 150, 3), group=60),
+        lambda: packed(scene(200, 200, 150, seed=3), Quantizer(70, 4, 200, 150, 3), group=60),
         [(130, 90, 48, 40, 48, 40), (0, 0, 200, 150, 40, 30)],
     ),
     "profile": (
@@ -121,11 +122,11 @@ VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
         [(0, 0, 17, 23, 17, 23)],
     ),
     "empty": (lambda: packed(Gaussians.empty(3), Quantizer(64, 0, 5, 3, 3)), [(0, 0, 5, 3, 5, 3)]),
-    "pixel": (lambda: packed(scene(5, 1, 1, rng=4), Quantizer(120, 0, 1, 1, 3)), [(0, 0, 1, 1, 1, 1)]),
+    "pixel": (lambda: packed(scene(5, 1, 1, seed=4), Quantizer(120, 0, 1, 1, 3)), [(0, 0, 1, 1, 1, 1)]),
     "fine": (fine, [(16352, 65504, 32, 32, 32, 32), (8183, 65488, 16, 48, 4, 12)]),
     "coarse": (coarse, [(0, 0, 96, 64, 24, 16)]),
 }
-"""Each file, and what is drawn of it."""
+"""Each file, and the views that are rendered of it."""
 
 
 def symbols_hash(rows: Any) -> str:
@@ -134,18 +135,18 @@ def symbols_hash(rows: Any) -> str:
 
 
 def describe(name: str, data: bytes, windows: list[Window]) -> dict[str, Any]:
-    """The entry of vectors.json, and the pictures that it names."""
-    file = container.parse(data)
+    """The entry of vectors.json, and the images that it names."""
+    file = container.unpack(data)
     tables = entropy.decode([(group.data, group.count) for group in file.groups], file.quantizer)
-    params = reference.upload(codec.open(data).gaussians())
+    params = reference.upload(decoder.open(data).gaussians())
     channels = file.quantizer.channels
     views = []
     for index, (*region, columns, rows) in enumerate(windows):
-        picture = f"{name}-{index}.{'pgm' if channels == 1 else 'ppm'}"
+        image = f"{name}-{index}.{'pgm' if channels == 1 else 'ppm'}"
         x, y, width, height = region
         pixels = reference.render_bytes(params, View(x, y, width, height, columns, rows))
-        (FOLDER / picture).write_bytes(netpbm(pixels.tobytes(), columns, rows, channels))
-        views.append({"region": region, "size": [columns, rows], "picture": picture})
+        (FOLDER / image).write_bytes(netpbm(pixels.tobytes(), columns, rows, channels))
+        views.append({"region": region, "size": [columns, rows], "image": image})
     return {
         "gaussians": file.count,
         "groups": len(file.groups),

@@ -1,0 +1,1 @@
+"""What plots share, and the strip of crops in the README."""

@@ -1,0 +1,1 @@
+"""Speed on a GPU: ``run`` measures, ``report`` writes tables."""

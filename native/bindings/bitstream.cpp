@@ -1,0 +1,189 @@
+// Quantisation and entropy coding for Python: bitstream/quantize.py and bitstream/entropy.py.
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "bindings/arrays.h"
+#include "bitstream/entropy.h"
+#include "bitstream/priors.h"
+#include "core/threads.h"
+
+namespace smartsplat {
+namespace {
+
+using SymbolTable = Array<int32_t, nb::shape<-1, kSymbolFields>>;
+
+// smartsplat.bitstream.quantize.Quantizer.
+QuantizerSettings quantizer_of(nb::handle object) {
+  const QuantizerSettings q{integer(object, "quality"), integer(object, "cell_log2"), integer(object, "width"),
+                            integer(object, "height"), integer(object, "channels")};
+  if (!q.valid()) throw std::invalid_argument("quantiser settings out of range");
+  return q;
+}
+
+void check_channels(const GaussianArrays& g, const QuantizerSettings& q) {
+  if (g.channels != q.channels) throw std::invalid_argument("the quantiser expects other channels");
+}
+
+// Symbols in the order of the file: along the Morton curve, Gaussians of one cell as they came.
+auto quantize_all(nb::handle gaussians, nb::handle quantizer) {
+  const PyGaussians g(gaussians);
+  const QuantizerSettings q = quantizer_of(quantizer);
+  check_channels(g, q);
+  int32_t* out;
+  auto result = make_array<int32_t, 2>({size_t(g.count), size_t(kSymbolFields)}, out);
+  nb::gil_scoped_release release;
+  std::vector<Symbols> symbols(g.count);
+  std::vector<std::pair<uint64_t, int64_t>> order(g.count);
+  for (int64_t i = 0; i < g.count; ++i) {
+    symbols[i] = quantize(q, g, i);
+    order[i] = {morton(symbols[i].cell_x, symbols[i].cell_y), i};
+  }
+  std::sort(order.begin(), order.end());
+  for (int64_t i = 0; i < g.count; ++i) reinterpret_cast<Symbols*>(out)[i] = symbols[order[i].second];
+  return result;
+}
+
+void check_symbols(const Symbols* symbols, int64_t count, const QuantizerSettings& q) {
+  for (int64_t i = 0; i < count; ++i)
+    if (!in_range(q, symbols[i])) throw std::invalid_argument("a symbol is out of range");
+}
+
+void dequantize_all(const SymbolTable& table, nb::handle quantizer, nb::handle out) {
+  const PyGaussians g(out);
+  const QuantizerSettings q = quantizer_of(quantizer);
+  check_channels(g, q);
+  if (table.shape(0) != size_t(g.count)) throw std::invalid_argument("symbols and Gaussians differ in length");
+  const Symbols* symbols = reinterpret_cast<const Symbols*>(table.data());
+  nb::gil_scoped_release release;
+  check_symbols(symbols, g.count, q);
+  for (int64_t i = 0; i < g.count; ++i) dequantize(q, symbols[i], g, i);
+}
+
+void fake_quantize_all(nb::handle gaussians, nb::handle quantizer, nb::handle out, int threads) {
+  const PyGaussians g(gaussians), to(out);
+  const QuantizerSettings q = quantizer_of(quantizer);
+  check_channels(g, q);
+  if (to.count != g.count || to.channels != g.channels) throw std::invalid_argument("the arrays differ in shape");
+  nb::gil_scoped_release release;
+  constexpr int64_t kPieceGaussians = 1024;
+  ThreadPool(std::max(threads, 1)).run((g.count + kPieceGaussians - 1) / kPieceGaussians, [&](int64_t piece, int) {
+    for (int64_t i = piece * kPieceGaussians; i < std::min(g.count, (piece + 1) * kPieceGaussians); ++i)
+      fake_quantize(q, g, to, i);
+  });
+}
+
+void check_order(const Symbols* symbols, int64_t count) {
+  uint64_t before = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t cell = morton(symbols[i].cell_x, symbols[i].cell_y);
+    if (cell < before) throw std::invalid_argument("the symbols are not in the order of the Morton curve");
+    before = cell;
+  }
+}
+
+nb::bytes encode_symbols(const SymbolTable& table, nb::handle quantizer) {
+  const QuantizerSettings q = quantizer_of(quantizer);
+  const Symbols* symbols = reinterpret_cast<const Symbols*>(table.data());
+  const int64_t count = table.shape(0);
+  std::string bytes;
+  {
+    nb::gil_scoped_release release;
+    check_symbols(symbols, count, q);
+    check_order(symbols, count);
+    bytes = encode_group(q, symbols, count);
+  }
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+// Raises ValueError for damaged bytes. Returns the symbols and, if asked, the bits of each attribute.
+auto decode_symbols(const Array<const uint8_t>& bytes, int64_t count, nb::handle quantizer, bool count_bits) {
+  const QuantizerSettings q = quantizer_of(quantizer);
+  if (count < 0) throw std::invalid_argument("a negative count");
+  int32_t* out;
+  double* bits;
+  auto symbols = make_array<int32_t, 2>({size_t(count), size_t(kSymbolFields)}, out);
+  auto spent = make_array<double, 1>({size_t(kAttributes)}, bits);
+  std::fill(bits, bits + kAttributes, 0.0);
+  const char* problem;
+  {
+    nb::gil_scoped_release release;
+    problem = decode_group(q, bytes.data(), static_cast<int64_t>(bytes.size()), count, reinterpret_cast<Symbols*>(out),
+                           count_bits ? bits : nullptr);
+  }
+  if (problem) throw std::invalid_argument(problem);
+  return std::make_tuple(symbols, spent);
+}
+
+// Raises ValueError for damaged bytes. `out` holds as many Gaussians as the groups, pairs of bytes and count.
+void decode_into(const std::vector<std::tuple<nb::bytes, int64_t>>& coded, nb::handle quantizer, nb::handle out,
+                 int threads) {
+  const PyGaussians g(out);
+  const QuantizerSettings q = quantizer_of(quantizer);
+  check_channels(g, q);
+  std::vector<CodedGroup> groups;
+  int64_t total = 0;
+  for (const auto& [bytes, count] : coded) {
+    if (count < 0) throw std::invalid_argument("a negative count");
+    groups.push_back({static_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size()), count});
+    total += count;
+  }
+  if (total != g.count) throw std::invalid_argument("groups and Gaussians differ in number");
+  const char* problem;
+  {
+    nb::gil_scoped_release release;
+    problem = decode_gaussians(q, groups, g, std::max(threads, 1));
+  }
+  if (problem) throw std::invalid_argument(problem);
+}
+
+// The constants that docs/format.md states, by their names there.
+nb::dict format_constants() {
+  nb::dict constants;
+  constants["QUALITY_ZERO"] = kQualityZero;
+  constants["MAX_QUALITY"] = kMaxQuality;
+  constants["MIN_ENERGY"] = kMinEnergy;
+  constants["MAX_ENERGY"] = kMaxEnergy;
+  constants["OCTAVE"] = kOctave;
+  constants["MIN_MEAN_SCALE"] = kMinMeanScale;
+  constants["MAX_MEAN_SCALE"] = kMaxMeanScale;
+  constants["MAX_RATIO"] = kMaxRatio;
+  constants["MAX_COLOR"] = kMaxColor;
+  constants["MAX_ANGLE_BITS"] = kMaxAngleBits;
+  constants["MAX_POSITION_BITS"] = kMaxPositionBits;
+  constants["FIRST_SHIFT"] = kFirstShift;
+  constants["SECOND_SHIFT_FROM"] = kSecondShiftFrom;
+  constants["THIRD_SHIFT_FROM"] = kThirdShiftFrom;
+  constants["WHOLE"] = kWhole;
+  constants["MIN_STATE"] = kMinState;
+  constants["GAP_CLASSES"] = kGapClasses;
+  constants["STEP_CLASSES"] = kStepClasses;
+  constants["SIZE_CLASSES"] = kSizeClasses;
+  constants["LEAD_BITS"] = kLeadBits;
+  constants["FIRST_COLOR_CLASSES"] = kFirstColorClasses;
+  constants["COLOR_CLASSES"] = kColorClasses;
+  constants["SHORTFALL_CLASSES"] = kShortfallClasses;
+  return constants;
+}
+
+}  // namespace
+
+void bind_bitstream(nb::module_& m) {
+  m.attr("MAX_QUALITY") = kMaxQuality;
+  m.attr("QUALITY_ZERO") = kQualityZero;
+  m.attr("MAX_POSITION_CELL_LOG2") = kMaxPositionCellLog2;
+  m.def("format_constants", &format_constants);
+  m.def("quantize", &quantize_all);
+  m.def("dequantize", &dequantize_all);
+  m.def("fake_quantize", &fake_quantize_all);
+  m.def("encode_symbols", &encode_symbols);
+  m.def("decode_symbols", &decode_symbols, "data"_a, "count"_a, "quantizer"_a, "count_bits"_a = false);
+  m.def("decode_gaussians", &decode_into);
+}
+
+}  // namespace smartsplat

@@ -1,0 +1,182 @@
+// Rasterizer for Python: the renderer of render/cpu.py.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+
+#include "bindings/arrays.h"
+#include "render/rasterizer.h"
+
+namespace smartsplat {
+namespace {
+
+using FloatImage = Array<float, nb::shape<-1, -1, -1>>;
+
+// smartsplat.render.View.
+View view_of(nb::handle object) {
+  const View view{number(object, "x"),       number(object, "y"),        number(object, "scale_x"),
+                  number(object, "scale_y"), integer(object, "columns"), integer(object, "rows")};
+  if (view.columns < 1 || view.rows < 1 || !(view.scale_x > 0) || !(view.scale_y > 0))
+    throw std::invalid_argument("an empty view");
+  return view;
+}
+
+// smartsplat.render.StepSettings, whose fields have the names of the struct's.
+StepSettings settings_of(nb::handle object) {
+  StepSettings settings{};
+#define SMARTSPLAT_FIELD(type, name) settings.name = static_cast<type>(number(object, #name));
+  SMARTSPLAT_STEP_SETTINGS(SMARTSPLAT_FIELD)
+#undef SMARTSPLAT_FIELD
+  return settings;
+}
+
+// smartsplat.render.cpu.AdamState; keeps its arrays alive.
+struct PyAdam : AdamArrays {
+  PyAdam(nb::handle object, const GaussianArrays& g)
+      : first_(attribute<FloatTable>(object, "first")),
+        second_(attribute<FloatTable>(object, "second")),
+        age_(attribute<Array<int32_t, nb::shape<-1>>>(object, "age")) {
+    const size_t count = static_cast<size_t>(g.count), parameters = 5 + static_cast<size_t>(g.channels);
+    for (const FloatTable* table : {&first_, &second_})
+      if (table->shape(0) != count || table->shape(1) != parameters)
+        throw std::invalid_argument("Adam's moments have another shape");
+    if (age_.shape(0) != count) throw std::invalid_argument("ages and Gaussians differ in length");
+    AdamArrays::operator=({first_.data(), second_.data(), age_.data()});
+  }
+
+ private:
+  FloatTable first_, second_;
+  Array<int32_t, nb::shape<-1>> age_;
+};
+
+template <class Pixels>
+void check_shape(const Pixels& pixels, const View& view, int channels) {
+  if (pixels.shape(0) != static_cast<size_t>(view.rows) || pixels.shape(1) != static_cast<size_t>(view.columns) ||
+      pixels.shape(2) != static_cast<size_t>(channels))
+    throw std::invalid_argument("the image does not have the shape of the view");
+}
+
+void check_same_shape(const GaussianArrays& a, const GaussianArrays& b) {
+  if (a.count != b.count || a.channels != b.channels) throw std::invalid_argument("the gradient has another shape");
+}
+
+void render(Rasterizer& self, nb::handle gaussians, nb::handle view_object, const FloatImage& image) {
+  const PyGaussians g(gaussians);
+  const View view = view_of(view_object);
+  check_shape(image, view, g.channels);
+  nb::gil_scoped_release release;
+  self.render(g, view, image.data());
+}
+
+// A view that is rendered, or compared, in strips of rows.
+void prepare_strips(Rasterizer& self, nb::handle gaussians, nb::handle view_object, double max_covered_pixels,
+                    double max_intersections) {
+  const PyGaussians g(gaussians);
+  const View view = view_of(view_object);
+  nb::gil_scoped_release release;
+  self.prepare_strips(g, view, {max_covered_pixels, max_intersections});
+}
+
+template <class Pixels>
+int checked_rows(const Rasterizer& self, int top, const Pixels& pixels) {
+  const View& view = self.view();
+  const int64_t rows = static_cast<int64_t>(pixels.shape(0)), bottom = top + rows;
+  if (pixels.shape(1) != static_cast<size_t>(view.columns) || pixels.shape(2) != static_cast<size_t>(self.channels()) ||
+      top < 0 || top % kMacrotile != 0 || bottom > view.rows || (bottom % kMacrotile != 0 && bottom != view.rows))
+    throw std::invalid_argument("these are not rows of the view");
+  return static_cast<int>(rows);
+}
+
+void render_rows(Rasterizer& self, int top, const Array<uint8_t, nb::shape<-1, -1, -1>>& image) {
+  const int rows = checked_rows(self, top, image);
+  nb::gil_scoped_release release;
+  self.render_rows(top, rows, image.data());
+}
+
+void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_object,
+                     const Array<const float, nb::shape<-1, -1, -1>>& d_image, nb::handle gradient) {
+  const PyGaussians g(gaussians), out(gradient);
+  const View view = view_of(view_object);
+  check_shape(d_image, view, g.channels);
+  check_same_shape(g, out);
+  nb::gil_scoped_release release;
+  self.render_gradient(g, view, d_image.data(), out);
+}
+
+std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians, const ByteImage& target,
+                                         nb::handle view_object, nb::handle settings_object, nb::handle gradient) {
+  const PyGaussians g(gaussians), out(gradient);
+  const View view = view_of(view_object);
+  const StepSettings settings = settings_of(settings_object);
+  check_shape(target, view, g.channels);
+  check_same_shape(g, out);
+  nb::gil_scoped_release release;
+  const StepResult result = self.loss_gradient(g, target.data(), view, settings, out);
+  return {result.loss, result.mean_square};
+}
+
+std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::handle adam_object, const ByteImage& target,
+                                nb::handle view_object, nb::handle settings_object) {
+  const PyGaussians g(gaussians);
+  const PyAdam adam(adam_object, g);
+  const View view = view_of(view_object);
+  const StepSettings settings = settings_of(settings_object);
+  check_shape(target, view, g.channels);
+  nb::gil_scoped_release release;
+  const StepResult result = self.step(g, adam, target.data(), view, settings);
+  return {result.loss, result.mean_square};
+}
+
+auto residual(Rasterizer& self, int top, const ByteImage& target, int cell) {
+  const int rows = checked_rows(self, top, target);
+  if (cell < 1 || kTile % cell != 0) throw std::invalid_argument("the cell must divide the tile");
+  float* out;
+  auto result = make_array<float, 3>(
+      {size_t((rows + cell - 1) / cell), size_t((self.view().columns + cell - 1) / cell), size_t(self.channels() + 1)},
+      out);
+  nb::gil_scoped_release release;
+  self.residual(top, rows, target.data(), cell, out);
+  return result;
+}
+
+nb::dict stage_seconds(const Rasterizer& self) {
+  nb::dict seconds;
+  for (int stage = 0; stage < kStages; ++stage) seconds[kStageNames[stage]] = self.seconds(static_cast<Stage>(stage));
+  return seconds;
+}
+
+}  // namespace
+
+void bind_render(nb::module_& m) {
+  m.attr("TILE") = kTile;
+  m.attr("MACROTILE") = kMacrotile;
+  m.attr("CUTOFF") = kCutoff;
+  m.attr("EDGE") = kEdge;
+  m.attr("PYRAMID_LEVELS") = kPyramidLevels;
+  m.attr("MIN_PYRAMID_DEVIATION") = kMinDeviation;
+  m.attr("MIN_PYRAMID_DEVIATION_PER_COLOR") = kMinDeviationPerColor;
+  nb::class_<Rasterizer>(m, "Rasterizer")
+      .def(
+          "__init__",
+          [](Rasterizer* self, int threads, std::optional<std::string> variant, int max_level) {
+            new (self) Rasterizer(std::max(threads, 1), variant ? variant->c_str() : nullptr, max_level);
+          },
+          "threads"_a, "variant"_a = nb::none(), "max_level"_a = kPyramidLevels - 1)
+      .def_prop_ro("variant", &Rasterizer::variant)
+      .def_prop_ro("threads", &Rasterizer::threads)
+      .def("render", &render)
+      .def("prepare_strips", &prepare_strips)
+      .def("render_rows", &render_rows)
+      .def("render_gradient", &render_gradient)
+      .def("loss_gradient", &loss_gradient)
+      .def("step", &step)
+      .def("residual", &residual)
+      .def("stage_seconds", &stage_seconds)
+      .def("reset_clocks", &Rasterizer::reset_clocks)
+      .def("multiply_add", &Rasterizer::multiply_add, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+}
+
+}  // namespace smartsplat

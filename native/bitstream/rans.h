@@ -1,0 +1,159 @@
+// Adaptive distributions of tokens, and the coder of tokens and bypass bits: docs/format.md, "Entropy coding".
+//
+// Tokens go through a rANS coder: decoding one takes a multiplication and no division, and finding it is a comparison
+// of sixteen numbers at once, with nothing for the processor to predict. Digits that no model could foretell are
+// stored as they are, from the end of the bytes backwards.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace smartsplat {
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are read as they lie in memory");
+
+// What the coded bits are spent on, for `smartsplat info`.
+enum Attribute { kPosition, kEnergy, kScale, kRatio, kAngle, kColor, kAttributes };
+
+constexpr int kTokens = 16;
+constexpr int kFrequencyBits = 15, kWhole = 1 << kFrequencyBits;
+constexpr uint32_t kMinState = 1 << 16;
+constexpr int kFirstShift = 5, kSecondShiftFrom = 16, kThirdShiftFrom = 64;
+
+// How often each token is expected, in 2^15ths, by the sums of those before it.
+struct alignas(16) Distribution {
+  uint16_t below[kTokens + 1];
+  uint8_t seen;
+
+  int frequency(int token) const { return below[token + 1] - below[token]; }
+
+  int find(int slot) const {
+#if defined(__SSE2__)
+    const __m128i* low = reinterpret_cast<const __m128i*>(below);
+    const __m128i at = _mm_set1_epi16(static_cast<int16_t>(slot));
+    const __m128i above = _mm_packs_epi16(_mm_cmpgt_epi16(low[0], at), _mm_cmpgt_epi16(low[1], at));
+    return __builtin_ctz(static_cast<unsigned>(_mm_movemask_epi8(above)) | 1u << kTokens) - 1;
+#else
+    int token = 0;
+    while (below[token + 1] <= slot) ++token;
+    return token;
+#endif
+  }
+
+  // Moves by 1/32 towards a token that is certain, by less once more were seen. Each keeps a frequency of at least 1:
+  // `certain` rises by at least 1 from entry to entry, and so does what it is mixed with.
+  void learn(int token) {
+    const int shift = kFirstShift + (seen >= kSecondShiftFrom) + (seen >= kThirdShiftFrom);
+    for (int i = 0; i < kTokens; ++i) {
+      const int16_t certain = static_cast<int16_t>(i <= token ? i : kWhole - kTokens + i);
+      below[i] = static_cast<uint16_t>(below[i] + (static_cast<int16_t>(certain - below[i]) >> shift));
+    }
+    if (seen < kThirdShiftFrom) ++seen;
+  }
+};
+
+class RansEncoder {
+ public:
+  int token(Distribution& d, int token) {
+    steps_.push_back({d.below[token], static_cast<uint16_t>(d.frequency(token))});
+    d.learn(token);
+    return token;
+  }
+  uint32_t bypass(uint32_t value, int bits) {
+    for (int i = 0; i < bits; ++i, ++taken_) {
+      if (taken_ % 8 == 0) tail_.push_back(0);
+      tail_.back() = static_cast<char>(tail_.back() | (value >> i & 1) << taken_ % 8);
+    }
+    return value;
+  }
+  void attribute(Attribute) {}
+
+  // At least `size` bytes. The decoder runs forwards, so the tokens are coded from the last one to the first.
+  std::string finish(size_t size) const {
+    uint32_t state = kMinState;
+    std::string head;  // backwards
+    for (size_t i = steps_.size(); i-- > 0;) {
+      const Step step = steps_[i];
+      if (state >= static_cast<uint64_t>(step.frequency) << (32 - kFrequencyBits)) {
+        head.push_back(static_cast<char>(state >> 8));
+        head.push_back(static_cast<char>(state));
+        state >>= 16;
+      }
+      state = (state / step.frequency << kFrequencyBits) + state % step.frequency + step.below;
+    }
+    for (int shift = 24; shift >= 0; shift -= 8) head.push_back(static_cast<char>(state >> shift));
+    std::reverse(head.begin(), head.end());
+    head.resize(std::max(head.size(), size - std::min(size, tail_.size())), '\0');
+    return head.append(tail_.rbegin(), tail_.rend());
+  }
+
+ private:
+  struct Step {
+    uint16_t below, frequency;
+  };
+  std::vector<Step> steps_;
+  std::string tail_;  // backwards
+  int64_t taken_ = 0;
+};
+
+template <bool kCount>
+class RansDecoder {
+ public:
+  // What one Gaussian may read past the bytes at either end, before `overrun` is asked.
+  static constexpr int64_t kPadding = 256;
+
+  // kPadding zeros lie on both sides of the bytes.
+  RansDecoder(const uint8_t* bytes, int64_t size, double* bits)
+      : next_(bytes + sizeof state_), end_(bytes + size), bits_(bits) {
+    std::memcpy(&state_, bytes, sizeof state_);
+  }
+
+  int token(Distribution& d, int) {
+    const int slot = static_cast<int>(state_ & (kWhole - 1));
+    const int token = d.find(slot), below = d.below[token], frequency = d.below[token + 1] - below;
+    if (kCount) bits_[attribute_] += kFrequencyBits - std::log2(frequency);
+    state_ = frequency * (state_ >> kFrequencyBits) + slot - below;
+    uint16_t word;
+    std::memcpy(&word, next_, sizeof word);
+    const bool small = state_ < kMinState;  // without a branch that nothing could predict
+    state_ = small ? state_ << 16 | word : state_;
+    next_ += small ? sizeof word : 0;
+    d.learn(token);
+    return token;
+  }
+
+  // At most 31 bits.
+  uint32_t bypass(uint32_t, int bits) {
+    if (kCount) bits_[attribute_] += bits;
+    uint64_t window;
+    std::memcpy(&window, end_ - (taken_ >> 3) - sizeof window, sizeof window);
+    window = __builtin_bswap64(window) >> (taken_ & 7);
+    taken_ += bits;
+    return static_cast<uint32_t>(window) & ((1u << bits) - 1);
+  }
+  void attribute(Attribute attribute) { attribute_ = attribute; }
+
+  bool overrun() const { return next_ > end_ - ((taken_ + 7) >> 3); }
+  // After the last token: anything but zeros between the two ends, or another state than the encoder's first.
+  bool leftover() const {
+    const uint8_t* last = end_ - (taken_ >> 3);  // behind the byte that was taken from in part
+    if (taken_ & 7 && *--last >> (taken_ & 7) != 0) return true;
+    return state_ != kMinState || std::any_of(next_, last, [](uint8_t byte) { return byte != 0; });
+  }
+
+ private:
+  const uint8_t *next_, *end_;
+  int64_t taken_ = 0;  // bypass bits
+  uint32_t state_;
+  double* bits_;
+  Attribute attribute_ = kPosition;
+};
+
+}  // namespace smartsplat

@@ -1,0 +1,33 @@
+// Sets of Gaussians and images, as they lie in numpy arrays. Plain structs only, as in render/kernels.h.
+#pragma once
+
+#include <cstdint>
+
+namespace smartsplat {
+
+constexpr int kMaxChannels = 3;
+
+// N Gaussians; see gaussians.py for units.
+struct GaussianArrays {
+  int64_t count;
+  int channels;
+  float* mean;      // [N, 2]
+  float* scale;     // [N, 2]
+  float* rotation;  // [N]
+  float* color;     // [N, C]
+};
+
+// An image of 8-bit samples.
+struct Image {
+  const uint8_t* pixels;  // [height, width, channels], channels 1 or 3
+  int64_t height, width;  // at least 1
+  int channels;
+};
+
+// E8: standard deviations at which a Gaussian's window ends. A constant of the file format.
+constexpr float kCutoff = 3.0f;
+// The window is w(q) = (exp(-q/2) - kEdge) * kWindowNorm for q < kCutoff^2, else 0.
+constexpr float kEdge = 0.011108996538242306f;  // exp(-kCutoff^2 / 2)
+constexpr float kWindowNorm = 1.0f / (1.0f - kEdge);
+
+}  // namespace smartsplat

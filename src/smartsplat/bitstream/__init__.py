@@ -1,0 +1,1 @@
+"""The file format (docs/format.md): Gaussians <-> symbols <-> bytes. Imports nothing of the encoder or the renderer."""

@@ -1,0 +1,250 @@
+"""The fit: gradient descent on the Gaussians until they render the image (E22).
+
+The number of Gaussians starts at a fraction of its final value and rises in densify steps; most steps work on a coarse
+level of the image pyramid. Near the end scales and rotations are quantised, then means (quantisation-aware
+fine-tuning): what is not quantised yet makes up for what that costs, the colours to the last step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from smartsplat.arrays import ByteArray
+from smartsplat.bitstream.quantize import Quantizer, fake_quantize, position_cell_log2, quality_for_error
+from smartsplat.encoder.compute import Compute
+from smartsplat.encoder.densify import added_gaussians, top_by_energy
+from smartsplat.encoder.pyramid import PyramidLevel, pyramid_level, pyramid_steps
+from smartsplat.encoder.settings import FitSettings
+from smartsplat.gaussians import MIN_SCALE, Gaussians
+from smartsplat.render import StepSettings
+
+SETTLE_FRACTIONS = (0.8, 0.85, 0.9, 0.94, 0.96)
+"""Of the steps: when the count is brought in line with the target after densification has ended."""
+
+BYTE_ROUNDING_ERROR = 1 / (12 * 255**2)
+"""Mean square error of rounding a rendering to 8 bits: a fit that is better needs no finer Gaussians."""
+
+DENSIFY_QUANTIZATION_NOISE_FACTOR = 2.0
+"""Quantisation noise while the count rises, in units of that of the settings: more and coarser Gaussians than the file
+will have, the best of which stay."""
+
+WEAK_ENERGY_QUANTILE = 0.2
+"""Fraction of the Gaussians that have less energy than a weak one."""
+
+
+class CountPlan(Protocol):
+    """How many Gaussians the target of an encode allows (rate_control.py)."""
+
+    def count(self, gaussians: Gaussians, quantizer: Quantizer, approximate: bool = False) -> int:
+        """The number to end with, judged by what ``gaussians`` take now, or by what some of them do."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit is.
+
+    Args:
+        step: steps made.
+        steps: steps in all.
+        gaussians: their number.
+        psnr: decibels, of the level of the pyramid that the step saw.
+    """
+
+    step: int
+    steps: int
+    gaussians: int
+    psnr: float
+
+
+ProgressCallback = Callable[[Progress], bool | None]
+"""Called after every step; returning False ends the fit there, with what there is."""
+
+
+def initial_count(final_count: int, settings: FitSettings) -> int:
+    """How many Gaussians a fit that ends with ``final_count`` starts from."""
+    fraction = settings.densify.initial_fraction if settings.densify and settings.steps > 1 else 1.0
+    return max(1, min(final_count, round(fraction * final_count)))
+
+
+class Fit:
+    """One image being fitted; ``run`` does it.
+
+    Args:
+        pixels: uint8 [H, W, C].
+        initial: the Gaussians to start from, about ``initial_count`` of them.
+        plan: decides on the number of Gaussians, if the settings densify.
+        final_count: first estimate of the number of Gaussians at the end.
+        seed: of the random numbers.
+    """
+
+    def __init__(
+        self,
+        pixels: ByteArray,
+        initial: Gaussians,
+        plan: CountPlan,
+        settings: FitSettings,
+        compute: Compute,
+        *,
+        final_count: int,
+        seed: int = 0,
+    ) -> None:
+        self.height, self.width, self.channels = pixels.shape
+        self.pixels = pixels
+        self.plan = plan
+        self.settings = settings
+        self.compute = compute
+        self.renderer = compute.renderer
+        self.final_count = final_count
+        self.initial_count = len(initial)
+        self.quantize_shapes_from, self.quantize_means_from = (
+            round(fraction * settings.steps) for fraction in settings.quantize_from
+        )
+        self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
+        self.params = self.renderer.upload(initial)
+        self.adam = self.renderer.adam_state(self.params)
+        self.quantizer: Quantizer | None = None  # once something is quantised
+        self.mean_square = 0.0  # of the last step
+        self.quantization_noise = settings.quantization_noise * (
+            DENSIFY_QUANTIZATION_NOISE_FACTOR if settings.densify else 1.0
+        )
+
+    def run(self, progress: ProgressCallback | None = None) -> tuple[Gaussians, Quantizer]:
+        """All steps, or as many as ``progress`` allows: the Gaussians, and the quantiser they were made ready for."""
+        settings = self.settings
+        levels = pyramid_steps(self.width, self.height, self.final_count, settings)
+        densify_steps = self._densify_steps()
+        settle_steps = {round(part * settings.steps) for part in SETTLE_FRACTIONS} if settings.densify else set()
+        for step in range(settings.steps):
+            if step in levels:
+                level = pyramid_level(self.pixels, levels[step])
+            if step in (self.quantize_shapes_from, self.quantize_means_from):
+                self._quantize(means=step >= self.quantize_means_from)
+            result = self.renderer.step(self.params, self.adam, level.pixels, level.view, self._step_settings(step))
+            self.mean_square = result.mean_square
+            if step in densify_steps:
+                self._densify(densify_steps[step], level)
+            elif step in settle_steps:
+                self._settle(level)
+            at = Progress(step + 1, settings.steps, len(self.params), psnr_of_mean_square(result.mean_square))
+            if progress is not None and progress(at) is False:
+                break
+        return self.renderer.download(self.params), self.quantizer or self._quantizer()
+
+    # ---- learning rates --------------------------------------------------------------------------------------------
+
+    def _step_settings(self, step: int) -> StepSettings:
+        s = self.settings
+        falling = max(0.0, step / s.steps - s.lr_hold_fraction) / (1 - s.lr_hold_fraction)
+        factor = s.lr_final_factor + (1 - s.lr_final_factor) * 0.5 * (1 + math.cos(math.pi * falling))
+        shape_factor = factor if self.quantizer is None else 0.0
+        lr_color = factor * s.lr_color
+        if self.quantizer is not None and step >= self.quantize_means_from:
+            factor = 0.0
+            left = (s.steps - step) / (s.steps - self.quantize_means_from)
+            lr_color = left * s.lr_color_after_quantization * math.sqrt(self.mean_square)
+        unit_x, unit_y = (1.0, 1.0) if s.relative else (self.width / 2, self.height / 2)
+        return StepSettings(
+            l1=s.l1,
+            l2=s.l2,
+            ssim=s.ssim,
+            rate_weight=s.rate_weight * self.mean_square / len(self.params),
+            rate_energy=(self.quantizer or self._quantizer()).error_budget ** 2,
+            lr_mean_x=factor * s.lr_mean * unit_x,
+            lr_mean_y=factor * s.lr_mean * unit_y,
+            lr_scale=shape_factor * s.lr_scale,
+            lr_rotation=shape_factor * s.lr_rotation,
+            lr_color=lr_color,
+            beta2=s.beta2,
+            relative=s.relative,
+            min_scale=MIN_SCALE,
+            max_scale=max(self.width, self.height) / 2,
+            width=self.width,
+            height=self.height,
+        )
+
+    # ---- densification ---------------------------------------------------------------------------------------------
+
+    def _densify_steps(self) -> dict[int, float]:
+        """Densify step -> fraction of the way from the initial to the final count that is reached after it."""
+        densify = self.settings.densify
+        if densify is None:
+            return {}
+        count = min(densify.densify_steps, max(1, self.settings.steps // 10))
+        last = densify.stop_fraction * self.settings.steps
+        fractions = ((index + 1) / count for index in range(count))
+        return {min(round(last * fraction), self.settings.steps - 1): fraction for fraction in fractions}
+
+    def _densify(self, fraction: float, level: PyramidLevel) -> None:
+        """Prune the weakest, and add Gaussians up to that ``fraction`` of the way to the final count."""
+        densify = self.settings.densify
+        assert densify is not None
+        self.final_count = self.plan.count(self.renderer.download(self.params), self._quantizer(), approximate=True)
+        count = max(1, round(self.initial_count + fraction * (self.final_count - self.initial_count)))
+        kept = len(self.params) if fraction == 1 else round((1 - densify.relocate_fraction) * len(self.params))
+        self._resize(min(kept, count), count, level)
+
+    def _settle(self, level: PyramidLevel) -> None:
+        """Bring the count in line with the target."""
+        gaussians = self.renderer.download(self.params)
+        self.quantization_noise = self._worthwhile_quantization_noise(gaussians)
+        self.final_count = self.plan.count(gaussians, self.quantizer or self._quantizer())
+        self._resize(min(len(self.params), self.final_count), self.final_count, level)
+
+    def _resize(self, kept: int, count: int, level: PyramidLevel) -> None:
+        """Keep the ``kept`` Gaussians with the most energy and add new ones up to ``count``."""
+        densify = self.settings.densify
+        assert densify is not None
+        keep = top_by_energy(self.renderer.download(self.params), kept)
+        if not keep.all():
+            self.params, self.adam = self.params[keep], self.adam[keep]
+        missing = count - len(self.params)
+        if missing > 0:
+            sampler = self.compute.sampler
+            added = self.renderer.upload(
+                added_gaussians(self.params, missing, self.final_count, level, sampler, densify, self.generator)
+            )
+            self.params = self.params.joined(added)
+            self.adam = self.adam.joined(self.renderer.adam_state(added))
+
+    # ---- quantisation ----------------------------------------------------------------------------------------------
+
+    def _quantize(self, means: bool) -> None:
+        """Give the Gaussians the scales and rotations that a decoder will see, and the ``means`` if it is time."""
+        self.quantizer = self.quantizer or self._quantizer()
+        gaussians = self.renderer.download(self.params)
+        quantized = Gaussians.of_size(len(gaussians), gaussians.channels)
+        fake_quantize(gaussians, self.quantizer, quantized, self.compute.threads)
+        quantized = replace(quantized, color=gaussians.color, mean=quantized.mean if means else gaussians.mean)
+        self.params = self.renderer.upload(quantized)
+
+    def _quantizer(self) -> Quantizer:
+        """Quantisation that adds the set fraction of the current squared error."""
+        attributes = (5 + self.channels) * len(self.params)
+        quality = quality_for_error(self.quantization_noise * self._squared_error(), attributes)
+        cell = position_cell_log2(self.width, self.height, self.final_count)
+        return Quantizer(quality, cell, self.width, self.height, self.channels)
+
+    def _squared_error(self) -> float:
+        """Of the whole image, at least what rounding to bytes leaves."""
+        return max(self.mean_square, BYTE_ROUNDING_ERROR) * float(self.width * self.height * self.channels)
+
+    def _worthwhile_quantization_noise(self, gaussians: Gaussians) -> float:
+        """The squared error that quantisation may add, relative to that of the fit.
+
+        A byte gains as much in precision as in more Gaussians if noise / (1 + noise) = alpha P / (2 ln(2) b), where
+        P attributes take b bits and the error falls with the count as N^-alpha. On eight images at 100 to 2000 : 1
+        alpha was 0.2 to 1.8, near 0.7 times the root of N times the energy of a weak Gaussian over the squared error.
+        """
+        weak = math.pi * float(np.quantile(gaussians.energy(), WEAK_ENERGY_QUANTILE))
+        alpha = math.sqrt(weak * len(gaussians) / self._squared_error())
+        return self.settings.quantization_noise * min(max(alpha, 0.3), 3.0)
+
+
+def psnr_of_mean_square(mean_square: float) -> float:
+    """Decibels below 1 for a mean square error of pixels in [0, 1]."""
+    return -10 * math.log10(mean_square) if mean_square > 0 else math.inf

@@ -1,0 +1,61 @@
+"""The image pyramid of a fit: most steps render and compare at a fraction of the size, where they cost little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from smartsplat.arrays import ByteArray
+from smartsplat.encoder.settings import FitSettings
+from smartsplat.gaussians import base_scale
+from smartsplat.render import View
+
+MIN_LEVEL_SIDE = 32
+"""Pixels: no level of the pyramid has a shorter side."""
+
+MAX_PIXEL_BASE_SCALES = 2.5
+"""Base scales (E14, of the final count) that a pixel of a level may have as its side: an image with many Gaussians has
+details from the start that a coarser level does not show."""
+
+STRIP_ROWS = 256
+"""Rows of a level that are made at once."""
+
+
+def pyramid_steps(width: int, height: int, final_count: int, settings: FitSettings) -> dict[int, int]:
+    """Step -> how many image pixels a side become one pixel from that step on; 1 is full size."""
+    detail = MAX_PIXEL_BASE_SCALES * base_scale(width, height, final_count)
+    max_factor = min(detail, min(width, height) / MIN_LEVEL_SIDE)
+    levels: dict[int, int] = {}
+    fraction = 0.0
+    for factor, part in settings.pyramid:
+        if factor <= max_factor:
+            levels[round(fraction * settings.steps)] = factor
+            fraction += part
+    levels[round(fraction * settings.steps)] = 1
+    return levels
+
+
+@dataclass(frozen=True, eq=False)
+class PyramidLevel:
+    """The image at the size of a level, and the view that renders at that size."""
+
+    pixels: ByteArray  # [rows, columns, C]
+    view: View
+
+
+def pyramid_level(pixels: ByteArray, factor: int) -> PyramidLevel:
+    """An image [H, W, C] averaged over squares of ``factor`` pixels a side; its edge repeats."""
+    height, width, channels = pixels.shape
+    if factor == 1:
+        return PyramidLevel(pixels, View.whole(width, height))
+    rows, columns = -(-height // factor), -(-width // factor)
+    level = np.empty((rows, columns, channels), np.uint8)
+    for top in range(0, rows, STRIP_ROWS):
+        strip = pixels[top * factor : (top + STRIP_ROWS) * factor]
+        padding = ((0, -len(strip) % factor), (0, -width % factor), (0, 0))
+        padded = np.pad(strip, padding, mode="edge")
+        reduced = Image.fromarray(padded[..., 0] if channels == 1 else padded).reduce(factor)
+        level[top : top + STRIP_ROWS] = np.asarray(reduced).reshape(-1, columns, channels)
+    return PyramidLevel(level, View(0, 0, columns * factor, rows * factor, columns, rows))

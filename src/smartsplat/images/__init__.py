@@ -1,0 +1,1 @@
+"""Image files, streams, arrays and Pillow images <-> 8-bit pixels."""

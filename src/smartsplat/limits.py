@@ -1,0 +1,27 @@
+"""What an image or a file may claim before anything is allocated for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds; a file or an image above one of them raises LimitError.
+
+    Args:
+        side: pixels of the longer side.
+        pixels: pixels of the whole image, or of what is rendered of a file.
+        gaussians: Gaussians of a file.
+        file_bytes: bytes of a file.
+        profile_bytes: bytes of an ICC profile, unpacked.
+        overlap: Gaussians over an output pixel, on average; fits have 10 to 20. A small file could keep a reader busy
+            for hours without this limit.
+    """
+
+    side: int = 1 << 16
+    pixels: int = 1 << 30
+    gaussians: int = 1 << 26
+    file_bytes: int = 1 << 31
+    profile_bytes: int = 1 << 24
+    overlap: int = 1024

@@ -1,0 +1,174 @@
+"""Rendering: one contract, ``Renderer``, and several renderers.
+
+``reference`` defines every method in float64 and is checked by finite differences; ``CpuRenderer`` and ``GpuRenderer``
+are tested against it, and ``device`` chooses between them. The same stages have the same names
+on all: project, bin, tile, loss, ssim, adam. Results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from smartsplat.arrays import ByteArray, FloatArray
+from smartsplat.gaussians import Gaussians
+
+FILTER_VARIANCE = 0.1
+"""Variance of the pixel filter at minification, in units of (pixels averaged)^2 - 1.
+
+Averaging n pixels has a variance of (n^2 - 1) / 12; a tenth makes up for the window, which cuts the tails off.
+Measured best of six values against the box average of the whole, at 1/2 to 1/16: 42 to 64 dB.
+"""
+
+MAX_ERROR_CELL_LOG2 = 6
+"""log2 of the longest side of an error cell, output pixels: ``Renderer.residual`` takes powers of two up to 64."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A region of the image and the size it is rendered at; the compiled functions read it by these names."""
+
+    x: float  # of the region, image pixels
+    y: float
+    width: float
+    height: float
+    columns: int  # output pixels
+    rows: int
+
+    def __post_init__(self) -> None:
+        if not (self.width > 0 and self.height > 0 and self.columns > 0 and self.rows > 0):
+            raise ValueError(f"an empty view: {self}")
+
+    @staticmethod
+    def whole(width: int, height: int, columns: int | None = None, rows: int | None = None) -> View:
+        """The whole image, at its own size unless ``columns`` and ``rows`` are given."""
+        return View(0, 0, width, height, columns or width, rows or height)
+
+    @property
+    def scale_x(self) -> float:
+        """Output pixels for each image pixel."""
+        return self.columns / self.width
+
+    @property
+    def scale_y(self) -> float:
+        return self.rows / self.height
+
+
+def filter_variance(scale: float) -> float:
+    """Variance of the pixel filter in image pixels: an output pixel averages ``1 / scale`` of them."""
+    return FILTER_VARIANCE * (1 / scale**2 - 1) if scale < 1 else 0.0
+
+
+def max_covered_pixels(overlap: float, pixels: int, count: int) -> float:
+    """Output pixels that ``count`` Gaussians may cover in all, before a file is refused for its work.
+
+    As many as ``overlap`` over each pixel; a few that are smaller than a tile do not count.
+    """
+    return overlap * pixels + 64.0 * count
+
+
+def max_intersections(overlap: float, tiles: int, count: int) -> float:
+    """Tiles that ``count`` Gaussians may touch in all; four each do not count, as every small one may lie so."""
+    return overlap * tiles + 4.0 * count
+
+
+def strip_rows(view: View, strip_pixels: int, tile: int) -> int:
+    """Rows of a strip with about ``strip_pixels`` output pixels: whole tiles of so many rows, or all of the view."""
+    if strip_pixels >= view.rows * view.columns:
+        return view.rows
+    return max(1, strip_pixels // view.columns // tile) * tile
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Loss, learning rates and bounds of one optimisation step; kernels read them by these names.
+
+    With ``relative``, ``lr_mean_x`` and ``lr_mean_y`` move the mean along the Gaussian's own axes in units of its
+    scales, and ``lr_scale`` changes log scales; otherwise all three are in pixels.
+    """
+
+    l1: float = 0.0
+    l2: float = 1.0
+    ssim: float = 0.0  # weight of 1 - SSIM
+    rate_weight: float = 0.0  # lambda of the rate term: sum of log(1 + energy / rate_energy)
+    rate_energy: float = 1.0  # energy |c|^2 u v at which it sets in, squared pixels
+    lr_mean_x: float = 0.02
+    lr_mean_y: float = 0.02
+    lr_scale: float = 0.02
+    lr_rotation: float = 0.02  # radians
+    lr_color: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-15
+    relative: bool = True
+    min_scale: float = 0.25  # pixels
+    max_scale: float = 65536.0  # pixels
+    max_aspect: float = 256.0
+    width: int = 1  # pixels of the whole image: means stay inside
+    height: int = 1
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step saw before it moved: the loss and the mean square error, both in [0, 1] units."""
+
+    loss: float
+    mean_square: float
+
+
+class Renderer(Protocol):
+    """Renders Gaussians and fits them to an image.
+
+    ``params`` are the renderer's own copy of Gaussians and ``adam`` the optimiser's state. Both are opaque outside, but
+    for ``len(params)``, ``params[index]`` and ``params.joined(other)``, and the last two of ``adam``.
+
+    The loss sees the rendering clamped to [0, 1]; its gradient passes the clamp unchanged, so that a saturated pixel
+    can still come back.
+    """
+
+    def upload(self, gaussians: Gaussians) -> Any:
+        """A copy as ``params``."""
+
+    def download(self, params: Any) -> Gaussians:
+        """A copy of ``params``."""
+
+    def render(self, params: Any, view: View) -> FloatArray:
+        """E4, float32 [rows, columns, C], not clamped."""
+
+    def render_bytes(self, params: Any, view: View, overlap: float = math.inf) -> ByteArray:
+        """The rendering clamped to [0, 1] and rounded half up to 8 bits.
+
+        Raises:
+            OverflowError: more than ``overlap`` Gaussians lie over a pixel on average; before anything large is
+                allocated.
+        """
+
+    def render_strips(
+        self, params: Any, view: View, strip_pixels: int, overlap: float = math.inf
+    ) -> Iterator[ByteArray]:
+        """``render_bytes`` in strips of whole rows with about so many pixels.
+
+        Nothing else may be asked of this renderer until the last one is rendered.
+        """
+
+    def render_gradient(self, params: Any, view: View, d_image: FloatArray) -> Gaussians:
+        """dL/d(parameter) for dL/d(image) [rows, columns, C], by natural parameters (pixels, radians)."""
+
+    def loss_gradient(
+        self, params: Any, target: ByteArray, view: View, settings: StepSettings
+    ) -> tuple[Gaussians, StepResult]:
+        """The gradient of the loss (E22) against ``target`` [rows, columns, C], without the rate term."""
+
+    def adam_state(self, params: Any) -> Any:
+        """Adam's state for new Gaussians."""
+
+    def step(self, params: Any, adam: Any, target: ByteArray, view: View, settings: StepSettings) -> StepResult:
+        """One step: render, loss against ``target`` [rows, columns, C], gradient, Adam on ``params`` in place."""
+
+    def residual(self, params: Any, target: ByteArray, view: View, cell: int) -> FloatArray:
+        """Errors by square cells of ``cell`` output pixels a side, a power of two up to 64, [rows, columns, C + 1].
+
+        The mean of (target - clamped rendering) of each channel, and the mean square error.
+        """

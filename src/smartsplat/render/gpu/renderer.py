@@ -1,0 +1,180 @@
+"""The renderer with its arrays on a GPU: checks and copies; the stages have modules of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smartsplat.arrays import ByteArray, FloatArray
+from smartsplat.gaussians import Gaussians
+from smartsplat.render import StepResult, StepSettings, View, strip_rows
+from smartsplat.render.gpu.adam import adam_step, natural_gradient
+from smartsplat.render.gpu.bin import TileLists, tile_lists
+from smartsplat.render.gpu.constants import TILE
+from smartsplat.render.gpu.launcher import Launcher
+from smartsplat.render.gpu.params import TensorAdamState, TensorGaussians
+from smartsplat.render.gpu.residual import residual_cells
+from smartsplat.render.gpu.ssim import fit_strips
+from smartsplat.render.gpu.tile import ImageRows, backward_rows, empty_partials, fit_tiles, render_rows
+
+
+class GpuRenderer:
+    """The contract of ``Renderer`` on one GPU.
+
+    A target is uploaded when it is first seen and must not change afterwards. Sums have a fixed order: the same device
+    and the same versions of torch and Triton give the same results, except for tiles that more than
+    ``bin.MAX_SORTED_LIST`` Gaussians touch. Not to be shared between Python threads.
+
+    Every method that works on the device raises DeviceError if its memory does not suffice.
+
+    Args:
+        device: "cuda" or "cuda:N", also for AMD's GPUs; "cpu" is Triton's interpreter.
+        launcher: of that device, unless the renderer makes its own.
+    """
+
+    def __init__(self, device: str = "cuda", launcher: Launcher | None = None) -> None:
+        self.launcher = launcher or Launcher(device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.launcher.device
+
+    # ---- the contract ----------------------------------------------------------------------------------------------
+
+    def upload(self, gaussians: Gaussians) -> TensorGaussians:
+        return TensorGaussians(*map(self.launcher.upload, gaussians.arrays()))
+
+    def download(self, params: TensorGaussians) -> Gaussians:
+        return Gaussians(*(tensor.cpu().numpy().copy() for tensor in params.tensors()))
+
+    def render(self, params: TensorGaussians, view: View) -> FloatArray:
+        image: FloatArray = self.render_tensor(params, view).cpu().numpy()
+        return image
+
+    def render_bytes(self, params: TensorGaussians, view: View, overlap: float = math.inf) -> ByteArray:
+        image: ByteArray = self.render_bytes_tensor(params, view, overlap).cpu().numpy()
+        return image
+
+    def render_strips(
+        self, params: TensorGaussians, view: View, strip_pixels: int, overlap: float = math.inf
+    ) -> Iterator[ByteArray]:
+        with self.launcher.memory_errors(len(params), view):
+            lists = self.bin(params, view, overlap)
+        rows = strip_rows(view, strip_pixels, int(TILE.value))
+        strips = ((top, min(top + rows, view.rows)) for top in range(0, view.rows, rows))
+        return (self._rendered(lists, params.channels, view, strip, torch.uint8).cpu().numpy() for strip in strips)
+
+    def render_gradient(self, params: TensorGaussians, view: View, d_image: FloatArray) -> Gaussians:
+        return self.download(self.gradient_tensor(params, view, self.launcher.upload(d_image)))
+
+    def loss_gradient(
+        self, params: TensorGaussians, target: ByteArray, view: View, settings: StepSettings
+    ) -> tuple[Gaussians, StepResult]:
+        tensor = self._target(params, target, view)
+        with self.launcher.memory_errors(len(params), view):
+            lists = self.bin(params, view)
+            partials = empty_partials(self.launcher, lists)
+            sums = self._loss_pass(lists, tensor, partials, settings)
+            gradient = natural_gradient(self.launcher, params, lists, partials)
+            result = _result(sums.tolist(), 0.0, tensor.numel(), settings)
+        return self.download(gradient), result
+
+    def adam_state(self, params: TensorGaussians) -> TensorAdamState:
+        shape = (len(params), 5 + params.channels)
+        first, second = self.launcher.zeros(shape), self.launcher.zeros(shape)
+        return TensorAdamState(first, second, self.launcher.zeros((len(params),), torch.int32))
+
+    def step(
+        self, params: TensorGaussians, adam: TensorAdamState, target: ByteArray, view: View, settings: StepSettings
+    ) -> StepResult:
+        if adam.first.shape != (len(params), 5 + params.channels):
+            raise ValueError(f"moments of {tuple(adam.first.shape)} for {len(params)} Gaussians")
+        tensor = self._target(params, target, view)
+        with self.launcher.memory_errors(len(params), view):
+            lists = self.bin(params, view)
+            partials = empty_partials(self.launcher, lists)
+            sums = self._loss_pass(lists, tensor, partials, settings)
+            rate_sums = adam_step(self.launcher, params, adam, lists, partials, settings)
+            *totals, rate = torch.cat([sums, rate_sums.sum().reshape(1)]).tolist()  # one wait for the device
+        return _result(totals, rate, tensor.numel(), settings)
+
+    def residual(self, params: TensorGaussians, target: ByteArray, view: View, cell: int) -> FloatArray:
+        cells: FloatArray = self.residual_tensor(params, target, view, cell).cpu().numpy()
+        return cells
+
+    # ---- the same on tensors ---------------------------------------------------------------------------------------
+
+    def render_tensor(self, params: TensorGaussians, view: View) -> Tensor:
+        """``render`` as a tensor: float32 [rows, columns, C], not clamped."""
+        with self.launcher.memory_errors(len(params), view):
+            return self._rendered(self.bin(params, view), params.channels, view, (0, view.rows), torch.float32)
+
+    def render_bytes_tensor(self, params: TensorGaussians, view: View, overlap: float = math.inf) -> Tensor:
+        """``render_bytes`` as a tensor: uint8 [rows, columns, C].
+
+        Raises:
+            OverflowError: more than ``overlap`` Gaussians lie over a pixel on average.
+        """
+        with self.launcher.memory_errors(len(params), view):
+            lists = self.bin(params, view, overlap)
+            return self._rendered(lists, params.channels, view, (0, view.rows), torch.uint8)
+
+    def gradient_tensor(self, params: TensorGaussians, view: View, d_image: Tensor) -> TensorGaussians:
+        """``render_gradient`` on tensors: dL/d(parameter) for dL/d(image) ``d_image`` [rows, columns, C]."""
+        if d_image.shape != (view.rows, view.columns, params.channels):
+            raise ValueError(f"a gradient of {tuple(d_image.shape)} for {view}")
+        rows = ImageRows.contiguous(d_image.to(torch.float32).contiguous())
+        with self.launcher.memory_errors(len(params), view):
+            lists = self.bin(params, view)
+            partials = empty_partials(self.launcher, lists)
+            backward_rows(self.launcher, lists, rows, partials, 0, view.rows)
+            return natural_gradient(self.launcher, params, lists, partials)
+
+    def residual_tensor(self, params: TensorGaussians, target: ByteArray, view: View, cell: int) -> Tensor:
+        """``residual`` as a tensor: float32 [rows, columns, C + 1]."""
+        tensor = self._target(params, target, view)
+        with self.launcher.memory_errors(len(params), view):
+            return residual_cells(self.launcher, self.bin(params, view), tensor, view, cell)
+
+    def bin(self, params: TensorGaussians, view: View, overlap: float = math.inf) -> TileLists:
+        """The lists of Gaussians by tile, which all other methods work on.
+
+        Raises:
+            OverflowError: more than ``overlap`` Gaussians lie over a pixel on average.
+        """
+        return tile_lists(self.launcher, params, view, overlap)
+
+    # ---- parts -----------------------------------------------------------------------------------------------------
+
+    def _rendered(
+        self, lists: TileLists, channels: int, view: View, rows: tuple[int, int], dtype: torch.dtype
+    ) -> Tensor:
+        """Some rows of a rendering, the first of which begins a tile, [rows, columns, C]."""
+        begin, end = rows
+        image = self.launcher.empty((end - begin, view.columns, channels), dtype)
+        render_rows(self.launcher, lists, ImageRows.contiguous(image, begin), begin, end)
+        return image
+
+    def _loss_pass(self, lists: TileLists, target: Tensor, partials: Tensor, settings: StepSettings) -> Tensor:
+        """Rendering, loss and backward pass: sums of |e|, e^2 and SSIM over all samples, float64 [3]."""
+        run = fit_strips if settings.ssim else fit_tiles
+        return run(self.launcher, lists, target, partials, settings)
+
+    def _target(self, params: TensorGaussians, target: ByteArray, view: View) -> Tensor:
+        if target.shape != (view.rows, view.columns, params.channels) or target.dtype != np.uint8:
+            raise ValueError(f"a target of {target.dtype} {target.shape} for {view}")
+        with self.launcher.memory_errors(len(params), view):
+            return self.launcher.resident(target)
+
+
+def _result(sums: list[float], rate: float, samples: int, settings: StepSettings) -> StepResult:
+    """The loss of a step, from the sums of |e|, e^2 and SSIM and the rate term."""
+    absolute, square, similarity = sums
+    loss = (settings.l1 * absolute + settings.l2 * square) / samples + rate
+    if settings.ssim:
+        loss += settings.ssim * (1 - similarity / samples)
+    return StepResult(loss, square / samples)

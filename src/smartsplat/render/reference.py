@@ -1,0 +1,247 @@
+"""The definition of the renderer, its gradient, the losses and one step: numpy, float64, loops, no options.
+
+Slow on purpose. Every renderer is tested against this one, and this one against finite differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from smartsplat.arrays import ByteArray, DoubleArray
+from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
+from smartsplat.render import StepResult, StepSettings, View, filter_variance
+
+SSIM_SIGMA = 1.5
+SSIM_RADIUS = 5
+SSIM_C1 = 0.01**2
+SSIM_C2 = 0.03**2
+
+
+@dataclass
+class DoubleGaussians:
+    """The arrays of Gaussians in float64."""
+
+    mean: DoubleArray  # [N, 2]
+    scale: DoubleArray  # [N, 2]
+    rotation: DoubleArray  # [N]
+    color: DoubleArray  # [N, C]
+
+
+@dataclass
+class DoubleAdamState:
+    """Adam's moments, [N, 5 + C], and each Gaussian's age in steps, [N]."""
+
+    first: DoubleArray
+    second: DoubleArray
+    age: npt.NDArray[np.int64]
+
+
+def upload(gaussians: Gaussians) -> DoubleGaussians:
+    return DoubleGaussians(*(array.astype(np.float64) for array in gaussians.arrays()))
+
+
+def download(params: DoubleGaussians) -> Gaussians:
+    return Gaussians(*(array.astype(np.float32) for array in vars(params).values()))
+
+
+def project(params: DoubleGaussians, view: View, i: int) -> tuple[DoubleArray, DoubleArray, DoubleArray, float]:
+    """Output mean [2], output covariance [2, 2] (E3 and pixel filter), filtered image covariance, amplitude."""
+    cosine, sine = np.cos(params.rotation[i]), np.sin(params.rotation[i])
+    axes = np.array([[cosine, -sine], [sine, cosine]])  # E6
+    own = axes @ np.diag(params.scale[i] ** 2) @ axes.T
+    covariance = own + np.diag([filter_variance(view.scale_x), filter_variance(view.scale_y)])
+    zoom = np.diag([view.scale_x, view.scale_y])
+    mean = zoom @ (params.mean[i] - [view.x, view.y])
+    amplitude = float(np.sqrt(np.linalg.det(own) / np.linalg.det(covariance)))
+    return mean, zoom @ covariance @ zoom, covariance, amplitude
+
+
+def distances(mean: DoubleArray, view: View) -> DoubleArray:
+    """Distance of every output pixel centre from a mean: [rows, columns, 2]."""
+    x = np.arange(view.columns) + 0.5 - mean[0]
+    y = np.arange(view.rows) + 0.5 - mean[1]
+    return np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1)
+
+
+def window(distance: DoubleArray, conic: npt.NDArray[np.floating]) -> tuple[DoubleArray, DoubleArray]:
+    """The window of docs/format.md and its derivative by q, over [rows, columns]."""
+    q = np.einsum("yxi,ij,yxj->yx", distance, conic, distance)
+    gaussian = np.exp(-np.minimum(q, 700) / 2)  # E1
+    inside = q < CUTOFF**2
+    return np.where(inside, gaussian - EDGE, 0) / (1 - EDGE), np.where(inside, -gaussian / 2, 0) / (1 - EDGE)
+
+
+def render(params: DoubleGaussians, view: View) -> DoubleArray:
+    """C(p) = sum_i c_i a_i w(q_i(p)), [rows, columns, C], not clamped."""
+    image = np.zeros((view.rows, view.columns, params.color.shape[1]))
+    for i in range(len(params.mean)):
+        mean, covariance, _, amplitude = project(params, view, i)
+        weight, _ = window(distances(mean, view), np.linalg.inv(covariance))
+        image += amplitude * weight[..., None] * params.color[i]
+    return image
+
+
+def to_bytes(image: DoubleArray) -> ByteArray:
+    """Clamp to [0, 1] and round half up to 8 bits."""
+    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def render_bytes(params: DoubleGaussians, view: View) -> ByteArray:
+    return to_bytes(render(params, view))
+
+
+def render_strips(params: DoubleGaussians, view: View, strip_pixels: int) -> Iterator[ByteArray]:
+    rows = max(1, strip_pixels // view.columns)
+    image = render_bytes(params, view)
+    return (image[top : top + rows] for top in range(0, view.rows, rows))
+
+
+def render_gradient(params: DoubleGaussians, view: View, d_image: DoubleArray) -> DoubleGaussians:
+    """dL/d(parameter) for dL/d(image) ``d_image`` [rows, columns, C]."""
+    gradient = DoubleGaussians(*(np.zeros_like(array) for array in vars(params).values()))
+    zoom = np.diag([view.scale_x, view.scale_y])
+    for i in range(len(params.mean)):
+        mean, covariance, filtered, amplitude = project(params, view, i)
+        conic = np.linalg.inv(covariance)
+        distance = distances(mean, view)
+        weight, slope = window(distance, conic)
+        gradient.color[i] = amplitude * np.einsum("yx,yxc->c", weight, d_image)
+        d_weight = amplitude * d_image @ params.color[i]
+        d_q = d_weight * slope
+        gradient.mean[i] = -2 * zoom @ conic @ np.einsum("yx,yxi->i", d_q, distance)
+        # q = d^T S^-1 d, so dL/dS = -S^-1 (sum dL/dq d d^T) S^-1, one symmetric matrix whose off-diagonal
+        # element stands for both of S's: contracted with the symmetric dS below it is counted once for each.
+        moments = np.einsum("yx,yxi,yxj->ij", d_q, distance, distance)
+        d_covariance = zoom @ (-conic @ moments @ conic) @ zoom
+        d_log_amplitude = float(gradient.color[i] @ params.color[i])
+        cosine, sine = np.cos(params.rotation[i]), np.sin(params.rotation[i])
+        axes = np.array([[cosine, -sine], [sine, cosine]])
+        turned = np.array([[-sine, -cosine], [cosine, -sine]])
+        squares = np.diag(params.scale[i] ** 2)
+        inverse = np.linalg.inv(filtered)
+        for axis in range(2):
+            own = 2 * params.scale[i, axis] * np.outer(axes[:, axis], axes[:, axis])
+            gradient.scale[i, axis] = np.sum(d_covariance * own) + d_log_amplitude * (
+                1 / params.scale[i, axis] - 0.5 * np.sum(inverse * own)
+            )
+        own = turned @ squares @ axes.T + axes @ squares @ turned.T
+        gradient.rotation[i] = np.sum(d_covariance * own) - 0.5 * d_log_amplitude * np.sum(inverse * own)
+    return gradient
+
+
+def _blur(plane: DoubleArray) -> DoubleArray:
+    """11 x 11 Gaussian window with zeros outside; its own adjoint. [H, W]."""
+    taps = np.exp(-(np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1) ** 2) / (2 * SSIM_SIGMA**2))
+    taps /= taps.sum()
+    rows = np.stack([np.convolve(row, taps)[SSIM_RADIUS:-SSIM_RADIUS] for row in plane])
+    return np.stack([np.convolve(column, taps)[SSIM_RADIUS:-SSIM_RADIUS] for column in rows.T]).T
+
+
+def ssim(image: DoubleArray, target: DoubleArray) -> tuple[float, DoubleArray]:
+    """Mean SSIM over pixels and channels of two [H, W, C] in [0, 1], and its gradient by ``image``."""
+    gradient = np.zeros_like(image)
+    total = 0.0
+    for c in range(image.shape[2]):
+        x, y = image[..., c], target[..., c]
+        mean_x, mean_y = _blur(x), _blur(y)
+        var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+        cov = _blur(x * y) - mean_x * mean_y
+        top1, top2 = 2 * mean_x * mean_y + SSIM_C1, 2 * cov + SSIM_C2
+        bottom1, bottom2 = mean_x**2 + mean_y**2 + SSIM_C1, var_x + var_y + SSIM_C2
+        values = top1 * top2 / (bottom1 * bottom2)
+        total += values.sum()
+        d_mean = 2 * mean_y * (top2 - top1) / (bottom1 * bottom2) - 2 * values * mean_x * (1 / bottom1 - 1 / bottom2)
+        gradient[..., c] = _blur(d_mean) + 2 * x * _blur(-values / bottom2) + y * _blur(2 * top1 / (bottom1 * bottom2))
+    return total / image.size, gradient / image.size
+
+
+def loss(image: DoubleArray, target: ByteArray, settings: StepSettings) -> tuple[float, float, DoubleArray]:
+    """E22 with an L2 term: loss, mean square error, and the gradient by the clamped rendering."""
+    clamped = np.clip(image, 0, 1)
+    expected = target / 255.0
+    error = clamped - expected
+    value = settings.l1 * np.abs(error).mean() + settings.l2 * (error**2).mean()
+    gradient = (settings.l1 * np.sign(error) + 2 * settings.l2 * error) / error.size
+    if settings.ssim:
+        similarity, d_similarity = ssim(clamped, expected)
+        value += settings.ssim * (1 - similarity)
+        gradient = gradient - settings.ssim * d_similarity
+    return float(value), float((error**2).mean()), gradient
+
+
+def rate_term(params: DoubleGaussians, settings: StepSettings) -> tuple[float, DoubleGaussians]:
+    """rate_weight * sum_i log(1 + e_i / rate_energy) with the energy e_i = |c_i|^2 u_i v_i, and its gradient."""
+    square = (params.color**2).sum(axis=1, keepdims=True)
+    area = params.scale.prod(axis=1, keepdims=True)
+    energy = square * area
+    value = settings.rate_weight * np.log1p(energy / settings.rate_energy).sum()
+    slope = settings.rate_weight / (settings.rate_energy + energy)
+    gradient = DoubleGaussians(*(np.zeros_like(array) for array in vars(params).values()))
+    gradient.scale[:] = slope * square * params.scale[:, ::-1]
+    gradient.color[:] = slope * area * 2 * params.color
+    return float(value), gradient
+
+
+def adam_state(params: DoubleGaussians) -> DoubleAdamState:
+    count, channels = params.color.shape
+    return DoubleAdamState(np.zeros((count, 5 + channels)), np.zeros((count, 5 + channels)), np.zeros(count, np.int64))
+
+
+def loss_gradient(
+    params: DoubleGaussians, target: ByteArray, view: View, settings: StepSettings
+) -> tuple[DoubleGaussians, StepResult]:
+    """The gradient of the loss, without the rate term."""
+    value, mean_square, d_image = loss(render(params, view), target, settings)
+    return render_gradient(params, view, d_image), StepResult(value, mean_square)
+
+
+def step(
+    params: DoubleGaussians, adam: DoubleAdamState, target: ByteArray, view: View, settings: StepSettings
+) -> StepResult:
+    """One step of Adam on ``params``, in place."""
+    d, result = loss_gradient(params, target, view, settings)
+    rate, d_rate = rate_term(params, settings)
+    cosine, sine = np.cos(params.rotation), np.sin(params.rotation)
+    own_axes = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], 1)  # [N, axis, xy]
+    d_mean, d_scale = d.mean, d.scale + d_rate.scale
+    if settings.relative:
+        d_mean = np.einsum("nax,nx->na", own_axes, d_mean) * params.scale
+        d_scale = d_scale * params.scale
+    gradient = np.concatenate([d_mean, d_scale, d.rotation[:, None], d.color + d_rate.color], axis=1)
+    adam.age += 1
+    adam.first += (1 - settings.beta1) * (gradient - adam.first)
+    adam.second += (1 - settings.beta2) * (gradient**2 - adam.second)
+    first = adam.first / (1 - settings.beta1 ** adam.age[:, None])
+    second = adam.second / (1 - settings.beta2 ** adam.age[:, None])
+    move = -first / (np.sqrt(second) + settings.epsilon)
+    shift = move[:, :2] * [settings.lr_mean_x, settings.lr_mean_y]
+    scale_change = move[:, 2:4] * settings.lr_scale
+    if settings.relative:
+        shift = np.einsum("nax,na->nx", own_axes, shift * params.scale)
+        scale = params.scale * np.exp(scale_change)
+    else:
+        scale = params.scale + scale_change
+    params.mean[:] = np.clip(params.mean + shift, 0, [settings.width, settings.height])
+    longer = np.clip(scale.max(axis=1), settings.min_scale, settings.max_scale)[:, None]
+    shorter = np.maximum(settings.min_scale, longer / settings.max_aspect)
+    params.scale[:] = np.clip(scale, shorter, longer)
+    params.rotation += move[:, 4] * settings.lr_rotation
+    params.color += move[:, 5:] * settings.lr_color
+    return StepResult(result.loss + rate, result.mean_square)
+
+
+def residual(params: DoubleGaussians, target: ByteArray, view: View, cell: int) -> DoubleArray:
+    """Mean of (target - clamped rendering) [..., :C] and mean square error [..., C] over cells."""
+    error = target / 255.0 - np.clip(render(params, view), 0, 1)
+    rows, columns = -(-view.rows // cell), -(-view.columns // cell)
+    out = np.empty((rows, columns, error.shape[2] + 1))
+    for row in range(rows):
+        for column in range(columns):
+            part = error[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+            out[row, column, :-1] = part.mean(axis=(0, 1))
+            out[row, column, -1] = (part**2).mean()
+    return out

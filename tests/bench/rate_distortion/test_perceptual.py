@@ -1,0 +1,81 @@
+"""LPIPS against values of PyTorch, what its unpickler refuses, and what happens where nothing is installed."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from bench.rate_distortion import perceptual
+from bench.rate_distortion.perceptual import PerceptualMetrics
+from bench.tables import REPOSITORY
+from smartsplat.arrays import ByteArray
+
+WEIGHTS = perceptual.weights_path(REPOSITORY / "corpus")
+needs_weights = pytest.mark.skipif(
+    not WEIGHTS.exists(), reason="LPIPS needs python -m bench.rate_distortion.perceptual"
+)
+
+
+@pytest.fixture
+def image() -> ByteArray:
+    """Bent stripes, uint8 [97, 131, 3], in integers alone."""
+    row, column, channel = np.ogrid[:97, :131, :3]
+    return ((row * row // (8 + channel) + 3 * column + 40 * (column > 2 * row)) % 256).astype(np.uint8)
+
+
+@needs_weights
+def test_lpips_of_a_fixed_pair(image: ByteArray) -> None:
+    """PyTorch 2.13 with these convolutions and the heads of the package lpips 0.1.4 found 0.0316101892."""
+    metrics = PerceptualMetrics(image, WEIGHTS)
+    assert metrics.compare(image // 32 * 32 + 16)["lpips"] == pytest.approx(0.0316101892, abs=1e-7)
+
+
+@needs_weights
+def test_lpips_is_zero_for_equal_images_and_grows_with_noise(image: ByteArray) -> None:
+    grows(PerceptualMetrics(image, WEIGHTS), image, "lpips")
+
+
+def test_flip_is_zero_for_equal_images_and_grows_with_noise(image: ByteArray) -> None:
+    pytest.importorskip("flip_evaluator", reason="FLIP needs the bench extra")
+    grows(PerceptualMetrics(image, Path("none")), image, "flip")
+
+
+def grows(metrics: PerceptualMetrics, image: ByteArray, key: str) -> None:
+    noise = np.random.default_rng(0).normal(size=image.shape)
+    noisy = [np.clip(image + deviation * noise, 0, 255).astype(np.uint8) for deviation in (0, 4, 16, 64)]
+    values = [metrics.compare(each)[key] for each in noisy]
+    assert values[0] == 0
+    assert values == sorted(set(values))
+
+
+def test_without_weights_there_is_no_lpips(image: ByteArray) -> None:
+    assert "lpips" not in PerceptualMetrics(image, Path("none")).compare(image)
+
+
+def test_large_images_are_left_out(image: ByteArray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual, "MAX_PIXELS", 97 * 131 - 1)
+    assert PerceptualMetrics(image, WEIGHTS).compare(image) == {}
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (1, 2), (4, 2)])
+def test_a_convolution_is_a_correlation(stride: int, padding: int) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(19, 23, 3)).astype(np.float32)
+    kernel = random.normal(size=(5, 5, 3, 7)).astype(np.float32)
+    padded = np.pad(values, ((padding, padding), (padding, padding), (0, 0)))
+    expected = [correlate(padded, kernel[..., channel], mode="valid")[::stride, ::stride, 0] for channel in range(7)]
+    actual = perceptual.convolved(values, kernel, stride, padding)
+    np.testing.assert_allclose(actual, np.stack(expected, axis=-1), rtol=1e-4, atol=1e-4)
+
+
+def test_the_unpickler_reads_arrays_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights"
+    for content, message in ((b"nothing", "SHA-256"), (pickle.dumps({"a": print}), "print is no array")):
+        path.write_bytes(content)
+        with pytest.raises((ValueError, pickle.UnpicklingError), match=message):
+            perceptual.load(path)
+        monkeypatch.setattr(perceptual, "check", lambda data, name: None)

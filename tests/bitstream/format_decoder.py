@@ -1,0 +1,499 @@
+"""A second decoder, written from docs/format.md alone: it shares no code with the package and needs only Python.
+
+Slow on purpose, and in the order of the page. ``python -m tests.bitstream.format_decoder FILE`` writes what it decodes
+as a PGM or PPM image to standard output.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+EXP2 = [math.floor(16384 * 2 ** (i / 8) + 0.5) for i in range(8)]
+SHAPE = [-1000] + [math.floor(8 * math.log2(2 ** (i / 16) - 2 ** (-i / 16)) + 0.5) for i in range(1, 129)]
+SQUARED = [math.floor(4096 * 2 ** (-i / 8) + 0.5) for i in range(97)]
+COSINE2 = [math.floor(4096 * math.cos(math.pi * i / 256) ** 2 + 0.5) for i in range(256)]
+TABLES = {"exp2": EXP2, "shape": SHAPE, "squared": SQUARED, "cosine2": COSINE2}
+
+FILTER_VARIANCE = 0.1
+AXES = [
+    [1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)],
+    [1 / math.sqrt(2), 0.0, -1 / math.sqrt(2)],
+    [1 / math.sqrt(6), -2 / math.sqrt(6), 1 / math.sqrt(6)],
+]
+
+
+class Refused(Exception):
+    """The file is damaged, unsupported or too large."""
+
+
+def require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise Refused(problem)
+
+
+def clamp(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
+
+
+# ---- Container ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Header:
+    width: int
+    height: int
+    channels: int
+    quality: int
+    cell_log2: int
+
+    @property
+    def columns(self) -> int:
+        return ((self.width - 1) >> self.cell_log2) + 1
+
+    @property
+    def rows(self) -> int:
+        return ((self.height - 1) >> self.cell_log2) + 1
+
+
+@dataclass(frozen=True)
+class Group:
+    count: int
+    extent: tuple[int, int, int, int]
+    coded: bytes
+
+
+@dataclass(frozen=True)
+class Content:
+    header: Header
+    groups: list[Group]
+    profile: bytes | None
+
+
+def read_container(data: bytes) -> Content:
+    require(len(data) <= 1 << 31, "too large")
+    require(data[:8] == bytes.fromhex("895353500D0A1A0A"), "no signature")
+    require(len(data) >= 36, "no header")
+    require(data[8] == 3, "another major version")
+    flags, width, height, channels, quality, cell_log2, reserved, count, chunks = struct.unpack_from(
+        "<HIIBBBBII", data, 10
+    )
+    require(chunks <= 65536, "too many chunks")
+    end = 32 + 16 * chunks
+    require(end + 4 <= len(data), "the table ends early")
+    require(zlib.crc32(data[:end]) == int.from_bytes(data[end : end + 4], "little"), "the header's CRC")
+    require(flags == 0 and reserved == 0, "reserved bits")
+    require(1 <= width <= 65536 and 1 <= height <= 65536 and width * height <= 1 << 30, "the image's size")
+    require(channels in (1, 3) and quality <= 191 and cell_log2 <= 12 and count <= 1 << 26, "a header field")
+    groups: list[Group] = []
+    profile = None
+    start = end + 4
+    for entry in range(chunks):
+        kind, stored, unpacked, crc = struct.unpack_from("<4sIII", data, 32 + 16 * entry)
+        require(stored <= len(data) - start, "a chunk ends early")
+        body = data[start : start + stored]
+        start += stored
+        require(zlib.crc32(body) == crc, "a chunk's CRC")
+        if kind == b"GAUS":
+            groups.append(_read_group(body))
+        elif kind == b"iccp":
+            profile = _read_profile(body, unpacked)
+        else:
+            require(kind[0] & 0x20 != 0, "an unknown critical chunk")
+    require(start == len(data), "bytes at the end")
+    require(sum(group.count for group in groups) == count, "the groups do not add up")
+    return Content(Header(width, height, channels, quality, cell_log2), groups, profile)
+
+
+def _read_group(body: bytes) -> Group:
+    require(len(body) >= 12, "a short group")
+    count, *extent = struct.unpack_from("<I4H", body)
+    require(count <= len(body) - 12, "more Gaussians than bytes")
+    return Group(count, (extent[0], extent[1], extent[2], extent[3]), body[12:])
+
+
+def _read_profile(body: bytes, unpacked: int) -> bytes:
+    require(unpacked <= 1 << 24, "a large profile")
+    inflater = zlib.decompressobj()
+    try:
+        profile = inflater.decompress(body, unpacked + 1)
+    except zlib.error:
+        raise Refused("a damaged profile") from None
+    require(inflater.eof and len(profile) == unpacked, "the profile's length")
+    return profile
+
+
+# ---- Symbols --------------------------------------------------------------------------------------------------------
+
+Symbols = tuple[int, int, int, int, int, int, int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What follows from energy class, mean scale, ratio and angle; each is called once its symbols are known."""
+
+    header: Header
+    energy: int
+
+    @property
+    def eighths(self) -> int:
+        """L - 8 E."""
+        return 64 - self.header.quality - 8 * self.energy
+
+    @property
+    def mean(self) -> int:
+        return _step(self.eighths + 82)
+
+    @property
+    def ratio(self) -> int:
+        return _step(self.eighths + 90)
+
+    def angle_bits(self, ratio_units: int) -> int:
+        return clamp((SHAPE[_sixteenths(ratio_units)] + 9 - self.eighths) >> 3, 0, 12)
+
+    def color(self, mean_units: int) -> int:
+        return 64 - self.header.quality - 7 - ((mean_units + 64) >> 7)
+
+    def position_bits(self, mean_units: int, ratio_units: int, angle: int) -> tuple[int, int]:
+        c = COSINE2[(angle << 8) >> self.angle_bits(ratio_units)]
+        s = 4096 - c
+        flat = SQUARED[min(_sixteenths(ratio_units), 96)]
+        short = (mean_units - (ratio_units >> 1) + 64) >> 7
+
+        def bits(along: int) -> int:
+            return clamp((8 * self.header.cell_log2 - short + _half(max(1, along)) - self.eighths) >> 3, 0, 14)
+
+        return bits(((c * flat) >> 12) + s), bits(((s * flat) >> 12) + c)
+
+
+def _step(eighths: int) -> int:
+    e = clamp(eighths, 24, 80)
+    return EXP2[e % 8] >> (14 - (e >> 3))
+
+
+def _sixteenths(ratio_units: int) -> int:
+    return clamp((ratio_units + 32) >> 6, 0, 128)
+
+
+def _half(along: int) -> int:
+    n = along.bit_length() - 1
+    k = sum(entry <= along << (14 - n) for entry in EXP2[1:])
+    return -((8 * (12 - n) - k) >> 1)
+
+
+# ---- Entropy coding -------------------------------------------------------------------------------------------------
+
+CONTEXTS = (8, 8, 8, 40, 8, 7, 48, 48, 4)
+NUMBERS = ("gap", "energy", "scale", "ratio", "turn", "first", "second", "third", "escape")
+
+
+def _priors() -> dict[tuple[str, int], list[int]]:
+    """below[0..16] of each context, from the page's own block."""
+    page = (Path(__file__).parents[2] / "docs/format.md").read_text()
+    digits = iter(re.findall(r"\b[0-9a-f]{16}\b", page))
+    priors = {}
+    for number, contexts in zip(NUMBERS, CONTEXTS, strict=True):
+        for context in range(contexts):
+            weights = [EXP2[-5 * d % 8] >> -(-5 * d >> 3) for d in (int(digit, 16) for digit in next(digits))]
+            priors[number, context] = [i + 32752 * sum(weights[:i]) // sum(weights) for i in range(17)]
+    assert next(digits, None) is None
+    return priors
+
+
+PRIORS = _priors()
+
+
+@dataclass
+class Distribution:
+    below: list[int]
+    seen: int = 0
+
+    def learn(self, token: int) -> None:
+        rate = 5 + (self.seen >= 16) + (self.seen >= 64)
+        self.seen = min(self.seen + 1, 64)
+        for i in range(1, 16):
+            target = i if i <= token else 32752 + i
+            self.below[i] += (target - self.below[i]) >> rate
+
+
+class Coder:
+    """The bytes of a group, read from both ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.next = 4
+        self.taken = 0
+        self.state = sum(self._byte(i) << 8 * i for i in range(4))
+
+    def _byte(self, index: int) -> int:
+        return self.data[index] if 0 <= index < len(self.data) else 0
+
+    def token(self, distribution: Distribution) -> int:
+        slot = self.state % 32768
+        below = distribution.below
+        token = max(i for i in range(16) if below[i] <= slot)
+        self.state = (below[token + 1] - below[token]) * (self.state >> 15) + slot - below[token]
+        if self.state < 65536:
+            self.state = 65536 * self.state + self._byte(self.next) + 256 * self._byte(self.next + 1)
+            self.next += 2
+        distribution.learn(token)
+        return token
+
+    def bypass(self, bits: int) -> int:
+        value = 0
+        for i in range(bits):
+            value |= (self._byte(len(self.data) - 1 - self.taken // 8) >> self.taken % 8 & 1) << i
+            self.taken += 1
+        return value
+
+    def signed(self, size: int) -> int:
+        return -size if size and self.bypass(1) else size
+
+    def between(self) -> bytes:
+        """What neither end has taken, the bits of a byte that was taken in part as one of their own."""
+        last = len(self.data) - -(-self.taken // 8)
+        require(self.next <= last, "the group ends early")
+        return self.data[self.next : last] + bytes([self._byte(last) >> self.taken % 8 if self.taken % 8 else 0])
+
+
+class Model:
+    """The distributions of a group and its running state."""
+
+    def __init__(self, coder: Coder) -> None:
+        self.coder = coder
+        self.of = {context: Distribution(list(below)) for context, below in PRIORS.items()}
+        self.cell = self.gap1 = self.gap2 = 0
+        self.energy16 = 16
+        self.scale_units = 1024
+        self.direction = self.elongated = 0
+        self.second_by_first = self.third_by_first = self.third_by_second = 0
+
+    def token(self, number: str, context: int) -> int:
+        return self.coder.token(self.of[number, context])
+
+    def magnitude(self, number: str, context: int) -> int:
+        t = self.token(number, context)
+        if t < 4:
+            return t
+        if t < 15:
+            n = (t >> 1) - 1
+            return (2 + t % 2 << n) + self.coder.bypass(n)
+        n = self.coder.bypass(5)
+        return 191 + 2**n + self.coder.bypass(n)
+
+    def bucketed(self, number: str, context: int, escape: int, digits: int, middle: int = 0) -> int:
+        t = self.token(number, context)
+        b = t - middle
+        if t == 15 or (t == 0 and middle):
+            b += self.magnitude("escape", escape) * (1 if t else -1)
+        return b * 2**digits + self.coder.bypass(digits)
+
+    def colors(self, channels: int, size: int) -> tuple[int, int, int]:
+        coder = self.coder
+        first = coder.signed(self.bucketed("first", min(size, 6), 3, max(size - 5, 0)))
+        if channels == 1:
+            return first, 0, 0
+        context = 6 * min(size, 7) + clamp(size - abs(first).bit_length(), 0, 5)
+        n = max(size - 7, 0)
+        error1 = coder.signed(self.magnitude("second", context) * 2**n + coder.bypass(n))
+        second = (self.second_by_first * first + 2048 >> 12) + error1
+        self.second_by_first = _learned(self.second_by_first, error1, first, size)
+        error2 = coder.signed(self.magnitude("third", context) * 2**n + coder.bypass(n))
+        third = (self.third_by_first * first + self.third_by_second * second + 2048 >> 12) + error2
+        self.third_by_first = _learned(self.third_by_first, error2, first, size)
+        self.third_by_second = _learned(self.third_by_second, error2, second, size)
+        return first, second, third
+
+
+def _learned(factor: int, error: int, by: int, size: int) -> int:
+    most = 4 * 2**size
+    product = clamp(error, -most, most) * clamp(by, -most, most)
+    return clamp(factor + (product * 4096 + 4**size >> 2 * size + 1), -65536, 65536)
+
+
+def _gaussian(model: Model, header: Header) -> Symbols:
+    coder = model.coder
+    gap = model.magnitude("gap", min(((model.gap1 + model.gap2) >> 1).bit_length(), 7))
+    model.cell += gap
+    model.gap2, model.gap1 = model.gap1, gap
+    x, y = (sum((model.cell >> (2 * i + odd) & 1) << i for i in range(32)) for odd in (0, 1))
+    require(x < header.columns and y < header.rows, "a cell outside the image")
+
+    expected = (model.energy16 + 8) >> 4
+    energy = clamp(expected + model.bucketed("energy", min(gap.bit_length(), 7), 0, 0, middle=8), -8, 17)
+    steps = Steps(header, energy)
+    fineness = steps.mean.bit_length() - 4
+    digits = max(5 - fineness, 0)
+    surprise = 16 * energy - model.energy16
+    guess = (model.scale_units + surprise * 40 + (steps.mean >> 1)) // steps.mean
+    mean = guess + model.bucketed("scale", fineness, 1, digits, middle=8)
+    mean = clamp(mean, -(2048 // steps.mean), 16384 // steps.mean)
+    mean_units = mean * steps.mean
+    model.scale_units += (mean_units - model.scale_units) >> 4
+    model.energy16 += surprise >> 4
+
+    shape = 10 * max(fineness - 4, 0) + clamp((mean_units >> 9) + 2, 0, 9)
+    ratio = min(model.bucketed("ratio", shape, 2, digits), 8192 // steps.ratio)
+    ratio_units = ratio * steps.ratio
+    bits = steps.angle_bits(ratio_units)
+    lead = min(bits, 4)
+    turn = 0
+    if bits:
+        token = model.token("turn", 2 * (lead - 1) + model.elongated)
+        turn = token * 2 ** (bits - lead) + coder.bypass(bits - lead)
+    angle = (turn + (model.direction >> (12 - bits)) - (2**bits >> (lead + 1))) % 2**bits
+    model.direction = angle * 2 ** (12 - bits)
+    model.elongated = int(ratio_units > 1024)
+
+    size = clamp(energy + ((header.quality - 64) >> 3) + 2, 0, 13)
+    color = model.colors(header.channels, size)
+    require(all(abs(value) <= 1048575 for value in color), "a colour out of range")
+    bits_x, bits_y = steps.position_bits(mean_units, ratio_units, angle)
+    offset_x, offset_y = coder.bypass(bits_x), coder.bypass(bits_y)
+    return x, y, energy, mean, ratio, angle, *color, offset_x, offset_y
+
+
+def decode_group(group: Group, header: Header) -> list[Symbols]:
+    coder = Coder(group.coded)
+    model = Model(coder)
+    symbols = []
+    for _ in range(group.count):
+        symbols.append(_gaussian(model, header))
+        coder.between()
+    require(coder.state == 65536 and not any(coder.between()), "more than the last Gaussian")
+    return symbols
+
+
+# ---- Dequantisation -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    mean: tuple[float, float]
+    scale: tuple[float, float]
+    rotation: float
+    color: tuple[float, ...]
+
+
+def _single(value: float) -> float:
+    """The nearest binary32."""
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
+
+
+def dequantize(symbols: Symbols, header: Header) -> Gaussian:
+    x, y, energy, mean, ratio, angle, c0, c1, c2, offset_x, offset_y = symbols
+    steps = Steps(header, energy)
+    mean_units, ratio_units = mean * steps.mean, ratio * steps.ratio
+    scale = [2 ** ((mean_units + sign * ratio_units / 2) / 1024) for sign in (1, -1)]
+    rotation = math.pi * angle / 2 ** steps.angle_bits(ratio_units)
+    step = 2 ** (steps.color(mean_units) / 8)
+    color = [c0 * step]
+    if header.channels == 3:
+        color = [(AXES[0][c] * c0 + AXES[1][c] * c1 + AXES[2][c] * c2) * step for c in range(3)]
+    bits_x, bits_y = steps.position_bits(mean_units, ratio_units, angle)
+    place = [
+        (cell + (offset + 0.5) / 2**bits) * 2**header.cell_log2
+        for cell, offset, bits in ((x, offset_x, bits_x), (y, offset_y, bits_y))
+    ]
+    return Gaussian(
+        (_single(place[0]), _single(place[1])),
+        (_single(scale[0]), _single(scale[1])),
+        _single(rotation),
+        tuple(_single(value) for value in color),
+    )
+
+
+# ---- Rendering ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    x: float
+    y: float
+    width: float
+    height: float
+    columns: int
+    rows: int
+
+
+def _filter(scale: float) -> float:
+    return FILTER_VARIANCE * (1 / scale**2 - 1) if scale < 1 else 0.0
+
+
+def _window(g: Gaussian, variance_x: float, variance_y: float) -> tuple[Callable[[float, float], float], float, float]:
+    """w times the amplitude as a function of p - mean, and how far from the mean it reaches along x and y."""
+    cosine, sine = math.cos(g.rotation), math.sin(g.rotation)
+    u2, v2 = g.scale[0] ** 2, g.scale[1] ** 2
+    xx = cosine**2 * u2 + sine**2 * v2 + variance_x
+    yy = sine**2 * u2 + cosine**2 * v2 + variance_y
+    xy = cosine * sine * (u2 - v2)
+    determinant = xx * yy - xy * xy
+    amplitude = math.sqrt(u2 * v2 / determinant)
+    edge = math.exp(-9 / 2)
+
+    def weight(dx: float, dy: float) -> float:
+        q = (yy * dx * dx - 2 * xy * dx * dy + xx * dy * dy) / determinant
+        return amplitude * (math.exp(-q / 2) - edge) / (1 - edge) if q < 9 else 0.0
+
+    return weight, 3 * math.sqrt(xx), 3 * math.sqrt(yy)
+
+
+def render(gaussians: list[Gaussian], channels: int, view: View) -> bytes:
+    """Bytes of the rows from top to bottom, channels interleaved."""
+    scale_x, scale_y = view.columns / view.width, view.rows / view.height
+    image = [0.0] * (view.rows * view.columns * channels)
+    for g in gaussians:
+        weight, half_x, half_y = _window(g, _filter(scale_x), _filter(scale_y))
+        x, y = g.mean[0] - view.x, g.mean[1] - view.y
+        for j in range(
+            clamp(math.floor((y - half_y) * scale_y) - 1, 0, view.rows),
+            clamp(math.ceil((y + half_y) * scale_y) + 1, 0, view.rows),
+        ):
+            for i in range(
+                clamp(math.floor((x - half_x) * scale_x) - 1, 0, view.columns),
+                clamp(math.ceil((x + half_x) * scale_x) + 1, 0, view.columns),
+            ):
+                w = weight((i + 0.5) / scale_x - x, (j + 0.5) / scale_y - y)
+                at = (j * view.columns + i) * channels
+                for c in range(channels):
+                    image[at + c] += g.color[c] * w
+    return bytes(math.floor(255 * min(max(value, 0.0), 1.0) + 0.5) for value in image)
+
+
+# ---- A whole file ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decoded:
+    header: Header
+    groups: list[Group]
+    symbols: list[Symbols]
+    profile: bytes | None
+
+    def render(self, view: View | None = None) -> bytes:
+        h = self.header
+        whole = View(0, 0, h.width, h.height, h.width, h.height)
+        return render([dequantize(symbols, h) for symbols in self.symbols], h.channels, view or whole)
+
+
+def decode(data: bytes) -> Decoded:
+    content = read_container(data)
+    symbols = [each for group in content.groups for each in decode_group(group, content.header)]
+    return Decoded(content.header, content.groups, symbols, content.profile)
+
+
+def netpbm(pixels: bytes, width: int, height: int, channels: int) -> bytes:
+    """A PGM or PPM file."""
+    return b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height) + pixels
+
+
+if __name__ == "__main__":
+    decoded = decode(Path(sys.argv[1]).read_bytes())
+    size = decoded.header.width, decoded.header.height
+    sys.stdout.buffer.write(netpbm(decoded.render(), *size, decoded.header.channels))

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import smartsplat
+from smartsplat import metrics
+from smartsplat.encoder.fit import Progress
+from smartsplat.encoder.settings import EFFORT_TRIALS
+from smartsplat.errors import ImageError, SettingsError
+from smartsplat.images.image import SourceImage
+from tests.encoder.fits import quick_encode
+from tests.samples import landscape, sources
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+IMAGE = landscape(320, 200)
+SMALL = landscape(96, 64)
+
+
+@pytest.mark.parametrize("ratio", [5, 20, 50, 100, 300])
+def test_a_ratio_is_kept_and_its_bytes_are_used(ratio: float) -> None:
+    budget = IMAGE.size / ratio
+    size = len(quick_encode(IMAGE, ratio=ratio))
+    assert 0.95 * budget < size <= budget
+
+
+def test_a_grey_image_uses_its_budget_too() -> None:
+    """A ratio counts three bytes a pixel whatever the number of channels."""
+    data = quick_encode(landscape(320, 200, 1), ratio=60)
+    assert 0.95 * IMAGE.size / 60 < len(data) <= IMAGE.size / 60
+    assert smartsplat.decode(data).shape == (200, 320, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "budget"),
+    [({}, 1920), ({"bpp": 0.3}, 2400), ({"max_bytes": 1234}, 1234), ({"max_bytes": 3000.7}, 3000)],
+)
+def test_other_targets_in_bytes(options: dict[str, Any], budget: int) -> None:
+    assert 0.95 * budget < len(quick_encode(IMAGE, **options)) <= budget
+
+
+@pytest.mark.parametrize("size", [90, 120, 200, 500, 2000])
+def test_small_budgets_are_kept(size: int) -> None:
+    data = quick_encode(SMALL, max_bytes=size)
+    assert 0.8 * size < len(data) <= size
+    assert smartsplat.open(data).info.gaussians > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 100, 1000])
+@pytest.mark.parametrize("steps", [1, 2, 15])
+def test_a_number_of_gaussians_is_met_exactly(count: int, steps: int) -> None:
+    assert smartsplat.open(quick_encode(SMALL, gaussians=count, steps=steps)).info.gaussians == count
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1, 1), (17, 1, 3), (1, 17, 1), (2, 2, 3)])
+@pytest.mark.parametrize(
+    "options", [{"gaussians": 1}, {"gaussians": 9}, {"max_bytes": 80}, {"max_bytes": 300}, {"psnr": 5}]
+)
+def test_tiny_images(shape: tuple[int, int, int], options: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    data = quick_encode(pixels, **options)
+    assert smartsplat.decode(data).shape == shape
+    assert len(data) <= options.get("max_bytes", math.inf)
+    assert smartsplat.open(data).info.gaussians >= 1
+
+
+def test_one_pixel_is_met_closely() -> None:
+    pixels = np.array([[[200, 40, 90]]], np.uint8)
+    error = smartsplat.decode(quick_encode(pixels, gaussians=1)).astype(int) - pixels
+    assert np.abs(error).max() <= 3
+
+
+def test_a_file_is_never_much_larger_than_useful() -> None:
+    """A budget above the size of the pixels is not filled with Gaussians that gain nothing."""
+    data = quick_encode(SMALL, max_bytes=10**12, steps=3)
+    assert len(data) < 2 * SMALL.size
+    assert smartsplat.open(data).info.gaussians <= 96 * 64
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_bytes": 1}, {"max_bytes": 70}, {"ratio": 1e9}, {"bpp": 1e-9}, {"ratio": 500}]
+)
+def test_budgets_below_the_smallest_file(options: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="too small, a file takes at least") as caught:
+        quick_encode(SMALL, **options)
+    least = int(str(caught.value).split()[-1])
+    assert len(quick_encode(SMALL, max_bytes=least)) <= least
+
+
+def stopper(at: int, seen: list[Progress]) -> Any:
+    def report(progress: Progress) -> bool:
+        seen.append(progress)
+        return len(seen) < at
+
+    return report
+
+
+@pytest.mark.parametrize("options", [{"ratio": 30}, {"max_bytes": 300}, {"psnr": 25}, {"psnr": 25, "steps": 200}])
+@pytest.mark.parametrize("at", [1, 12])
+def test_stopping_early_gives_a_file_within_the_budget(options: dict[str, Any], at: int) -> None:
+    seen: list[Progress] = []
+    data = quick_encode(SMALL, progress=stopper(at, seen), **options)
+    assert len(seen) == at, "no further fit starts"
+    assert smartsplat.decode(data).shape == SMALL.shape
+    assert len(data) <= options.get("max_bytes", SMALL.size / options.get("ratio", 1))
+
+
+def test_same_arguments_same_bytes() -> None:
+    options = {"ratio": 40, "steps": 25, "seed": 3}
+    first = quick_encode(SMALL, **options)
+    assert quick_encode(SMALL, **options) == first
+    assert quick_encode(SMALL, threads=2, **options) == first
+    assert quick_encode(SMALL, ratio=40, steps=25, seed=4) != first
+
+
+def test_a_higher_effort_is_never_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several trials the best is kept, whichever it is; all of them are counted in one progress."""
+    trials = ((12, 0.04), (12, 2.0), (6, 0.04))
+    sizes: dict[str, Any] = {"max_bytes": 900}
+    single = []
+    for each in trials:
+        monkeypatch.setitem(EFFORT_TRIALS, 5, (each,))
+        single.append(metrics.psnr(SMALL, smartsplat.decode(smartsplat.encode(SMALL, effort=5, **sizes))))
+    monkeypatch.setitem(EFFORT_TRIALS, 5, trials)
+    seen: list[tuple[int, int]] = []
+
+    def report(at: Progress) -> None:
+        seen.append((at.step, at.steps))
+
+    data = smartsplat.encode(SMALL, effort=5, progress=report, **sizes)
+    assert metrics.psnr(SMALL, smartsplat.decode(data)) == max(single)
+    assert seen == [(step + 1, 30) for step in range(30)]
+
+
+def test_images_come_from_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(SMALL).save(path)
+    options: dict[str, Any] = {"ratio": 50, "steps": 5, "threads": 1}
+    expected = smartsplat.encode(SMALL, **options)
+    given = sources(tmp_path, path.read_bytes())
+    for source in (*given.values(), io.BytesIO(path.read_bytes()), Image.open(path), SourceImage(SMALL), path):
+        assert smartsplat.encode(source, **options) == expected
+        if isinstance(source, Image.Image):
+            source.close()
+    given["path"].unlink()
+    with pytest.raises(ImageError):
+        smartsplat.encode(given["path"], **options)
+
+
+def test_transparency_and_grey() -> None:
+    clear = np.zeros((20, 30, 4), np.uint8)
+    white = smartsplat.decode(smartsplat.encode(clear, gaussians=20, steps=40))
+    blue = smartsplat.decode(smartsplat.encode(clear, gaussians=20, steps=40, background=(0, 0, 255)))
+    assert white.mean() > 200
+    assert blue[..., 2].mean() > 200 > 50 > blue[..., :2].mean()
+    assert smartsplat.decode(smartsplat.encode(SMALL[..., 0], ratio=50, steps=5)).shape == (64, 96, 1)
+
+
+def test_a_profile_is_carried() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(SMALL).save(buffer, "png", icc_profile=SRGB)
+    assert smartsplat.open(smartsplat.encode(buffer, gaussians=50, steps=3)).icc == SRGB
+    assert smartsplat.open(smartsplat.encode(SMALL, gaussians=50, steps=3)).icc is None
+
+
+def encoded(**options: Any) -> tuple[bytes, list[Progress]]:
+    reported: list[Progress] = []
+    data = smartsplat.encode(SMALL, threads=1, progress=lambda p: reported.append(p), **options)  # type: ignore[func-returns-value]
+    return data, reported
+
+
+def test_the_paper_preset_fits_with_the_papers_settings() -> None:
+    data, reported = encoded(preset="paper", gaussians=200, steps=40)
+    assert {progress.gaussians for progress in reported} == {200}, "all are there from the start"
+    assert len(reported) == 40
+    assert reported[-1].psnr > reported[0].psnr
+    assert smartsplat.open(data).info.gaussians == 200
+    own, _ = encoded(gaussians=200, steps=40)
+    assert own != data
+
+
+def test_the_paper_preset_meets_a_ratio_too() -> None:
+    data, _ = encoded(preset="paper", ratio=50, steps=30)
+    # Its count is fixed before anything is coded, so that only finer quantisation can fill what is left.
+    assert 0.7 * SMALL.size / 50 < len(data) <= SMALL.size / 50
+
+
+def test_unknown_settings_are_refused() -> None:
+    for options in ({"preset": "fastest"}, {"effort": 0}, {"effort": 10}, {"steps": 0}, {"device": "tpu"}):
+        with pytest.raises(SettingsError):
+            encoded(**options)
