@@ -14,8 +14,10 @@ from PIL import Image
 from bench.gpu.timing import TimedLauncher
 from bench.tables import REPOSITORY
 from smartsplat.arrays import ByteArray
+from smartsplat.encoder.gpu import GpuSampler
+from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.settings import FitSettings
-from smartsplat.gaussians import Gaussians, base_scale, nominal_count
+from smartsplat.gaussians import Gaussians, nominal_count
 from smartsplat.render import StepSettings, View
 from smartsplat.render.gpu import GpuRenderer
 from smartsplat.threads import available_threads
@@ -32,7 +34,7 @@ PIXEL_BYTES = {"render": 3, "fit": 3}
 
 
 def native_module() -> bool:
-    """Whether smartsplat's compiled module can be imported, without which there is no initialization and no fit."""
+    """Whether smartsplat's compiled module can be imported, without which there is no fit."""
     try:
         importlib.import_module("smartsplat._native")
     except ImportError:
@@ -75,24 +77,11 @@ class GpuCase:
 
     def initialized(self) -> tuple[Gaussians, float]:
         """Gaussians by the paper's initialization, and its seconds: with the image's upload, with compiled kernels."""
-        from smartsplat.encoder.compute import sampler_of
-        from smartsplat.encoder.initialize import initialize  # needs the compiled module
-
-        sampler = sampler_of(self.renderer)
+        sampler = GpuSampler(self.renderer)
         initialize(self.pixels[:64, :64].copy(), 9, sampler=sampler)
         start = time.perf_counter()
         gaussians = initialize(self.pixels, self.count, threads=available_threads(), sampler=sampler)
         return gaussians, time.perf_counter() - start
-
-    def scattered(self) -> Gaussians:
-        """Gaussians anywhere, as large as E14 has them and of the colours below them: for what renders only."""
-        height, width = self.pixels.shape[:2]
-        generator = np.random.default_rng(0)
-        mean = generator.random((self.count, 2), np.float32) * np.array([width, height], np.float32)
-        column, row = np.minimum(mean, [width - 1, height - 1]).astype(np.int64).T
-        scale = np.full((self.count, 2), base_scale(width, height, self.count), np.float32)
-        rotation = generator.random(self.count, np.float32) * np.float32(2 * np.pi)
-        return Gaussians(mean, scale, rotation, self.pixels[row, column] / np.float32(255))
 
     def work(self, kernel: str) -> tuple[float, float]:
         """The least operations and bytes of a kernel's launch; 0 and 0 for those whose work is not counted."""

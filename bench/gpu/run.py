@@ -13,8 +13,7 @@ steps. A kernel is timed between device events around its launch; for the smalle
 the launch. Operations and bytes of a kernel are the least that its work takes (docs/gpu.md); fractions ("share" in the
 columns) are of the measured ceilings. "pairs" are intersections of a Gaussian and a tile.
 
-Initialization, fits and encodes need smartsplat's compiled module. Without it they are left out, as the row "native"
-says, and the Gaussians are scattered at random.
+Fits and encodes need smartsplat's compiled module. Without it they are left out, as the row "native" says.
 """
 
 from __future__ import annotations
@@ -129,12 +128,9 @@ def measure_case(run: Run, case: GpuCase) -> None:
     if on_device:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(case.renderer.device)
-    if run.native:
-        gaussians, seconds = case.initialized()
-        case.upload(gaussians)
-        run.results.add("init", case, value=seconds, unit="s")
-    else:
-        case.upload(case.scattered())
+    gaussians, seconds = case.initialized()
+    case.upload(gaussians)
+    run.results.add("init", case, value=seconds, unit="s")
     settling = run.steps(SETTLING_STEPS)
     for _ in range(settling):
         mean_square = case.step()
@@ -232,7 +228,7 @@ def measure_all(run: Run, sizes: dict[float, tuple[int, int]], ratios: tuple[flo
     end = time.monotonic() + 60 * minutes
     run.results.add("native", value="yes" if run.native else "no: no fits")
     if not run.native:
-        print("gpu: without smartsplat's compiled module initialization, fits and encodes are left out", flush=True)
+        print("gpu: without smartsplat's compiled module fits and encodes are left out", flush=True)
     ceilings = measure_ceilings(run)
     images: dict[float, ByteArray] = {}  # the last one
     for number, (size, ratio) in enumerate(plan(sizes, ratios)):

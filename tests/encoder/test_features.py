@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 
 from smartsplat import _native
-from smartsplat.encoder.features import SamplingTile, sampling_tiles, tile_features
-from smartsplat.encoder.settings import InitializeSettings
+from smartsplat.encoder.sampling_tiles import SamplingTile, sampling_tiles
+from smartsplat.encoder.settings import MAX_VARIANCE_WINDOW, InitializeSettings
 from smartsplat.errors import SettingsError
+from tests.encoder.features import noise, sampling_weight, tile_features
 
 BOXES = [(0, 0, 70, 37), (0, 0, 1, 1), (69, 36, 1, 1), (7, 5, 33, 1), (1, 2, 5, 30), (31, 9, 39, 28)]
 SIZES = [(1, 1), (1, 17), (17, 1), (41, 341), (1024, 1024), (1025, 2048), (2048, 1025), (3000, 1)]
-
-
-def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 
 
 def gradient_and_variance(
@@ -23,15 +20,11 @@ def gradient_and_variance(
     return gradient, variance
 
 
-def sampling_weight(pixels: np.ndarray, tile: SamplingTile, settings: InitializeSettings) -> np.ndarray:
-    return tile_features(pixels, tile, settings)[2]
-
-
 @pytest.mark.parametrize(("width", "height"), SIZES)
 @pytest.mark.parametrize("side", [1024, 100])
 def test_tiles_hold_every_pixel_exactly_once(width: int, height: int, side: int) -> None:
     visits = np.zeros((height, width), np.int32)
-    areas = sampling_tiles(width, height, InitializeSettings(tile=side))
+    areas = sampling_tiles(width, height, side)
     for area in areas:
         visits[area.y : area.y + area.height, area.x : area.x + area.width] += 1
     assert (visits == 1).all()
@@ -149,7 +142,7 @@ def test_tiles_have_no_seams(width: int, height: int, side: int) -> None:
     pixels = noise(height, width)
     settings = InitializeSettings(tile=side)
     whole = gradient_and_variance(pixels, SamplingTile(0, 0, width, height), settings)
-    for area in sampling_tiles(width, height, settings):
+    for area in sampling_tiles(width, height, settings.tile):
         rows, columns = slice(area.y, area.y + area.height), slice(area.x, area.x + area.width)
         for feature, expected in zip(gradient_and_variance(pixels, area, settings), whole, strict=True):
             np.testing.assert_array_equal(feature, expected[rows, columns])
@@ -188,4 +181,10 @@ def test_weight_of_a_flat_tile_is_uniform(channels: int) -> None:
 @pytest.mark.parametrize("window", [0, -1, 4, 15])
 def test_an_impossible_window_is_refused(window: int) -> None:
     with pytest.raises(SettingsError, match="variance_window"):
-        gradient_and_variance(noise(4, 4), SamplingTile(0, 0, 4, 4), InitializeSettings(variance_window=window))
+        InitializeSettings(variance_window=window)
+    with pytest.raises(ValueError, match="odd"):
+        _native.tile_features(noise(4, 4), (0, 0, 4, 4), window, 0.9)
+
+
+def test_the_longest_window_is_the_compiled_modules() -> None:
+    assert MAX_VARIANCE_WINDOW == _native.MAX_VARIANCE_WINDOW

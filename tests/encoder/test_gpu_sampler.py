@@ -9,13 +9,14 @@ from tests.render.gpu_device import DEVICE, GPU
 
 # isort: split
 from smartsplat.encoder.cpu_sampler import CpuSampler
-from smartsplat.encoder.features import sampling_tiles, tile_features
 from smartsplat.encoder.gpu import GpuSampler, weighted_sampling
 from smartsplat.encoder.initialize import initialize, place_weighted
 from smartsplat.encoder.sampler import TileBudgets
+from smartsplat.encoder.sampling_tiles import sampling_tiles
 from smartsplat.encoder.settings import InitializeSettings
 from smartsplat.render.cpu import CpuRenderer
 from smartsplat.render.gpu import GpuRenderer
+from tests.encoder.features import tile_features
 from tests.samples import landscape
 
 CPU = CpuSampler(CpuRenderer(2))
@@ -58,7 +59,7 @@ def test_weights_are_the_features_of_the_cpu(name: str) -> None:
     height, width, side, channels, window = WEIGHTS[name]
     pixels = noise(height, width, channels)
     settings = InitializeSettings(tile=side, variance_window=window)
-    areas = sampling_tiles(width, height, settings)
+    areas = sampling_tiles(width, height, settings.tile)
     boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas])
     budgets = TileBudgets(boxes, np.zeros(len(areas), np.int64), np.arange(len(areas), dtype=np.uint64))
     launcher = GpuRenderer(DEVICE).launcher

@@ -5,22 +5,15 @@ import pytest
 
 from smartsplat import _native
 from smartsplat.encoder.cpu_sampler import CpuSampler
-from smartsplat.encoder.features import SamplingTile, sampling_tiles, tile_features
 from smartsplat.encoder.initialize import exclusion_radius, initialize, neighbor_scale, place_uniform, place_weighted
+from smartsplat.encoder.sampling_tiles import SamplingTile, sampling_tiles
 from smartsplat.encoder.settings import InitializeSettings
 from smartsplat.errors import SettingsError
 from smartsplat.gaussians import MIN_SCALE, Gaussians, base_scale
 from smartsplat.render.cpu import CpuRenderer
+from tests.encoder.features import noise, sampling_weight
 
 SAMPLER = CpuSampler(CpuRenderer(1))
-
-
-def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (height, width, channels), np.uint8)
-
-
-def sampling_weight(pixels: np.ndarray, tile: SamplingTile, settings: InitializeSettings) -> np.ndarray:
-    return tile_features(pixels, tile, settings)[2]
 
 
 def textured(height: int, width: int) -> np.ndarray:
@@ -120,7 +113,7 @@ def test_the_winners_of_the_race_are_sampled(key: int, count: int) -> None:
 
 def test_tiles_are_sampled_in_turn_whatever_the_threads() -> None:
     pixels = noise(70, 90)
-    areas = sampling_tiles(90, 70, InitializeSettings(tile=16))
+    areas = sampling_tiles(90, 70, 16)
     boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas])
     counts = np.arange(len(areas)) % 4 * 13
     keys = np.arange(len(areas), dtype=np.uint64) << np.uint64(60)

@@ -12,14 +12,11 @@ from smartsplat.encoder.sampler import CellRequest, TileBudgets
 from smartsplat.render import View, reference
 from smartsplat.render.cpu import CpuRenderer
 from tests.compare import scene
+from tests.encoder.features import noise
 from tests.render.renderers import ALL_SUBJECTS, Subject
 from tests.samples import landscape
 
 SHAPES = [(1, 1, 3), (1, 17, 1), (17, 1, 3), (23, 31, 3), (30, 41, 1)]
-
-
-def noise(height: int, width: int, channels: int) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (height, width, channels), np.uint8)
 
 
 @pytest.mark.parametrize("window", [1, 3, 5])

@@ -13,13 +13,11 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from smartsplat.arrays import ByteArray, FloatArray
-from smartsplat.encoder.cpu_sampler import CpuSampler
-from smartsplat.encoder.features import checked_window, sampling_tiles
 from smartsplat.encoder.sampler import Sampler, TileBudgets
+from smartsplat.encoder.sampling_tiles import sampling_tiles
 from smartsplat.encoder.settings import InitializeSettings
 from smartsplat.errors import SettingsError
 from smartsplat.gaussians import MIN_SCALE, Gaussians, base_scale
-from smartsplat.render.cpu import CpuRenderer
 
 MIN_CANDIDATES = 1024
 """Uniform candidates in a batch, so that its acceptance rate means something."""
@@ -51,14 +49,14 @@ def initialize(
         The weighted ones, tile by tile, then the uniform ones.
 
     Raises:
-        SettingsError: a negative count, or a variance window that cannot be used.
+        SettingsError: a negative count.
     """
     if count < 0:
         raise SettingsError(f"the number of Gaussians must not be negative, not {count}")
     height, width, channels = pixels.shape
     if count == 0:
         return Gaussians.empty(channels)
-    sampler = sampler or CpuSampler(CpuRenderer(max(threads, 1)))
+    sampler = sampler or _cpu_sampler(threads)
     generator = np.random.default_rng(_stream(seed, 1))
     base = base_scale(width, height, count)  # E14
 
@@ -75,6 +73,13 @@ def initialize(
     rotation = generator.random(count, np.float32) * np.float32(2 * np.pi)
     color = sampler.median_color(pixels, mean, scale)  # E18-E20
     return Gaussians(mean, np.stack([scale, scale], axis=1), rotation, color)
+
+
+def _cpu_sampler(threads: int) -> Sampler:
+    from smartsplat.encoder.cpu_sampler import CpuSampler  # has the compiled module, which a GPU does without
+    from smartsplat.render.cpu import CpuRenderer
+
+    return CpuSampler(CpuRenderer(max(threads, 1)))
 
 
 def _stream(seed: int, *stream: int) -> np.random.SeedSequence:
@@ -95,12 +100,12 @@ def place_weighted(
     Returns the positions [count, 2] and the weight [count] of each, tile by tile and row by row.
     """
     height, width, _ = pixels.shape
-    areas = sampling_tiles(width, height, settings)
+    areas = sampling_tiles(width, height, settings.tile)
     boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas], np.int64)
     counts = np.array(_split_count(count, [area.width * area.height for area in areas]), np.int64)
     keys = np.array([_stream(seed, 0, index).generate_state(1, np.uint64)[0] for index in range(len(areas))])
     budgets = TileBudgets(boxes, counts, keys)
-    return sampler.sample_pixels(pixels, budgets, checked_window(settings), settings.gradient_fraction)
+    return sampler.sample_pixels(pixels, budgets, settings.variance_window, settings.gradient_fraction)
 
 
 def _split_count(count: int, sizes: list[int]) -> list[int]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from smartsplat.errors import SettingsError
 
+MAX_VARIANCE_WINDOW = 13
+"""Pixels: the compiled module sums the squares of a window in 31 bits."""
+
 
 @dataclass(frozen=True)
 class InitializeSettings:
@@ -17,7 +20,10 @@ class InitializeSettings:
         weighted_fraction: lambda_g of E21, the fraction of the Gaussians sampled by weight; the rest is uniform.
         neighbors: K of E17, the point itself not counted.
         tile: longest side of a sampling tile, pixels.
-        variance_window: side of the window of the variance in E9, pixels; odd.
+        variance_window: side of the window of the variance in E9, pixels; odd, at most ``MAX_VARIANCE_WINDOW``.
+
+    Raises:
+        SettingsError: a window that cannot be used.
     """
 
     gradient_fraction: float = 0.9
@@ -25,6 +31,12 @@ class InitializeSettings:
     neighbors: int = 3
     tile: int = 1024
     variance_window: int = 5
+
+    def __post_init__(self) -> None:
+        if self.variance_window % 2 == 0 or not 0 < self.variance_window <= MAX_VARIANCE_WINDOW:
+            raise SettingsError(
+                f"variance_window must be odd and at most {MAX_VARIANCE_WINDOW}, not {self.variance_window}"
+            )
 
 
 @dataclass(frozen=True)
