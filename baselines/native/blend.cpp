@@ -77,8 +77,8 @@ void Blender::prepare(const CovarianceArrays& g, Blend blend, int width, int hei
   splats_.resize(g.count);
   opacity_.resize(g.count);
   rects_.resize(g.count);
-  pool_.run((g.count + kPieceGaussians - 1) / kPieceGaussians, [&](int64_t piece, int) {
-    for (int64_t i = piece * kPieceGaussians; i < std::min(g.count, (piece + 1) * kPieceGaussians); ++i) {
+  pool_.run_in_pieces(g.count, kPieceGaussians, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
       splats_[i] = splat_of(g, i, grid_);
       opacity_[i] = g.opacity[i] * kWindowNorm;
       rects_[i] = rect_of(splats_[i]);
@@ -236,8 +236,8 @@ StepResult Blender::loss_gradient(const CovarianceArrays& g, Blend blend, int wi
 // With e = (dx, t) = B d, d the distance and the inverse covariance B^T P B, dL/dmean = B^T P E[e] and
 // dL/dcovariance = B^T P E[e e^T] P B / 2, E being the sums over pixels.
 void Blender::differentiate(const CovarianceArrays& gradient) {
-  pool_.run((gradient.count + kPieceGaussians - 1) / kPieceGaussians, [&](int64_t piece, int) {
-    for (int64_t i = piece * kPieceGaussians; i < std::min(gradient.count, (piece + 1) * kPieceGaussians); ++i) {
+  pool_.run_in_pieces(gradient.count, kPieceGaussians, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
       double x = 0, t = 0, xx = 0, xt = 0, tt = 0, opacity = 0, color[kMaxChannels] = {};
       for (int64_t slot = lists_.first_slot()[i]; slot < lists_.first_slot()[i + 1]; ++slot) {
         const BlendSums& sums = partials_[slot];

@@ -35,6 +35,7 @@ from bench.gpu.case import GpuCase, native_module, photograph, step_settings
 from bench.gpu.timing import Ceilings, TimedLauncher, measured_ceilings, percentiles, timed_calls
 from bench.tables import RESULTS, Table
 from smartsplat.arrays import ByteArray
+from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.settings import PAPER, FitSettings
 from smartsplat.render.gpu import GpuRenderer, title_of
 from smartsplat.threads import available_threads
@@ -185,7 +186,6 @@ def measure_fits(run: Run, case: GpuCase, steps: int) -> None:
     """The PSNR of the paper's settings after some steps, and the time to it of the encoder's own at the same count."""
     from smartsplat.encoder.compute import Compute, sampler_of  # need the compiled module
     from smartsplat.encoder.fit import Fit, initial_count
-    from smartsplat.encoder.initialize import initialize
     from smartsplat.encoder.rate_control import ExactCount
 
     usual = FitSettings(steps=steps, densify=None, pyramid=(), rate_weight=0.0, quantize_from=(1.0, 1.0))

@@ -72,9 +72,8 @@ void fake_quantize_all(nb::handle gaussians, nb::handle quantizer, nb::handle ou
   if (to.count != g.count || to.channels != g.channels) throw std::invalid_argument("the arrays differ in shape");
   nb::gil_scoped_release release;
   constexpr int64_t kPieceGaussians = 1024;
-  ThreadPool(std::max(threads, 1)).run((g.count + kPieceGaussians - 1) / kPieceGaussians, [&](int64_t piece, int) {
-    for (int64_t i = piece * kPieceGaussians; i < std::min(g.count, (piece + 1) * kPieceGaussians); ++i)
-      fake_quantize(q, g, to, i);
+  ThreadPool(std::max(threads, 1)).run_in_pieces(g.count, kPieceGaussians, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) fake_quantize(q, g, to, i);
   });
 }
 

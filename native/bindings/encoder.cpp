@@ -1,4 +1,4 @@
-// Features, weighted sampling and colour medians for Python: encoder/features.py, cpu_sampler.py, error_sampling.py.
+// Features, weighted sampling and colour medians for Python: encoder/cpu_sampler.py, error_sampling.py.
 #include <nanobind/stl/tuple.h>
 
 #include <tuple>

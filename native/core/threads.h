@@ -1,6 +1,7 @@
 // A small pool of threads that shares out numbered pieces of work.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -25,6 +26,13 @@ class ThreadPool {
   // Calls work(piece, thread) for every piece in [0, pieces), in any order, on all threads, the
   // caller's included; returns when all are done. `thread` is in [0, size()).
   void run(int64_t pieces, const std::function<void(int64_t, int)>& work);
+
+  // Calls work(begin, end, thread) for [0, count) in pieces of `size`, the last of which may be shorter.
+  template <class Work>
+  void run_in_pieces(int64_t count, int64_t size, const Work& work) {
+    run((count + size - 1) / size,
+        [&](int64_t piece, int thread) { work(piece * size, std::min((piece + 1) * size, count), thread); });
+  }
 
  private:
   void take_pieces(int thread);

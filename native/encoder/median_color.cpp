@@ -129,9 +129,9 @@ void median_color(const Image& image, const float* mean, const float* radius, in
   const int64_t blocks = (count + kBlockGaussians - 1) / kBlockGaussians;
   ThreadPool pool(static_cast<int>(std::min<int64_t>(threads, blocks)));
   std::vector<MedianColor> medians(static_cast<size_t>(pool.size()), MedianColor(image));
-  pool.run(blocks, [&](int64_t block, int thread) {
+  pool.run_in_pieces(count, kBlockGaussians, [&](int64_t begin, int64_t end, int thread) {
     MedianColor& median = medians[static_cast<size_t>(thread)];
-    for (int64_t n = block * kBlockGaussians; n < std::min((block + 1) * kBlockGaussians, count); ++n) {
+    for (int64_t n = begin; n < end; ++n) {
       median(mean[2 * n], mean[2 * n + 1], radius[n], color + n * image.channels);
     }
   });

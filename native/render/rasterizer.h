@@ -1,7 +1,6 @@
 // Rendering a set of Gaussians, its gradient, and one optimisation step, over tiles and threads.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <limits>
@@ -191,10 +190,8 @@ void Rasterizer::timed(Stage stage, int thread, const Work& work) {
 
 template <class Work>
 void Rasterizer::for_each_piece(Stage stage, int64_t count, const Work& work) {
-  pool_.run((count + kPieceGaussians - 1) / kPieceGaussians, [&](int64_t piece, int thread) {
-    const int64_t first = piece * kPieceGaussians;
-    timed(stage, thread, [&] { work(first, std::min(first + kPieceGaussians, count)); });
-  });
+  pool_.run_in_pieces(count, kPieceGaussians,
+                      [&](int64_t begin, int64_t end, int thread) { timed(stage, thread, [&] { work(begin, end); }); });
 }
 
 }  // namespace smartsplat

@@ -36,14 +36,7 @@ class Gaussians:
     color: FloatArray  # [N, C] C = 1 or 3; nominal range [0, 1], may be negative or larger
 
     def __post_init__(self) -> None:
-        count = self.mean.shape[0]
-        shapes = {
-            "mean": (count, 2),
-            "scale": (count, 2),
-            "rotation": (count,),
-            "color": (count, self.channels),
-        }
-        for name, shape in shapes.items():
+        for name, shape in _shapes(len(self), self.channels).items():
             array = getattr(self, name)
             if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous:
                 raise ValueError(
@@ -71,8 +64,7 @@ class Gaussians:
     @staticmethod
     def of_size(count: int, channels: int) -> Gaussians:
         """``count`` Gaussians whose values are still to be written."""
-        shapes = ((count, 2), (count, 2), (count,), (count, channels))
-        return Gaussians(*(np.empty(shape, np.float32) for shape in shapes))
+        return Gaussians(*(np.empty(shape, np.float32) for shape in _shapes(count, channels).values()))
 
     @staticmethod
     def concatenated(parts: list[Gaussians], channels: int) -> Gaussians:
@@ -101,6 +93,10 @@ class Gaussians:
         u, v = self.scale[:, 0], self.scale[:, 1]
         deviation: FloatArray = np.stack([np.hypot(u * cosine, v * sine), np.hypot(u * sine, v * cosine)], axis=1)
         return np.float32(CUTOFF) * deviation
+
+
+def _shapes(count: int, channels: int) -> dict[str, tuple[int, ...]]:
+    return {"mean": (count, 2), "scale": (count, 2), "rotation": (count,), "color": (count, channels)}
 
 
 def nominal_count(width: int, height: int, ratio: float) -> int:

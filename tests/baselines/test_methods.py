@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from smartsplat.encoder.compute import open_compute
 from smartsplat.errors import FormatError, SettingsError
 from smartsplat.metrics import psnr
 from smartsplat_baselines import (
@@ -295,7 +296,7 @@ def test_the_codec_stage_stores_what_it_rendered() -> None:
 @pytest.mark.parametrize("without", ablations.COMPONENTS)
 def test_each_component_can_be_left_out(without: str) -> None:
     pixels = waves()
-    compute = ablations.cpu_compute(1)
+    compute = open_compute("cpu", 1)
     whole = ablations.initialize_without(None, pixels, 100, 0, compute)
     part = ablations.initialize_without(without, pixels, 100, 0, compute)
     kept = {"weights": (), "exclusion": (), "scales": ("mean", "color"), "colors": ("mean", "scale")}[without]

@@ -26,14 +26,12 @@ from smartsplat.arrays import ByteArray, FloatArray
 from smartsplat.bitstream import container
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer
-from smartsplat.encoder.compute import Compute
-from smartsplat.encoder.cpu_sampler import CpuSampler
+from smartsplat.encoder.compute import Compute, open_compute
 from smartsplat.encoder.fit import Fit, ProgressCallback
 from smartsplat.encoder.initialize import count_weighted, initialize, neighbor_scale, within_bounds
 from smartsplat.encoder.rate_control import ExactCount
 from smartsplat.encoder.settings import PAPER, FitSettings, InitializeSettings
 from smartsplat.gaussians import Gaussians
-from smartsplat.render.cpu import CpuRenderer
 from smartsplat.threads import available_threads
 from smartsplat_baselines.model import lr_scale_up
 
@@ -62,19 +60,12 @@ def fitted(
         without: one of ``COMPONENTS``, or None.
         released: as the released code has it.
     """
-    compute = cpu_compute()
+    compute = open_compute("cpu", available_threads())
     initial = initialize_without(without, pixels, count, seed, compute)
     if released:
         initial = as_released(initial, pixels, compute)
     settings = paper_settings(steps, max(pixels.shape[:2]), released)
     return Fit(pixels, initial, ExactCount(count), settings, compute, final_count=count, seed=seed).run(progress)
-
-
-def cpu_compute(threads: int | None = None) -> Compute:
-    """On so many threads of the processor; the default is all."""
-    threads = threads or available_threads()
-    renderer = CpuRenderer(threads)
-    return Compute(renderer, CpuSampler(renderer), threads)
 
 
 def paper_settings(steps: int, longer_side: int, released: bool = False) -> FitSettings:

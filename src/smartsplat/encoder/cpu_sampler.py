@@ -19,8 +19,8 @@ STRIP_CELLS = 1 << 21
 class CpuSampler:
     """The contract of ``Sampler`` on the threads of a renderer, whose Gaussians it samples the error of."""
 
-    def __init__(self, renderer: CpuRenderer | None = None, strip_cells: int = STRIP_CELLS) -> None:
-        self._renderer = renderer or CpuRenderer()
+    def __init__(self, renderer: CpuRenderer, strip_cells: int = STRIP_CELLS) -> None:
+        self._renderer = renderer
         self._strip_cells = strip_cells
 
     def sample_pixels(

@@ -56,7 +56,10 @@ def initialize(
     height, width, channels = pixels.shape
     if count == 0:
         return Gaussians.empty(channels)
-    sampler = sampler or _cpu_sampler(threads)
+    if sampler is None:
+        from smartsplat.encoder.compute import open_compute  # has the compiled module, which a GPU does without
+
+        sampler = open_compute("cpu", max(threads, 1)).sampler
     generator = np.random.default_rng(_stream(seed, 1))
     base = base_scale(width, height, count)  # E14
 
@@ -73,13 +76,6 @@ def initialize(
     rotation = generator.random(count, np.float32) * np.float32(2 * np.pi)
     color = sampler.median_color(pixels, mean, scale)  # E18-E20
     return Gaussians(mean, np.stack([scale, scale], axis=1), rotation, color)
-
-
-def _cpu_sampler(threads: int) -> Sampler:
-    from smartsplat.encoder.cpu_sampler import CpuSampler  # has the compiled module, which a GPU does without
-    from smartsplat.render.cpu import CpuRenderer
-
-    return CpuSampler(CpuRenderer(max(threads, 1)))
 
 
 def _stream(seed: int, *stream: int) -> np.random.SeedSequence:

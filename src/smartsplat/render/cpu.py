@@ -103,14 +103,14 @@ class CpuRenderer:
         return image
 
     def render_gradient(self, params: Gaussians, view: View, d_image: FloatArray) -> Gaussians:
-        gradient = Gaussians(*(np.empty_like(array) for array in params.arrays()))
+        gradient = Gaussians.of_size(len(params), params.channels)
         self._rasterizer.render_gradient(params, view, d_image, gradient)
         return gradient
 
     def loss_gradient(
         self, params: Gaussians, target: ByteArray, view: View, settings: StepSettings
     ) -> tuple[Gaussians, StepResult]:
-        gradient = Gaussians(*(np.empty_like(array) for array in params.arrays()))
+        gradient = Gaussians.of_size(len(params), params.channels)
         loss, mean_square = self._rasterizer.loss_gradient(params, target, view, settings, gradient)
         return gradient, StepResult(loss, mean_square)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from smartsplat.arrays import ByteArray, DoubleArray
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
-from smartsplat.render import StepResult, StepSettings, View, filter_variance
+from smartsplat.render import StepResult, StepSettings, View, filter_variance, strip_rows
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5
@@ -95,7 +95,7 @@ def render_bytes(params: DoubleGaussians, view: View) -> ByteArray:
 
 
 def render_strips(params: DoubleGaussians, view: View, strip_pixels: int) -> Iterator[ByteArray]:
-    rows = max(1, strip_pixels // view.columns)
+    rows = strip_rows(view, strip_pixels, 1)
     image = render_bytes(params, view)
     return (image[top : top + rows] for top in range(0, view.rows, rows))
 

@@ -4,10 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smartsplat.encoder.sampler import BLUR_RADIUS, CellRequest, SampledCells
-
-MIN_ERROR = 1e-30
-"""Stands in for an error of zero in the race: behind all that have one, at random among its like."""
+from smartsplat.encoder.sampler import BLUR_RADIUS, MIN_WEIGHT, CellRequest, SampledCells
 
 
 def sample_cells(cells: Tensor, request: CellRequest, generator: np.random.Generator) -> SampledCells:
@@ -24,7 +21,7 @@ def sample_cells(cells: Tensor, request: CellRequest, generator: np.random.Gener
         random = torch.Generator(cells.device)
         random.manual_seed(int(generator.integers(1 << 63)))
         error = blurred(blurred(cells[..., -1], request.blur).T, request.blur).T.contiguous()
-        time = torch.empty_like(error).exponential_(generator=random) / error.clamp_min(MIN_ERROR)
+        time = torch.empty_like(error).exponential_(generator=random) / error.clamp_min(MIN_WEIGHT)
         place = torch.topk(time.ravel(), count, largest=False).indices.sort().values
     row, column = place // columns, place % columns
     residual = torch.zeros((count, cells.shape[2] - 1), dtype=torch.float64, device=cells.device)
