@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from smartsplat.arrays import ByteArray
+from smartsplat.arrays import ByteArray, SampleArray
 
 
 class BenchImage(Protocol):
@@ -42,8 +42,8 @@ class BenchImage(Protocol):
     def originals(self) -> tuple[PackagedImage, ...]:
         """The images that have to be fetched for it."""
 
-    def pixels(self, corpus: Path) -> ByteArray:
-        """uint8 [H, W, 3], of the originals below the corpus folder."""
+    def pixels(self, corpus: Path) -> SampleArray:
+        """uint8 or uint16 [H, W, C], of the originals below the corpus folder."""
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ SETS: dict[str, tuple[BenchImage, ...]] = {
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image ready to be measured: uint8 [H, W, 3] in an .npy file."""
+    """An image ready to be measured: uint8 or uint16 [H, W, C] in an .npy file."""
 
     id: str
     recipe: str
@@ -412,7 +412,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _save(pixels: ByteArray, path: Path) -> None:
+def _save(pixels: SampleArray, path: Path) -> None:
     """Write a .npy file, whole or not at all, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.npy")

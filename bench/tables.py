@@ -15,6 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "results/v0.5"
 """Folder of the tables that the docs show."""
 
+ALPHA_AND_DEPTH_RESULTS = REPOSITORY / "results/v0.7"
+"""Folder of the tables of images with alpha and of 16 bits, which came later."""
+
 Row = dict[str, str]
 Key = tuple[str, ...]
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from smartsplat.arrays import SampleArray
 from smartsplat.images.strips import ROW_MULTIPLE, Strips
 
 
@@ -29,10 +30,11 @@ def landscape(width: int, height: int, channels: int = 3, seed: int = 0) -> npt.
     return np.ascontiguousarray((image.clip(0, 1) * 255).round().astype(np.uint8)[..., :channels])
 
 
-def cut(pixels: npt.NDArray[np.uint8], rows: int = ROW_MULTIPLE) -> Strips:
+def cut(pixels: SampleArray, rows: int = ROW_MULTIPLE) -> Strips:
     """An image [H, W, C] in strips."""
     height, width, channels = pixels.shape
-    return Strips((height, width, channels), (pixels[top : top + rows] for top in range(0, height, rows)))
+    parts = (pixels[top : top + rows] for top in range(0, height, rows))
+    return Strips((height, width, channels), parts, pixels.dtype.type)
 
 
 def png(width: int, height: int, bits: int, color_type: int, rows: bytes, **chunks: bytes) -> bytes:
@@ -75,6 +77,41 @@ def cmyk_profile() -> bytes:
     header = struct.pack(">I4sI4s4s4s", first + len(white) + len(table), b"none", 0x02100000, b"prtr", b"CMYK", b"Lab ")
     header += bytes(12) + b"acsp" + bytes(28) + illuminant
     return header.ljust(128, b"\0") + tags + white + table
+
+
+def matrix_profile(*curves: bytes, columns: tuple[tuple[float, float, float], ...], **tables: bytes) -> bytes:
+    """The smallest ICC profile of an RGB device: curves of R, G and B, and XYZ of each under D50."""
+    names = [b"rTRC", b"gTRC", b"bTRC", b"rXYZ", b"gXYZ", b"bXYZ", *(name.encode() for name in tables)]
+    numbers = [b"XYZ " + bytes(4) + struct.pack(">3i", *(round(65536 * each) for each in column)) for column in columns]
+    values = [value.ljust(-(-len(value) // 4) * 4, b"\0") for value in (*curves, *numbers, *tables.values())]
+    start = 128 + 4 + 12 * len(names)
+    tags = struct.pack(">I", len(names))
+    for name, value in zip(names, values, strict=True):
+        tags += name + struct.pack(">II", start, len(value))
+        start += len(value)
+    header = struct.pack(">I4sI4s4s4s", start, b"none", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    return header.ljust(128, b"\0") + tags + b"".join(values)
+
+
+def exif_data(order: str = "<", orientation: int | None = 1) -> bytes:
+    """EXIF data of a camera: its maker, perhaps an orientation, and a note of its own that points to itself.
+
+    ``order`` is struct's mark. The note is tag 37500 of the EXIF directory, sixteen bytes that end with their place.
+    """
+    maker = b"Maker of cameras\0\0"
+    count = 2 if orientation is None else 3
+    maker_at = 8 + 2 + 12 * count + 4
+    inner_at = maker_at + len(maker)
+    note_at = inner_at + 2 + 12 + 4
+    entries = [struct.pack(f"{order}HHII", 271, 2, len(maker) - 1, maker_at)]
+    if orientation is not None:
+        entries.append(struct.pack(f"{order}HHIHH", 274, 3, 1, orientation, 0))
+    entries.append(struct.pack(f"{order}HHII", 34665, 4, 1, inner_at))
+    inner = struct.pack(f"{order}HHHIII", 1, 37500, 7, 16, note_at, 0) + b"own words..." + struct.pack("<I", note_at)
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    first = struct.pack(f"{order}H", count) + b"".join(entries) + bytes(4)
+    return mark + struct.pack(f"{order}I", 8) + first + maker + inner
 
 
 def gamma_profile(gamma: float) -> bytes:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import io
 import os
+import pickle
 import struct
 import threading
 import zlib
@@ -13,13 +15,15 @@ import pytest
 from PIL import Image, ImageCms
 
 import smartsplat
-from smartsplat import decoder, metrics
+from smartsplat import metrics, planes
 from smartsplat.bitstream import container, entropy
+from smartsplat.bitstream.container import Extras
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.errors import FormatError, LimitError, SettingsError
 from smartsplat.gaussians import Gaussians
 from smartsplat.limits import Limits
+from smartsplat.metadata import Metadata
 from smartsplat.render import View
 from smartsplat.render.cpu import CpuRenderer
 from tests.compare import scene
@@ -35,7 +39,8 @@ def packed(
 ) -> bytes:
     """A file of random Gaussians, which needs no fit."""
     gaussians = scene(count, WIDTH, HEIGHT, channels, max_scale=max_scale)
-    return container.pack(to_file(gaussians, Quantizer(90, 3, WIDTH, HEIGHT, channels), icc, **groups))
+    extras = Extras(metadata=Metadata(icc=icc))
+    return container.pack(to_file(gaussians, Quantizer(90, 3, WIDTH, HEIGHT, channels), extras, **groups))
 
 
 FILE = packed()
@@ -56,7 +61,7 @@ def smooth_file() -> bytes:
     """Large Gaussians, no clipping: minified, they must equal the average of the pixels."""
     gaussians = scene(80, WIDTH, HEIGHT, min_scale=6, max_scale=40)
     gaussians.color[:] = np.abs(gaussians.color) * 0.3 + 0.03
-    return container.pack(to_file(gaussians, Quantizer(110, 5, WIDTH, HEIGHT, 3), None))
+    return container.pack(to_file(gaussians, Quantizer(110, 5, WIDTH, HEIGHT, 3)))
 
 
 def box_average(pixels: np.ndarray, columns: int, rows: int) -> np.ndarray:
@@ -101,7 +106,7 @@ def test_a_region_decodes_only_the_groups_that_touch_it(monkeypatch: pytest.Monk
         decoded.append(len(groups))
         return decode(groups, *rest)
 
-    monkeypatch.setattr(decoder.entropy, "decode_gaussians", counting)
+    monkeypatch.setattr(entropy, "decode_gaussians", counting)
     reader = smartsplat.open(data)
     assert reader.info.groups == 24
     corner = reader.read(region=(0, 0, 20, 20))
@@ -161,7 +166,7 @@ def test_strips_are_the_rows_of_the_whole(
 ) -> None:
     reader = smartsplat.open(packed(channels=channels, group_size=100))
     whole = reader.read(**options)
-    monkeypatch.setattr(decoder, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(planes, "STRIP_PIXELS", 1)
     strips = reader.strips(**options)
     parts = list(strips.parts)
     assert [len(part) for part in parts[:-1]] == [MACROTILE] * (len(parts) - 1)
@@ -179,7 +184,7 @@ def test_strips_of_an_image_are_rendered_when_they_are_asked_for(monkeypatch: py
         return render(self, top, *rest)
 
     monkeypatch.setattr(CpuRenderer, "_rendered_rows", counting)
-    monkeypatch.setattr(decoder, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(planes, "STRIP_PIXELS", 1)
     parts = iter(smartsplat.open(FILE).strips(scale=3).parts)
     assert rendered == []
     next(parts)
@@ -190,7 +195,7 @@ def test_strips_of_an_image_are_rendered_when_they_are_asked_for(monkeypatch: py
 def test_strips_complain_before_the_first_one() -> None:
     damaged = bytearray(FILE)
     damaged[-40:] = bytes(40)
-    table = struct.calcsize("<8sBBHIIBBBBII")
+    table = struct.calcsize("<8sBBBBIIBBBBBBBBII")
     kind, stored, unpacked, _ = struct.unpack_from("<4sIII", FILE, table)
     struct.pack_into("<4sIII", damaged, table, kind, stored, unpacked, zlib.crc32(damaged[-stored:]))
     struct.pack_into("<I", damaged, table + 16, zlib.crc32(damaged[: table + 16]))
@@ -352,7 +357,7 @@ def test_the_reader_tells_what_the_file_holds() -> None:
     info = reader.info
     assert (reader.width, reader.height, reader.channels) == (WIDTH, HEIGHT, 3)
     assert (info.width, info.height, info.channels) == (WIDTH, HEIGHT, 3)
-    assert (info.gaussians, info.groups, info.quality, info.version) == (600, 3, 90, "3.0")
+    assert (info.gaussians, info.groups, info.quality, info.version) == (600, 3, 90, "4.0")
     assert info.bytes == len(data)
     assert info.ratio == pytest.approx(3 * WIDTH * HEIGHT / len(data))
     assert info.bpp == pytest.approx(8 * len(data) / (WIDTH * HEIGHT))
@@ -365,14 +370,14 @@ def test_the_reader_tells_what_the_file_holds() -> None:
 def test_every_byte_is_accounted_for(group: int) -> None:
     data = packed(icc=SRGB, group_size=group)
     info = smartsplat.open(data).info
-    assert info.container_bytes == container.overhead(info.groups, SRGB)
+    assert info.container_bytes == container.overhead(info.groups, Extras(metadata=Metadata(icc=SRGB)))
     assert tuple(info.bits_per_gaussian) == entropy.ATTRIBUTES
     coded = sum(info.bits_per_gaussian.values()) * info.gaussians / 8
     assert abs(info.container_bytes + coded - len(data)) < 6 * info.groups
 
 
 def test_info_of_an_empty_file() -> None:
-    data = container.pack(to_file(Gaussians.empty(1), Quantizer(80, 3, 5, 4, 1), None))
+    data = container.pack(to_file(Gaussians.empty(1), Quantizer(80, 3, 5, 4, 1)))
     info = smartsplat.open(data).info
     assert (info.gaussians, info.groups, info.bytes, info.container_bytes) == (0, 0, len(data), len(data))
     assert not any(info.bits_per_gaussian.values())
@@ -390,7 +395,7 @@ def test_every_instruction_set_decodes_the_same_pixels(variant: str) -> None:
     for view in (View.whole(WIDTH, HEIGHT), View(20, 30, 100, 90, 40, 33), View(20, 30, 50, 50, 190, 170)):
         region = (int(view.x), int(view.y), int(view.width), int(view.height))
         expected = reader.read(region=region, size=(view.columns, view.rows)).astype(int)
-        assert np.abs(renderer.render_bytes(reader.gaussians(), view) - expected).max() <= 1
+        assert np.abs(renderer.render_samples(reader.gaussians(), view) - expected).max() <= 1
 
 
 def test_threads_do_not_change_the_pixels() -> None:
@@ -416,3 +421,69 @@ def test_readers_can_be_used_by_several_threads() -> None:
     whole = smartsplat.decode(FILE)
     for (x, y, width, height), pixels in results.items():
         difference(pixels, whole[y : y + height, x : x + width])
+
+
+# ---- arguments, closing, copying ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"region": (1, 2, 3)}, "region must be 4 whole numbers"),
+        ({"region": "0,0,9,9"}, "region must be 4 whole numbers"),
+        ({"region": (0, 0, 1.5, 2)}, "region must be 4 whole numbers"),
+        ({"size": 5}, "size must be 2 whole numbers"),
+        ({"size": (0, 5)}, "0 x 5 pixels is empty"),
+        ({"scale": "2"}, "scale must be a positive number"),
+        ({"scale": float("nan")}, "scale must be a positive number"),
+        ({"dtype": np.float32}, "dtype must be uint8 or uint16, not float32"),
+        ({"dtype": "no"}, "dtype must be uint8 or uint16"),
+        ({"background": (300, 0, 0)}, "background must be three numbers from 0 to 255"),
+        ({"background": "white"}, "background must be 3 whole numbers"),
+        ({"threads": -3}, "threads must be a whole number of at least 1, not -3"),
+        ({"threads": 1.5}, "threads must be a whole number"),
+    ],
+)
+def test_every_argument_is_checked_in_words(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        smartsplat.decode(FILE, **options)
+
+
+def test_text_streams_and_other_things_are_refused() -> None:
+    for source in (io.StringIO("words"), 5, None):
+        with pytest.raises(SettingsError, match="bytes, a path or an open binary file"):
+            smartsplat.open(source)  # type: ignore[arg-type]
+
+
+def test_a_stream_is_read_from_its_beginning_if_it_has_one() -> None:
+    written = io.BytesIO()
+    written.write(FILE)
+    assert np.array_equal(smartsplat.decode(written), smartsplat.decode(FILE))
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, *_: Any) -> int:
+            raise io.UnsupportedOperation
+
+    assert np.array_equal(smartsplat.decode(Pipe(FILE)), smartsplat.decode(FILE))
+
+
+def test_a_reader_closes() -> None:
+    with smartsplat.open(FILE) as reader:
+        whole = reader.read()
+    assert whole.shape == reader.shape
+    for call in (reader.read, reader.strips, reader.gaussians):
+        with pytest.raises(SettingsError, match="closed"):
+            call()
+    with pytest.raises(SettingsError, match="closed"):
+        copy.copy(reader)
+    reader.close()
+
+
+def test_readers_are_copied_and_pickled() -> None:
+    reader = smartsplat.open(FILE, threads=1)
+    expected = reader.read(scale=0.5)
+    for other in (copy.copy(reader), copy.deepcopy(reader), pickle.loads(pickle.dumps(reader))):
+        assert np.array_equal(other.read(scale=0.5), expected)

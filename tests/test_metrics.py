@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from smartsplat import metrics
+from smartsplat.arrays import SampleArray
 from smartsplat.errors import ImageError
 
 ByteArray = npt.NDArray[np.uint8]
@@ -164,7 +166,172 @@ def test_errors_name_both_shapes() -> None:
         metrics.ms_ssim(small[..., 0], small[..., 0])
 
 
-def scikit_image_ssim(reference: ByteArray, image: ByteArray) -> float:
+def deep_pair(channels: int) -> tuple[SampleArray, SampleArray]:
+    """A reference and an image of 16 bits whose lower bits matter, [171, 165, channels]."""
+    images = pair(171, 165, channels, "noise")
+    noise = np.random.default_rng(4).integers(0, 257, (2, 171, 165, channels))
+    first, second = ((image * 256.0 + lower).clip(0, 65535) for image, lower in zip(images, noise, strict=True))
+    return first.astype(np.uint16), second.astype(np.uint16)
+
+
+def test_psnr_of_16_bits_is_exact() -> None:
+    reference = np.zeros((5, 70, 3), np.uint16)
+    image = reference.copy()
+    image[4, 69, 2] = 65535
+    assert metrics.psnr(reference, image) == pytest.approx(10 * np.log10(1050), abs=1e-12)
+    assert metrics.psnr(reference, reference + np.uint16(65535)) == 0
+    image[4, 69, 2] = 1
+    assert metrics.psnr(reference, image) == pytest.approx(10 * np.log10(1050 * 65535**2), abs=1e-12)
+    first, second = deep_pair(3)
+    difference = first.astype(object) - second.astype(object)
+    expected = 10 * np.log10(65535**2 * first.size / int((difference**2).sum()))
+    assert metrics.psnr(first, second) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim, metrics.ms_ssim])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_8_bits_are_widened_to_16(metric: Callable[[SampleArray, SampleArray], float], channels: int) -> None:
+    first, second = pair(171, 165, channels, "noise")
+    wide_first, wide_second = first.astype(np.uint16) * 257, second.astype(np.uint16) * 257
+    close = pytest.approx(metric(first, second), abs=1e-9)
+    assert metric(wide_first, wide_second) == close
+    assert metric(wide_first, second) == close
+    assert metric(first, wide_second) == close
+
+
+def test_ssim_of_16_bits_equals_scikit_image() -> None:
+    first, second = deep_pair(3)
+    assert metrics.ssim(first, second) == pytest.approx(scikit_image_ssim(first, second, 65535), abs=1e-6)
+
+
+def over(image: SampleArray, ground: float) -> npt.NDArray[np.float64]:
+    """An image with alpha over a ground of 0 or 1, as values of 0 to 1."""
+    values = image / np.iinfo(image.dtype).max
+    alpha = values[..., -1:]
+    return np.asarray(values[..., :-1] * alpha + ground * (1 - alpha))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_with_alpha_are_compared_over_black_and_over_white(
+    channels: int, dtype: type[np.unsignedinteger]
+) -> None:
+    first, second = pair(171, 165, channels, "noise") if dtype == np.uint8 else deep_pair(channels)
+    grounds = [(over(first, ground), over(second, ground)) for ground in (0, 1)]
+    errors = [np.square(one - other).mean() for one, other in grounds]
+    assert metrics.psnr(first, second) == pytest.approx(-10 * np.log10(np.mean(errors)), abs=1e-9)
+    expected = np.mean([scikit_image_ssim(one, other, 1.0) for one, other in grounds])
+    assert metrics.ssim(first, second) == pytest.approx(expected, abs=1e-5)
+
+
+def test_ms_ssim_of_images_with_alpha() -> None:
+    """Where alpha is 0 or all, composites have 8 bits and can be compared as images of their own."""
+    first, second = pair(171, 165, 4, "noise")
+    first[..., 3], second[..., 3] = np.where(first[..., 3] > 90, 255, 0), np.where(second[..., 3] > 120, 255, 0)
+    grounds = [[(255 * over(each, ground)).astype(np.uint8) for each in (first, second)] for ground in (0, 1)]
+    assert metrics.ms_ssim(first, second) == pytest.approx(
+        np.mean([metrics.ms_ssim(*each) for each in grounds]), abs=1e-6
+    )
+    assert metrics.compare(first, second) == {
+        "psnr": metrics.psnr(first, second),
+        "ssim": metrics.ssim(first, second),
+        "ms_ssim": metrics.ms_ssim(first, second),
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_without_alpha_is_opaque(channels: int, dtype: type[np.unsignedinteger]) -> None:
+    first, second = pair(171, 165, channels, "noise") if dtype == np.uint8 else deep_pair(channels)
+    full = np.full((171, 165, 1), np.iinfo(dtype).max, dtype)
+    opaque = np.concatenate([second, full], axis=2)
+    expected = metrics.compare(first, second)
+    assert metrics.compare(first, opaque) == pytest.approx(expected, abs=1e-9)
+    assert metrics.compare(opaque, first) == pytest.approx(metrics.compare(second, first), abs=1e-9)
+    clear = np.concatenate([second, full // 2], axis=2)
+    assert metrics.psnr(first, clear) < expected["psnr"]
+
+
+def test_colours_that_nobody_sees_do_not_count() -> None:
+    first, second = pair(64, 50, 4, "negative")
+    first[..., 3] = second[..., 3] = 0
+    assert metrics.compare(first, second) == {"psnr": np.inf, "ssim": 1, "ms_ssim": 1}
+
+
+def test_alpha_alone_counts() -> None:
+    black, clear = np.zeros((20, 20, 4), np.uint8), np.zeros((20, 20, 4), np.uint8)
+    black[..., 3] = 255
+    assert metrics.psnr(black, clear) == pytest.approx(10 * np.log10(2)), "equal over black, the peak apart over white"
+
+
+def test_composites_of_16_bits_are_exact() -> None:
+    """A peak's difference over white, squared, has 64 bits; the smallest over black is one part in 2^32."""
+    clear, opaque = np.zeros((70, 3, 2), np.uint16), np.zeros((70, 3, 2), np.uint16)
+    opaque[..., 1] = 65535
+    assert metrics.psnr(clear, opaque) == pytest.approx(10 * np.log10(2), abs=1e-12)
+    faint = clear.copy()
+    faint[69, 2] = 1, 1  # over black 1, over white 1 - 65535
+    expected = 10 * np.log10(2 * 65535**4 * 210 / (1 + 65534**2))
+    assert metrics.psnr(clear, faint) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 171])
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_psnr_of_strips_with_alpha(rows: int, channels: int, dtype: type[np.unsignedinteger]) -> None:
+    first, second = pair(171, 165, channels, "noise") if dtype == np.uint8 else deep_pair(channels)
+    color, alpha = first[..., :-1], first[..., -1]
+
+    def parts(image: SampleArray) -> list[SampleArray]:
+        return [image[top : top + rows] for top in range(0, 171, rows)]
+
+    assert metrics.psnr_of_strips(color, parts(second), alpha) == metrics.psnr(first, second)
+    assert metrics.psnr_of_strips(color, parts(second)) == metrics.psnr(color, second)
+    assert metrics.psnr_of_strips(color, parts(second[..., :-1]), alpha) == metrics.psnr(first, second[..., :-1])
+    assert metrics.psnr_of_strips(color, parts(second[..., :-1])) == metrics.psnr(color, second[..., :-1])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim, metrics.ms_ssim])
+def test_the_height_of_the_strips_does_not_matter_with_alpha(
+    metric: Callable[[SampleArray, SampleArray], float], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = deep_pair(4)
+    expected = metric(*images)
+    monkeypatch.setattr(metrics, "STRIP_ROWS", rows)
+    assert metric(*images) == expected
+
+
+def test_no_composite_of_the_whole_image_is_made() -> None:
+    image = np.zeros((2000, 1000, 4), np.uint16)
+    tracemalloc.start()
+    metrics.compare(image, image)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * image.nbytes
+
+
+def test_images_that_do_not_go_together() -> None:
+    for first, second in (
+        ((4, 5, 1), (4, 5, 3)),
+        ((4, 5, 2), (4, 5, 3)),
+        ((4, 5, 4), (4, 5, 2)),
+        ((4, 5, 4), (5, 4, 4)),
+    ):
+        with pytest.raises(ImageError, match="cannot compare images of shapes"):
+            metrics.compare(np.zeros(first, np.uint8), np.zeros(second, np.uint16))
+    for shape in ((4, 5, 5), (0, 5, 3), (4, 5)):
+        with pytest.raises(ImageError, match="metrics need uint8 or uint16"):
+            metrics.compare(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
+    reference = np.zeros((4, 5, 3), np.uint8)
+    for alpha in (reference[..., 0].astype(np.uint16), reference[:2, :, 0], reference):
+        with pytest.raises(ImageError, match="an alpha of"):
+            metrics.psnr_of_strips(reference, [reference], alpha)
+    with pytest.raises(ImageError, match="a reference beside its alpha"):
+        metrics.psnr_of_strips(np.zeros((4, 5, 4), np.uint8), [reference])
+
+
+def scikit_image_ssim(reference: npt.NDArray[Any], image: npt.NDArray[Any], peak: float = 255) -> float:
     return float(
         structural_similarity(
             reference,
@@ -172,7 +339,7 @@ def scikit_image_ssim(reference: ByteArray, image: ByteArray) -> float:
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,
-            data_range=255,
+            data_range=peak,
             channel_axis=2,
         )
     )

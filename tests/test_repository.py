@@ -121,6 +121,7 @@ MAY_KEEP = {
     "tests/test_repository.py": ".*",
     "tests/test_deprecated.py": "picture",
     "tests": "(?:smallest|largest|least|most|longest|highest)_[a-z_]+",  # names of tests are sentences
+    "src/smartsplat/cli": "panel",  # of Typer's
     "bench/paper": "[Pp]anels?",  # of a figure
     "tests/bench/paper": "[Pp]anels?",
     "bench/kernels": "snap",  # a row of tables that are older than the word

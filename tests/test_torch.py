@@ -84,15 +84,6 @@ def test_half_precision_is_refused() -> None:
         render(*leaves(4, dtype=torch.float16), SIZE)
 
 
-def test_the_old_keyword_still_works() -> None:
-    means, log_scales, rotations, colors = leaves(3)
-    with pytest.warns(DeprecationWarning, match="colors="):
-        image = render(means, log_scales, rotations, colours=colors, size=SIZE)
-    assert torch.equal(image, render(means, log_scales, rotations, colors=colors, size=SIZE))
-    with pytest.raises(TypeError, match="colours"):
-        render(means, log_scales, rotations, colors=colors, colours=colors, size=SIZE)
-
-
 def test_the_example_fits(tmp_path: Path) -> None:
     """Three steps of it run, reach 10 dB and write the image."""
     example = ROOT / "examples/torch_fit.py"

@@ -133,7 +133,8 @@ void Blender::render(const CovarianceArrays& g, Blend blend, int width, int heig
     float* state = workspaces_[thread].state;
     forward(tile, state, thread);
     const Area a = tile_area(tile, channels_ + kExtraPlanes);
-    if (bytes != nullptr) kernels_->store_bytes(state, channels_, a, bytes + a.y * stride + a.x * channels_, stride);
+    if (bytes != nullptr)
+      kernels_->store_samples(state, channels_, a, bytes + a.y * stride + a.x * channels_, false, stride);
     if (image == nullptr) return;
     for_each_sample(a, channels_, width, [&](int64_t sample, int at) { image[sample] = state[at]; });
   });
@@ -154,9 +155,8 @@ void Blender::render_gradient(const CovarianceArrays& g, Blend blend, int width,
   differentiate(gradient);
 }
 
-LossSums Blender::pixelwise_pass(const uint8_t* target, LossWeights weights) {
+LossSums Blender::pixelwise_pass(const Target& target, LossWeights weights) {
   std::vector<LossSums> sums(grid_.tiles());
-  const int64_t stride = static_cast<int64_t>(grid_.width) * channels_;
   for_each_tile([&](int64_t tile, int thread) {
     Workspace& space = workspaces_[thread];
     forward(tile, space.state, thread);
@@ -165,8 +165,7 @@ LossSums Blender::pixelwise_pass(const uint8_t* target, LossWeights weights) {
       for (int y = 0; y < a.height; ++y)
         std::copy_n(space.state + of_state.offset(column * kColumnWidth, y), channels_ * kColumnWidth,
                     space.d_planes + a.offset(column * kColumnWidth, y));
-    sums[tile] =
-        kernels_->pixel_loss(space.d_planes, channels_, a, target + a.y * stride + a.x * channels_, stride, weights);
+    sums[tile] = kernels_->pixel_loss(space.d_planes, channels_, a, target.at(a.x, a.y, channels_), weights);
     backward(tile, space.state, a, space.d_planes, thread);
   });
   return total(sums);
@@ -176,7 +175,7 @@ float* Blender::kept_state(int64_t tile) { return states_.data() + tile * kState
 
 // A strip of macrotiles after the other, as high as keeps the threads busy: only its tiles are kept, and those beside
 // it that its halo needs. Blending a tile costs more than keeping it, so that none is blended again for each halo.
-LossSums Blender::ssim_pass(const uint8_t* target, LossWeights weights) {
+LossSums Blender::ssim_pass(const Target& target, LossWeights weights) {
   constexpr int kTiles = kMacrotile / kTile;
   constexpr int kMacrotilesPerThread = 4;  // at least, before the next strip is begun
   const int rows = (kMacrotilesPerThread * pool_.size() + grid_.macrotiles_x - 1) / grid_.macrotiles_x;
@@ -200,18 +199,17 @@ LossSums Blender::ssim_pass(const uint8_t* target, LossWeights weights) {
 }
 
 // The loss of one macrotile, and what its gradient is for the splats of its tiles.
-LossSums Blender::macrotile_pass(int64_t index, const uint8_t* target, LossWeights weights, int thread) {
+LossSums Blender::macrotile_pass(int64_t index, const Target& target, LossWeights weights, int thread) {
   MacrotileBuffer& buffer = macrotile_buffers_[thread];
   const Area area = grid_.macrotile(index);
   const Macrotile macrotile = {area.x,       area.y,       area.width,    area.height,   grid_.width,
                                grid_.height, buffer.image, buffer.target, buffer.scratch};
   std::fill(std::begin(buffer.image), std::end(buffer.image), 0.0f);  // as it is beyond the image's edge
   std::fill(std::begin(buffer.target), std::end(buffer.target), 0.0f);
-  const int64_t stride = static_cast<int64_t>(grid_.width) * channels_;
   grid_.for_each_tile(grid_.with_halo(area), channels_ + kExtraPlanes, [&](int64_t tile, Area part) {
     // Whole columns: the halo is one wide.
     const float* state = kept_state(tile) + part.offset(part.x % kTile, part.y % kTile);
-    kernels_->macrotile_put(state, channels_, part, target + part.y * stride + part.x * channels_, stride, macrotile);
+    kernels_->macrotile_put(state, channels_, part, target.at(part.x, part.y, channels_), macrotile);
   });
   const LossSums sums = kernels_->macrotile_loss(macrotile, channels_, weights);
   grid_.for_each_tile(area, channels_, [&](int64_t tile, Area a) {
@@ -222,8 +220,9 @@ LossSums Blender::macrotile_pass(int64_t index, const uint8_t* target, LossWeigh
   return sums;
 }
 
-StepResult Blender::loss_gradient(const CovarianceArrays& g, Blend blend, int width, int height, const uint8_t* target,
+StepResult Blender::loss_gradient(const CovarianceArrays& g, Blend blend, int width, int height, const uint8_t* pixels,
                                   LossWeights weights, const CovarianceArrays& gradient) {
+  const Target target{pixels, false, nullptr, width};
   prepare(g, blend, width, height);
   partials_.resize(lists_.intersections());
   const double samples = static_cast<double>(width) * height * channels_;

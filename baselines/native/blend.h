@@ -29,7 +29,7 @@ class Blender {
   void render_gradient(const CovarianceArrays& g, Blend blend, int width, int height, const float* d_image,
                        const CovarianceArrays& gradient);
   // The loss against target [height, width, C] and its gradient.
-  StepResult loss_gradient(const CovarianceArrays& g, Blend blend, int width, int height, const uint8_t* target,
+  StepResult loss_gradient(const CovarianceArrays& g, Blend blend, int width, int height, const uint8_t* pixels,
                            LossWeights weights, const CovarianceArrays& gradient);
 
  private:
@@ -49,9 +49,9 @@ class Blender {
   void for_each_tile(const Work& work);
   void forward(int64_t tile, float* state, int thread);
   void backward(int64_t tile, float* state, Area from, const float* d_planes, int thread);
-  LossSums pixelwise_pass(const uint8_t* target, LossWeights weights);
-  LossSums ssim_pass(const uint8_t* target, LossWeights weights);
-  LossSums macrotile_pass(int64_t index, const uint8_t* target, LossWeights weights, int thread);
+  LossSums pixelwise_pass(const Target& target, LossWeights weights);
+  LossSums ssim_pass(const Target& target, LossWeights weights);
+  LossSums macrotile_pass(int64_t index, const Target& target, LossWeights weights, int thread);
   float* kept_state(int64_t tile);
   void differentiate(const CovarianceArrays& gradient);
 

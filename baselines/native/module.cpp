@@ -90,7 +90,8 @@ void render_gradient(Blender& self, nb::handle gaussians, nb::handle blend_objec
 }
 
 std::tuple<double, double> loss_gradient(Blender& self, nb::handle gaussians, nb::handle blend_object,
-                                         const ByteImage& target, nb::handle loss, nb::handle gradient) {
+                                         const ImageArray<const uint8_t>& target, nb::handle loss,
+                                         nb::handle gradient) {
   const PyCovarianceGaussians g(gaussians), out(gradient);
   const Blend blend = blend_of(blend_object);
   const LossWeights weights = weights_of(loss);

@@ -142,7 +142,7 @@ def measure_case(run: Run, case: GpuCase) -> None:
     if on_device:
         peak = torch.cuda.max_memory_allocated(case.renderer.device) / 1e9
         run.results.add("peak_memory", case, value=peak, unit="GB")
-    frames = run.timed(lambda: case.renderer.render_bytes_tensor(case.params, case.view), TIMED_FRAMES)
+    frames = run.timed(lambda: case.renderer.render_samples_tensor(case.params, case.view), TIMED_FRAMES)
     run.results.add("decode", case, value=1e3 / frames["p50_ms"], unit="frames/s", **frames)
 
 
@@ -158,7 +158,7 @@ def measure_kernels(run: Run, case: GpuCase, ceilings: Ceilings) -> None:
             for _ in range(calls):
                 case.step()
                 if settings is not with_ssim:
-                    case.renderer.render_bytes_tensor(case.params, case.view)
+                    case.renderer.render_samples_tensor(case.params, case.view)
         for name, clocks_of_kernel in clocks.items():
             seconds = [clock.seconds for clock in clocks_of_kernel]
             flop, traffic = case.work(name)

@@ -201,7 +201,7 @@ def renderer_calls(
         run = partial(renderer.step, params, renderer.adam_state(params), target, view, settings)
         return timed(kernel, run, "project", "bin", "forward", "loss", "backward", "update")
 
-    yield timed("render_bytes", partial(renderer.render_bytes, gaussians, view), "project", "bin", "forward", "store")
+    yield timed("render_bytes", partial(renderer.render_samples, gaussians, view), "project", "bin", "forward", "store")
     rates = {f"lr_{name}": LEARNING_RATE for name in ("mean_x", "mean_y", "scale", "rotation", "color")}
     settings = StepSettings(width=view.columns, height=view.rows, **rates)
     yield timed_step("step_l2", settings)

@@ -4,6 +4,9 @@ The anchors, which are the codecs that this one is compared with, search for the
 things: shrinking the image by 1, 2, 4 or 8 before encoding (Lanczos; bicubic enlarging is part of decoding), chroma at
 full or half size (JPEG, AVIF), and for each the highest quality that fits. At high ratios every anchor is best when
 shrunk, so it may shrink. The few bytes that would tell a decoder the full size are not counted.
+
+Images with alpha go the same way: they are resized premultiplied, and where nothing shows an anchor gets the colours
+of what is visible nearby, as SmartSplat takes them, because none of the libraries sees to that as well.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import numpy as np
 from PIL import Image
 
 import smartsplat
-from smartsplat.arrays import ByteArray
+from smartsplat.arrays import FloatArray, SampleArray
+from smartsplat.encoder.bleed import bled
 from smartsplat.errors import SettingsError
 from smartsplat.metrics import psnr
 
@@ -50,11 +54,11 @@ class Codec(Protocol):
     @property
     def name(self) -> str: ...
 
-    def encode(self, pixels: ByteArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
-        """For each budget a file of at most so many bytes of uint8 [H, W, 3]; None if no setting makes one."""
+    def encode(self, pixels: SampleArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
+        """For each budget a file of at most so many bytes of uint8 [H, W, 3 or 4]; None if no setting makes one."""
 
-    def decode(self, data: bytes, width: int, height: int) -> ByteArray:
-        """The image at its full size, uint8 [height, width, 3]."""
+    def decode(self, data: bytes, width: int, height: int) -> SampleArray:
+        """The image at its full size, uint8 [height, width, 3], or 4 with alpha."""
 
 
 class ShrinkingCodec:
@@ -70,19 +74,17 @@ class ShrinkingCodec:
     def __init__(self, shrinks: tuple[int, ...] = SHRINKS) -> None:
         self.shrinks = shrinks
 
-    def encode(self, pixels: ByteArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
+    def encode(self, pixels: SampleArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
         search = Search(self, pixels, max(byte_budgets))
         return [search.best(byte_budget) for byte_budget in byte_budgets]
 
-    def decode(self, data: bytes, width: int, height: int) -> ByteArray:
+    def decode(self, data: bytes, width: int, height: int) -> SampleArray:
         with Image.open(io.BytesIO(data), formats=[self.format]) as image:
-            pixels = image.convert("RGB")
-        if pixels.size != (width, height):
-            pixels = pixels.resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(pixels)
+            pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        return resized(pixels, width, height, Image.Resampling.BICUBIC)
 
-    def file(self, image: Image.Image, sampling: str, quality: int) -> bytes:
-        file = io.BytesIO()
+    def file(self, pixels: SampleArray, sampling: str, quality: int) -> bytes:
+        file, image = io.BytesIO(), Image.fromarray(pixels)
         chroma = {"subsampling": sampling} if sampling else {}
         image.save(file, self.format, **self.quality_options(image, quality), **chroma, **self.options)
         return file.getvalue()
@@ -98,7 +100,7 @@ class ShrinkingCodec:
 class Search:
     """An anchor's files of one image: bisections for several budgets share most of them, and each is made once."""
 
-    def __init__(self, anchor: ShrinkingCodec, pixels: ByteArray, max_budget: int) -> None:
+    def __init__(self, anchor: ShrinkingCodec, pixels: SampleArray, max_budget: int) -> None:
         self.anchor = anchor
         self.pixels = pixels
         self.max_budget = max_budget  # bytes
@@ -120,7 +122,7 @@ class Search:
 
     def _max_quality(self, shrink: int, sampling: str, byte_budget: int) -> Encoded | None:
         """The file of the highest quality that fits, by bisection; None when even the lowest does not."""
-        if max(self.images[shrink].size) > self.anchor.max_side:
+        if max(self.images[shrink].shape[:2]) > self.anchor.max_side:
             return None
 
         def within_budget(quality: int) -> Encoded | None:
@@ -166,6 +168,9 @@ class WebP(ShrinkingCodec):
     options: Mapping[str, object] = {"method": 6}
     max_side = 16383
 
+    def quality_options(self, image: Image.Image, quality: int) -> dict[str, object]:
+        return {"quality": quality, "alpha_quality": quality}
+
 
 class Avif(ShrinkingCodec):
     """libaom at one of its speeds, with libheif's own tuning, which is for the eye, or tuned for PSNR.
@@ -178,6 +183,7 @@ class Avif(ShrinkingCodec):
     samplings = ("4:2:0", "4:4:4")
     qualities = range(1, 101)
     max_side = 16384
+    bits = 8  # of a sample in its files
 
     def __init__(self, shrinks: tuple[int, ...] = SHRINKS, speed: int = 6, for_psnr: bool = False) -> None:
         try:
@@ -188,12 +194,14 @@ class Avif(ShrinkingCodec):
         self.name = f"avif:s{speed}" + ":psnr" * for_psnr
         self.options = {"effort": 9 - speed, "tune": "psnr" if for_psnr else "iq"}
 
-    def file(self, image: Image.Image, sampling: str, quality: int) -> bytes:
+    def file(self, pixels: SampleArray, sampling: str, quality: int) -> bytes:
         import pyvips
 
         options = {"Q": quality, "subsample_mode": "on" if sampling == "4:2:0" else "off", **self.options}
-        source = pyvips.Image.new_from_array(np.asarray(image))
-        return bytes(source.heifsave_buffer(compression="av1", encoder="aom", bitdepth=8, keep="none", **options))
+        source = pyvips.Image.new_from_array(pixels, interpretation="srgb" if pixels.dtype == np.uint8 else "rgb16")
+        return bytes(
+            source.heifsave_buffer(compression="av1", encoder="aom", keep="none", bitdepth=self.bits, **options)
+        )
 
 
 class JpegXl(ShrinkingCodec):
@@ -240,13 +248,13 @@ class SmartSplat:
         self.effort = effort
         self.name = f"smartsplat:e{effort}"
 
-    def encode(self, pixels: ByteArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
+    def encode(self, pixels: SampleArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
         return [self._file(pixels, byte_budget) for byte_budget in byte_budgets]
 
-    def decode(self, data: bytes, width: int, height: int) -> ByteArray:
-        return np.asarray(smartsplat.decode(data))
+    def decode(self, data: bytes, width: int, height: int) -> SampleArray:
+        return smartsplat.decode(data)
 
-    def _file(self, pixels: ByteArray, byte_budget: int) -> Encoded | None:
+    def _file(self, pixels: SampleArray, byte_budget: int) -> Encoded | None:
         start = time.perf_counter()
         try:
             data = smartsplat.encode(pixels, max_bytes=byte_budget, effort=self.effort)
@@ -260,25 +268,44 @@ ANCHORS_BY_NAME = {anchor.name: anchor for anchor in (Jpeg, WebP, JpegXl, Jpeg20
 NAMES = f"{', '.join(ANCHORS_BY_NAME)}, avif:s0 to avif:s9, the same with :psnr, or smartsplat:e1 to smartsplat:e9"
 
 
-def codec(name: str) -> Codec:
-    """The codec that a name of the command line means.
+def codec(name: str, shrinks: tuple[int, ...] = SHRINKS) -> Codec:
+    """The codec that a name of the command line means; an anchor may shrink the image by any of ``shrinks``.
 
     Raises:
         ValueError: there is no such codec, or a library that it needs is not installed.
     """
     if name in ANCHORS_BY_NAME:
-        return ANCHORS_BY_NAME[name]()
+        return ANCHORS_BY_NAME[name](shrinks)
     if avif := re.fullmatch(r"avif:s(\d)(:psnr)?", name):
-        return Avif(speed=int(avif[1]), for_psnr=avif[2] is not None)
+        return Avif(shrinks, speed=int(avif[1]), for_psnr=avif[2] is not None)
     if effort := re.fullmatch(r"smartsplat:e([1-9])", name):
         return SmartSplat(int(effort[1]))
     raise ValueError(f"unknown codec {name!r}: use {NAMES}")
 
 
-def shrunk(pixels: ByteArray, shrink: int) -> Image.Image:
-    """The image with both sides divided by ``shrink`` and rounded, at least one pixel."""
+def shrunk(pixels: SampleArray, shrink: int) -> SampleArray:
+    """The image with both sides divided by ``shrink`` and rounded, at least one pixel; uint8 or uint16 [h, w, C].
+
+    With alpha, hidden colours become those of what is visible nearby.
+    """
+    height, width = (max(1, round(side / shrink)) for side in pixels.shape[:2])
+    small = resized(pixels, width, height, Image.Resampling.LANCZOS)
+    if small.shape[2] == 4:
+        small = np.dstack([bled(small[..., :3], small[..., 3]), small[..., 3]])
+    return small
+
+
+def resized(pixels: SampleArray, width: int, height: int, filter: Image.Resampling) -> SampleArray:
+    """The image uint8 [H, W, 3 or 4] or uint16 [H, W, C] at another size; RGBA is premultiplied on the way."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if pixels.dtype == np.uint16:
+        planes = (Image.fromarray(plane.astype(np.float32)) for plane in np.moveaxis(pixels, 2, 0))
+        small = [np.asarray(plane.resize((width, height), filter, reducing_gap=None)) for plane in planes]
+        values: FloatArray = np.dstack(small)
+        return np.rint(values).clip(0, 65535).astype(np.uint16)
     image = Image.fromarray(pixels)
-    if shrink == 1:
-        return image
-    sides = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
-    return image.resize(sides, Image.Resampling.LANCZOS, reducing_gap=None)
+    if image.mode != "RGBA":
+        return np.asarray(image.resize((width, height), filter, reducing_gap=None))
+    premultiplied = image.convert("RGBa").resize((width, height), filter, reducing_gap=None)
+    return np.asarray(premultiplied.convert("RGBA"))

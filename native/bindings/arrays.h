@@ -22,7 +22,9 @@ using Array = nb::ndarray<T, nb::device::cpu, nb::c_contig, Options...>;
 using FloatPairs = Array<float, nb::shape<-1, 2>>;
 using FloatColumn = Array<float, nb::shape<-1>>;
 using FloatTable = Array<float, nb::shape<-1, -1>>;
-using ByteImage = Array<const uint8_t, nb::shape<-1, -1, -1>>;
+// Code values, uint8_t or uint16_t: see `is_wide`.
+using SampleImage = nb::ndarray<nb::ro, nb::device::cpu, nb::c_contig, nb::shape<-1, -1, -1>>;
+using WeightPlane = Array<const uint8_t, nb::shape<-1, -1>>;
 
 // A new array that numpy owns; its values are written through `data`.
 template <class T, size_t D>
@@ -68,9 +70,17 @@ class PyGaussians : public GaussianArrays {
   FloatTable color_;
 };
 
-inline Image image_of(const ByteImage& pixels) {
-  const Image image{pixels.data(), static_cast<int64_t>(pixels.shape(0)), static_cast<int64_t>(pixels.shape(1)),
-                    static_cast<int>(pixels.shape(2))};
+// Whether samples have 16 bits.
+template <class Samples>
+bool is_wide(const Samples& samples) {
+  if (samples.dtype() == nb::dtype<uint16_t>()) return true;
+  if (samples.dtype() != nb::dtype<uint8_t>()) throw nb::type_error("samples must be uint8 or uint16");
+  return false;
+}
+
+inline Image image_of(const SampleImage& pixels) {
+  const Image image{pixels.data(), is_wide(pixels), static_cast<int64_t>(pixels.shape(0)),
+                    static_cast<int64_t>(pixels.shape(1)), static_cast<int>(pixels.shape(2))};
   if (image.height < 1 || image.width < 1) throw std::invalid_argument("an empty image");
   if (image.channels != 1 && image.channels != 3) throw std::invalid_argument("images must have 1 or 3 channels");
   return image;

@@ -10,6 +10,7 @@
 
 #include "bindings/arrays.h"
 #include "bitstream/entropy.h"
+#include "bitstream/mask.h"
 #include "bitstream/priors.h"
 #include "core/threads.h"
 
@@ -141,6 +142,35 @@ void decode_into(const std::vector<std::tuple<nb::bytes, int64_t>>& coded, nb::h
   if (problem) throw std::invalid_argument(problem);
 }
 
+using Levels = Array<const uint8_t, nb::shape<-1, -1>>;
+
+// The bytes of a part of a mask, and its number of mixed blocks.
+auto encode_mask_of(const Levels& levels) {
+  if (levels.size() == 0) throw std::invalid_argument("an empty mask");
+  const auto rows = static_cast<int64_t>(levels.shape(0)), columns = static_cast<int64_t>(levels.shape(1));
+  int64_t mixed_blocks = 0;
+  std::string bytes;
+  {
+    nb::gil_scoped_release release;
+    if (std::any_of(levels.data(), levels.data() + levels.size(), [](uint8_t level) { return level > kMaxLevel; }))
+      throw std::invalid_argument("a level is out of range");
+    bytes = encode_mask(levels.data(), rows, columns, mixed_blocks);
+  }
+  return std::make_tuple(nb::bytes(bytes.data(), bytes.size()), mixed_blocks);
+}
+
+// Raises ValueError for damaged bytes.
+void decode_mask_into(const nb::bytes& bytes, int64_t mixed_blocks, const Array<uint8_t, nb::shape<-1, -1>>& levels) {
+  if (levels.size() == 0 || mixed_blocks < 0) throw std::invalid_argument("an empty mask");
+  const char* problem;
+  {
+    nb::gil_scoped_release release;
+    problem = decode_mask(static_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size()), mixed_blocks,
+                          static_cast<int64_t>(levels.shape(0)), static_cast<int64_t>(levels.shape(1)), levels.data());
+  }
+  if (problem) throw std::invalid_argument(problem);
+}
+
 // The constants that docs/format.md states, by their names there.
 nb::dict format_constants() {
   nb::dict constants;
@@ -183,6 +213,10 @@ void bind_bitstream(nb::module_& m) {
   m.def("encode_symbols", &encode_symbols);
   m.def("decode_symbols", &decode_symbols, "data"_a, "count"_a, "quantizer"_a, "count_bits"_a = false);
   m.def("decode_gaussians", &decode_into);
+  m.attr("MAX_MASK_LEVEL") = kMaxLevel;
+  m.attr("MAX_BLOCKS_PER_BYTE") = kMaxBlocksPerByte;
+  m.def("encode_mask", &encode_mask_of);
+  m.def("decode_mask", &decode_mask_into);
 }
 
 }  // namespace smartsplat

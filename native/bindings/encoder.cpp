@@ -1,6 +1,8 @@
 // Features, weighted sampling and colour medians for Python: encoder/cpu_sampler.py, error_sampling.py.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -29,7 +31,7 @@ SamplingTile tile_of(const Image& image, int64_t x, int64_t y, int64_t width, in
 }
 
 // Gradient, variance and weight of one tile.
-auto tile_features(const ByteImage& pixels, const std::tuple<int64_t, int64_t, int64_t, int64_t>& box, int window,
+auto tile_features(const SampleImage& pixels, const std::tuple<int64_t, int64_t, int64_t, int64_t>& box, int window,
                    float gradient_fraction) {
   const Image image = image_of(pixels);
   const SamplingTile tile = std::apply([&](auto... sides) { return tile_of(image, sides...); }, box);
@@ -68,9 +70,11 @@ auto race_of(const Array<const float, nb::ndim<1>>& weights, int64_t count, uint
   return std::make_tuple(times, places);
 }
 
-auto sample_pixels_of(const ByteImage& pixels, const Boxes& boxes, const Counts& counts, const Keys& keys, int window,
-                      float gradient_fraction, int threads) {
+auto sample_pixels_of(const SampleImage& pixels, const std::optional<WeightPlane>& error_weights, const Boxes& boxes,
+                      const Counts& counts, const Keys& keys, int window, float gradient_fraction, int threads) {
   const Image image = image_of(pixels);
+  if (error_weights && (error_weights->shape(0) != pixels.shape(0) || error_weights->shape(1) != pixels.shape(1)))
+    throw std::invalid_argument("the weights do not have the shape of the image");
   if (counts.shape(0) != boxes.shape(0) || keys.shape(0) != boxes.shape(0))
     throw std::invalid_argument("boxes, counts and keys differ in length");
   std::vector<TileBudget> budgets;
@@ -90,12 +94,12 @@ auto sample_pixels_of(const ByteImage& pixels, const Boxes& boxes, const Counts&
   auto weights = make_array<float, 1>({total}, weight);
   {
     nb::gil_scoped_release release;
-    sample_pixels(image, budgets, settings, mean, weight, threads);
+    sample_pixels(image, error_weights ? error_weights->data() : nullptr, budgets, settings, mean, weight, threads);
   }
   return std::make_tuple(means, weights);
 }
 
-auto median_color_of(const ByteImage& pixels, const FloatPairs& mean, const FloatColumn& radius, int threads) {
+auto median_color_of(const SampleImage& pixels, const FloatPairs& mean, const FloatColumn& radius, int threads) {
   const Image image = image_of(pixels);
   if (mean.shape(0) != radius.shape(0)) throw std::invalid_argument("means and radii differ in length");
   float* color;
@@ -110,7 +114,8 @@ auto median_color_of(const ByteImage& pixels, const FloatPairs& mean, const Floa
 void bind_encoder(nb::module_& m) {
   m.attr("MAX_VARIANCE_WINDOW") = kMaxVarianceWindow;
   m.def("tile_features", &tile_features);
-  m.def("sample_pixels", &sample_pixels_of);
+  m.def("sample_pixels", &sample_pixels_of, "pixels"_a, "error_weights"_a.none(), "boxes"_a, "counts"_a, "keys"_a,
+        "window"_a, "gradient_fraction"_a, "threads"_a);
   m.def("race", &race_of);
   m.def("median_color", &median_color_of);
 }

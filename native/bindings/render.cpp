@@ -13,6 +13,7 @@
 namespace smartsplat {
 namespace {
 
+using OutputImage = nb::ndarray<nb::device::cpu, nb::c_contig, nb::shape<-1, -1, -1>>;
 using FloatImage = Array<float, nb::shape<-1, -1, -1>>;
 
 // smartsplat.render.View.
@@ -80,6 +81,13 @@ void prepare_strips(Rasterizer& self, nb::handle gaussians, nb::handle view_obje
   self.prepare_strips(g, view, {max_covered_pixels, max_intersections});
 }
 
+// Of as many rows as the pixels have.
+Target target_of(const SampleImage& pixels, const std::optional<WeightPlane>& weights) {
+  if (weights && (weights->shape(0) != pixels.shape(0) || weights->shape(1) != pixels.shape(1)))
+    throw std::invalid_argument("the weights do not have the shape of the target");
+  return {pixels.data(), is_wide(pixels), weights ? weights->data() : nullptr, static_cast<int64_t>(pixels.shape(1))};
+}
+
 template <class Pixels>
 int checked_rows(const Rasterizer& self, int top, const Pixels& pixels) {
   const View& view = self.view();
@@ -90,10 +98,11 @@ int checked_rows(const Rasterizer& self, int top, const Pixels& pixels) {
   return static_cast<int>(rows);
 }
 
-void render_rows(Rasterizer& self, int top, const Array<uint8_t, nb::shape<-1, -1, -1>>& image) {
+void render_rows(Rasterizer& self, int top, const OutputImage& image) {
   const int rows = checked_rows(self, top, image);
+  const bool wide = is_wide(image);
   nb::gil_scoped_release release;
-  self.render_rows(top, rows, image.data());
+  self.render_rows(top, rows, image.data(), wide);
 }
 
 void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_object,
@@ -106,39 +115,45 @@ void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_obj
   self.render_gradient(g, view, d_image.data(), out);
 }
 
-std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians, const ByteImage& target,
-                                         nb::handle view_object, nb::handle settings_object, nb::handle gradient) {
+std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians, const SampleImage& pixels,
+                                         const std::optional<WeightPlane>& weights, nb::handle view_object,
+                                         nb::handle settings_object, nb::handle gradient) {
   const PyGaussians g(gaussians), out(gradient);
   const View view = view_of(view_object);
   const StepSettings settings = settings_of(settings_object);
-  check_shape(target, view, g.channels);
+  check_shape(pixels, view, g.channels);
   check_same_shape(g, out);
+  const Target target = target_of(pixels, weights);
   nb::gil_scoped_release release;
-  const StepResult result = self.loss_gradient(g, target.data(), view, settings, out);
+  const StepResult result = self.loss_gradient(g, target, view, settings, out);
   return {result.loss, result.mean_square};
 }
 
-std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::handle adam_object, const ByteImage& target,
+std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::handle adam_object,
+                                const SampleImage& pixels, const std::optional<WeightPlane>& weights,
                                 nb::handle view_object, nb::handle settings_object) {
   const PyGaussians g(gaussians);
   const PyAdam adam(adam_object, g);
   const View view = view_of(view_object);
   const StepSettings settings = settings_of(settings_object);
-  check_shape(target, view, g.channels);
+  check_shape(pixels, view, g.channels);
+  const Target target = target_of(pixels, weights);
   nb::gil_scoped_release release;
-  const StepResult result = self.step(g, adam, target.data(), view, settings);
+  const StepResult result = self.step(g, adam, target, view, settings);
   return {result.loss, result.mean_square};
 }
 
-auto residual(Rasterizer& self, int top, const ByteImage& target, int cell) {
-  const int rows = checked_rows(self, top, target);
+auto residual(Rasterizer& self, int top, const SampleImage& pixels, const std::optional<WeightPlane>& weights,
+              int cell) {
+  const int rows = checked_rows(self, top, pixels);
+  const Target target = target_of(pixels, weights);
   if (cell < 1 || kTile % cell != 0) throw std::invalid_argument("the cell must divide the tile");
   float* out;
   auto result = make_array<float, 3>(
       {size_t((rows + cell - 1) / cell), size_t((self.view().columns + cell - 1) / cell), size_t(self.channels() + 1)},
       out);
   nb::gil_scoped_release release;
-  self.residual(top, rows, target.data(), cell, out);
+  self.residual(top, rows, target, cell, out);
   return result;
 }
 
@@ -171,9 +186,10 @@ void bind_render(nb::module_& m) {
       .def("prepare_strips", &prepare_strips)
       .def("render_rows", &render_rows)
       .def("render_gradient", &render_gradient)
-      .def("loss_gradient", &loss_gradient)
-      .def("step", &step)
-      .def("residual", &residual)
+      .def("loss_gradient", &loss_gradient, "gaussians"_a, "target"_a, "weights"_a.none(), "view"_a, "settings"_a,
+           "gradient"_a)
+      .def("step", &step, "gaussians"_a, "adam"_a, "target"_a, "weights"_a.none(), "view"_a, "settings"_a)
+      .def("residual", &residual, "top"_a, "target"_a, "weights"_a.none(), "cell"_a)
       .def("stage_seconds", &stage_seconds)
       .def("reset_clocks", &Rasterizer::reset_clocks)
       .def("multiply_add", &Rasterizer::multiply_add, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());

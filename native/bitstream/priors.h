@@ -72,21 +72,25 @@ constexpr char kPriorDigits[] =
     "01246eeeeeeeeeee023558adeeeeeeee0114347bbbbbbbbb011226bbbcccdddd";
 static_assert(sizeof kPriorDigits == kContexts * kTokens + 1, "");
 
+// The distribution that kTokens such digits stand for.
+inline Distribution prior(const char* digits) {
+  int64_t before[kTokens + 1] = {};
+  for (int token = 0; token < kTokens; ++token) {
+    const char c = digits[token];
+    const int eighths = -5 * (c <= '9' ? c - '0' : c - 'a' + 10);
+    before[token + 1] = before[token] + (kExp2[eighths & 7] >> -(eighths >> 3));
+  }
+  Distribution d;
+  for (int token = 0; token <= kTokens; ++token)
+    d.below[token] = static_cast<uint16_t>(token + (kWhole - kTokens) * before[token] / before[kTokens]);
+  d.seen = 0;
+  return d;
+}
+
 struct Priors {
   Distribution contexts[kContexts];
   Priors() {
-    for (int context = 0; context < kContexts; ++context) {
-      int64_t before[kTokens + 1] = {};
-      for (int token = 0; token < kTokens; ++token) {
-        const char c = kPriorDigits[context * kTokens + token];
-        const int eighths = -5 * (c <= '9' ? c - '0' : c - 'a' + 10);
-        before[token + 1] = before[token] + (kExp2[eighths & 7] >> -(eighths >> 3));
-      }
-      Distribution& d = contexts[context];
-      for (int token = 0; token <= kTokens; ++token)
-        d.below[token] = static_cast<uint16_t>(token + (kWhole - kTokens) * before[token] / before[kTokens]);
-      d.seen = 0;
-    }
+    for (int context = 0; context < kContexts; ++context) contexts[context] = prior(kPriorDigits + context * kTokens);
   }
 };
 const Priors priors;

@@ -17,9 +17,10 @@ struct GaussianArrays {
   float* color;     // [N, C]
 };
 
-// An image of 8-bit samples.
+// An image of 8-bit samples, or of 16-bit ones, of which only the upper 8 bits are looked at.
 struct Image {
-  const uint8_t* pixels;  // [height, width, channels], channels 1 or 3
+  const void* pixels;  // [height, width, channels] uint8_t, or uint16_t if `wide`; channels 1 or 3
+  bool wide;
   int64_t height, width;  // at least 1
   int channels;
 };

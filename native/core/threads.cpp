@@ -11,61 +11,67 @@ static int process() { return static_cast<int>(getpid()); }
 
 namespace smartsplat {
 
-ThreadPool::ThreadPool(int threads) : process_(process()) {
+ThreadPool::ThreadPool(int threads) : process_(process()), shared_(std::make_unique<Shared>()) {
+  Shared* shared = shared_.get();
   try {
-    for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
+    for (int thread = 1; thread < threads; ++thread) {
+      shared->workers.emplace_back([shared, thread] { shared->serve(thread); });
+    }
   } catch (const std::system_error&) {  // as many as the system gives
   }
+  size_ = static_cast<int>(shared->workers.size()) + 1;
 }
 
 ThreadPool::~ThreadPool() {
-  if (process_ != process()) {  // after a fork the workers exist in the parent only
-    for (std::thread& worker : workers_) worker.detach();
+  if (forked()) {
+    shared_.release();  // NOLINT: see Shared
     return;
   }
   {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stop_ = true;
+    std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->stop = true;
   }
-  start_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  shared_->start.notify_all();
+  for (std::thread& worker : shared_->workers) worker.join();
 }
 
+bool ThreadPool::forked() const { return process_ != process(); }
+
 void ThreadPool::run(int64_t pieces, const std::function<void(int64_t, int)>& work) {
-  if (workers_.empty() || pieces <= 1 || process_ != process()) {
+  if (size_ == 1 || pieces <= 1 || forked()) {
     for (int64_t piece = 0; piece < pieces; ++piece) work(piece, 0);
     return;
   }
   {
-    std::lock_guard<std::mutex> lock(mutex_);
-    work_ = &work;
-    pieces_ = pieces;
-    next_.store(0);
-    busy_ = static_cast<int>(workers_.size());
-    ++round_;
+    std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->work = &work;
+    shared_->pieces = pieces;
+    shared_->next.store(0);
+    shared_->busy = size_ - 1;
+    ++shared_->round;
   }
-  start_.notify_all();
-  take_pieces(0);
-  std::unique_lock<std::mutex> lock(mutex_);
-  done_.wait(lock, [this] { return busy_ == 0; });
+  shared_->start.notify_all();
+  shared_->take_pieces(0);
+  std::unique_lock<std::mutex> lock(shared_->mutex);
+  shared_->done.wait(lock, [this] { return shared_->busy == 0; });
 }
 
-void ThreadPool::take_pieces(int thread) {
-  for (int64_t piece; (piece = next_.fetch_add(1)) < pieces_;) (*work_)(piece, thread);
+void ThreadPool::Shared::take_pieces(int thread) {
+  for (int64_t piece; (piece = next.fetch_add(1)) < pieces;) (*work)(piece, thread);
 }
 
-void ThreadPool::serve(int thread) {
+void ThreadPool::Shared::serve(int thread) {
   int64_t seen = 0;
   for (;;) {
     {
-      std::unique_lock<std::mutex> lock(mutex_);
-      start_.wait(lock, [&] { return stop_ || round_ != seen; });
-      if (stop_) return;
-      seen = round_;
+      std::unique_lock<std::mutex> lock(mutex);
+      start.wait(lock, [&] { return stop || round != seen; });
+      if (stop) return;
+      seen = round;
     }
     take_pieces(thread);
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (--busy_ == 0) done_.notify_one();
+    std::lock_guard<std::mutex> lock(mutex);
+    if (--busy == 0) done.notify_one();
   }
 }
 

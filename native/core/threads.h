@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -14,14 +15,14 @@ namespace smartsplat {
 
 class ThreadPool {
  public:
-  // As many threads as the system gives, at most `threads`, the caller's included. In a process forked later the
-  // caller's is the only one.
+  // As many threads as the system gives, at most `threads`, the caller's included. In a process forked later, even
+  // while another thread was inside `run`, the caller's is the only one, and nothing waits for the others.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int size() const { return static_cast<int>(workers_.size()) + 1; }
+  int size() const { return size_; }
 
   // Calls work(piece, thread) for every piece in [0, pieces), in any order, on all threads, the
   // caller's included; returns when all are done. `thread` is in [0, size()).
@@ -35,19 +36,29 @@ class ThreadPool {
   }
 
  private:
-  void take_pieces(int thread);
-  void serve(int thread);
+  // What the workers share with the caller. A forked process has a copy without workers, in whatever state it was:
+  // mutexes may be held, and destroying a condition variable would wait for threads that are not there. So it never
+  // touches its copy, and leaves it to the end of the process.
+  struct Shared {
+    void take_pieces(int thread);
+    void serve(int thread);
+
+    std::vector<std::thread> workers;
+    std::mutex mutex;
+    std::condition_variable start, done;
+    const std::function<void(int64_t, int)>* work = nullptr;
+    std::atomic<int64_t> next{0};
+    int64_t pieces = 0;
+    int64_t round = 0;
+    int busy = 0;
+    bool stop = false;
+  };
+
+  bool forked() const;
 
   const int process_;
-  std::vector<std::thread> workers_;
-  std::mutex mutex_;
-  std::condition_variable start_, done_;
-  const std::function<void(int64_t, int)>* work_ = nullptr;
-  std::atomic<int64_t> next_{0};
-  int64_t pieces_ = 0;
-  int64_t round_ = 0;
-  int busy_ = 0;
-  bool stop_ = false;
+  int size_ = 1;
+  std::unique_ptr<Shared> shared_;
 };
 
 }  // namespace smartsplat

@@ -8,15 +8,23 @@ namespace smartsplat {
 namespace {
 
 // Splits a row into planes: columns [left, left + count) of the image, its first and last column repeating outwards.
-template <int C>
-void split(const uint8_t* row, int64_t width, int64_t left, int64_t count, uint16_t* planes) {
+template <int C, class Sample>
+void split(const Sample* row, int64_t width, int64_t left, int64_t count, uint16_t* planes) {
+  constexpr int kShift = 8 * (sizeof(Sample) - 1);  // to 8 bits
   const int64_t begin = std::clamp<int64_t>(-left, 0, count), end = std::clamp<int64_t>(width - left, begin, count);
   for (int64_t i = begin; i < end; ++i)
-    for (int c = 0; c < C; ++c) planes[c * count + i] = row[(left + i) * C + c];
+    for (int c = 0; c < C; ++c) planes[c * count + i] = row[(left + i) * C + c] >> kShift;
   for (int c = 0; c < C; ++c) {
-    std::fill(planes + c * count, planes + c * count + begin, row[c]);
-    std::fill(planes + c * count + end, planes + (c + 1) * count, row[(width - 1) * C + c]);
+    std::fill(planes + c * count, planes + c * count + begin, row[c] >> kShift);
+    std::fill(planes + c * count + end, planes + (c + 1) * count, row[(width - 1) * C + c] >> kShift);
   }
+}
+
+// The row of an image that begins with so many samples before it.
+template <class Sample>
+void split_row(const Image& image, int64_t samples, int64_t left, int64_t count, uint16_t* planes) {
+  const Sample* row = static_cast<const Sample*>(image.pixels) + samples;
+  (image.channels == 1 ? split<1, Sample> : split<3, Sample>)(row, image.width, left, count, planes);
 }
 
 // One row joins the window and one leaves it. Unsigned numbers wrap on the way, and the sums come out right.
@@ -97,11 +105,8 @@ uint16_t* TileFeatures::line(int64_t row, int channel) {
 // Reads a row, and moves the sums down to the window that ends with it.
 void TileFeatures::take(int64_t row) {
   const int64_t source = std::clamp<int64_t>(tile_.y + row, 0, image_.height - 1);
-  const uint8_t* from = image_.pixels + source * image_.width * image_.channels;
-  if (image_.channels == 1)
-    split<1>(from, image_.width, tile_.x - halo_, columns_, line(row, 0));
-  else
-    split<3>(from, image_.width, tile_.x - halo_, columns_, line(row, 0));
+  const int64_t samples = source * image_.width * image_.channels;
+  (image_.wide ? split_row<uint16_t> : split_row<uint8_t>)(image_, samples, tile_.x - halo_, columns_, line(row, 0));
   for (int c = 0; c < image_.channels; ++c)
     slide(line(row, c), line(row - 2 * halo_ - 1, c), columns_, sums_.data() + c * columns_, squares_.data());
 }

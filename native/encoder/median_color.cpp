@@ -77,7 +77,8 @@ class MedianColor {
     columns_.fill(x, radius, home_column, step, image_.width);
     rows_.fill(y, radius, home_row, step, image_.height);
     std::memset(histogram_, 0, sizeof(histogram_[0]) * static_cast<size_t>(image_.channels));
-    const uint32_t total = accumulate(home_column, home_row, radius * radius);
+    const uint32_t total = image_.wide ? accumulate<uint16_t>(home_column, home_row, radius * radius)
+                                       : accumulate<uint8_t>(home_column, home_row, radius * radius);
     for (int channel = 0; channel < image_.channels; ++channel) {
       color[channel] = static_cast<float>(lower_median(histogram_[channel], total)) / 255.0f;
     }
@@ -85,11 +86,13 @@ class MedianColor {
 
  private:
   // Adds the disc to the histograms and returns the sum of its weights.
+  template <class Sample>
   uint32_t accumulate(int64_t home_column, int64_t home_row, double squared_radius) {
+    constexpr int kShift = 8 * (sizeof(Sample) - 1);  // to 8 bits
     uint32_t total = 0;
     for (size_t j = 0; j < rows_.index.size(); ++j) {
       const int64_t row = rows_.index[j];
-      const uint8_t* line = image_.pixels + row * image_.width * image_.channels;
+      const Sample* line = static_cast<const Sample*>(image_.pixels) + row * image_.width * image_.channels;
       for (size_t i = 0; i < columns_.index.size(); ++i) {
         const int64_t column = columns_.index[i];
         const bool inside = columns_.squared_distance[i] + rows_.squared_distance[j] <= squared_radius;
@@ -98,9 +101,9 @@ class MedianColor {
         const double exact = kUnitWeight * columns_.factor[i] * rows_.factor[j];
         const uint32_t weight = exact >= 1.0 ? static_cast<uint32_t>(exact + 0.5) : 1;  // or NaN
         total += weight;
-        const uint8_t* pixel = line + column * image_.channels;
+        const Sample* pixel = line + column * image_.channels;
         for (int channel = 0; channel < image_.channels; ++channel) {
-          histogram_[channel][pixel[channel]] += weight;
+          histogram_[channel][pixel[channel] >> kShift] += weight;
         }
       }
     }

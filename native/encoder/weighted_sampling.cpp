@@ -82,7 +82,8 @@ class Race {
 
 class TileSampler {
  public:
-  TileSampler(const Image& image, const FeatureSettings& settings) : features_(image, settings) {}
+  TileSampler(const Image& image, const uint8_t* error_weights, const FeatureSettings& settings)
+      : features_(image, settings), error_weights_(error_weights), image_width_(image.width) {}
 
   void operator()(const TileBudget& budget, float* mean, float* weight) {
     const SamplingTile& tile = budget.tile;
@@ -91,6 +92,10 @@ class TileSampler {
     race_.start(budget.count, budget.key);
     for (int64_t row = 0; row < tile.height; ++row) {
       features_.weight(row, row_.data());
+      if (error_weights_ != nullptr) {
+        const uint8_t* factors = error_weights_ + (tile.y + row) * image_width_ + tile.x;
+        for (int64_t i = 0; i < tile.width; ++i) row_[static_cast<size_t>(i)] *= static_cast<float>(factors[i]) / 255;
+      }
       race_.enter(row * tile.width, row_.data(), tile.width);
     }
     for (const Candidate& winner : race_.finish()) {
@@ -102,6 +107,8 @@ class TileSampler {
 
  private:
   TileFeatures features_;
+  const uint8_t* error_weights_;
+  int64_t image_width_;
   Race race_;
   std::vector<float> row_;
 };
@@ -116,13 +123,13 @@ std::vector<Candidate> race(const float* weights, int64_t size, int64_t count, u
   return run.finish();
 }
 
-void sample_pixels(const Image& image, const std::vector<TileBudget>& budgets, const FeatureSettings& settings,
-                   float* mean, float* weight, int threads) {
+void sample_pixels(const Image& image, const uint8_t* error_weights, const std::vector<TileBudget>& budgets,
+                   const FeatureSettings& settings, float* mean, float* weight, int threads) {
   const auto tiles = static_cast<int64_t>(budgets.size());
   std::vector<int64_t> start(budgets.size() + 1, 0);
   for (size_t i = 0; i < budgets.size(); ++i) start[i + 1] = start[i] + budgets[i].count;
   ThreadPool pool(static_cast<int>(std::min<int64_t>(threads, tiles)));
-  std::vector<TileSampler> samplers(static_cast<size_t>(pool.size()), TileSampler(image, settings));
+  std::vector<TileSampler> samplers(static_cast<size_t>(pool.size()), TileSampler(image, error_weights, settings));
   pool.run(tiles, [&](int64_t i, int thread) {
     const TileBudget& budget = budgets[static_cast<size_t>(i)];
     const int64_t at = start[static_cast<size_t>(i)];

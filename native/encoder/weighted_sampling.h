@@ -28,8 +28,9 @@ struct TileBudget {
 };
 
 // E12: for each tile in turn `count` of its pixels, sampled by weight and without replacement, row by row:
-// `mean` [sum of the counts, 2] their centres and `weight` [sum of the counts] theirs.
-void sample_pixels(const Image& image, const std::vector<TileBudget>& budgets, const FeatureSettings& settings,
-                   float* mean, float* weight, int threads);
+// `mean` [sum of the counts, 2] their centres and `weight` [sum of the counts] theirs. Weights are multiplied with
+// `error_weights` [height, width], 255 being 1; null: all are 1.
+void sample_pixels(const Image& image, const uint8_t* error_weights, const std::vector<TileBudget>& budgets,
+                   const FeatureSettings& settings, float* mean, float* weight, int threads);
 
 }  // namespace smartsplat

@@ -14,12 +14,11 @@ double update(const GaussianArrays& g, const Partials& sums, int64_t begin, int6
               const AdamArrays& adam, const BiasCorrections& corrections);
 void enlarge(int channels, Area from, const float* small, Area to, float* large);
 void reduce(int channels, Area from, const float* large, Area to, float* small);
-void store_bytes(const float* planes, int channels, Area area, uint8_t* out, int64_t stride);
-LossSums pixel_loss(float* planes, int channels, Area area, const uint8_t* target, int64_t stride, LossWeights weights);
-void cell_errors(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, int cell,
-                 float* out, int64_t row_floats);
-void macrotile_put(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
-                   const Macrotile& macrotile);
+void store_samples(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride);
+LossSums pixel_loss(float* planes, int channels, Area area, const Target& target, LossWeights weights);
+void cell_errors(const float* planes, int channels, Area area, const Target& target, int cell, float* out,
+                 int64_t row_floats);
+void macrotile_put(const float* planes, int channels, Area area, const Target& target, const Macrotile& macrotile);
 LossSums macrotile_loss(const Macrotile& macrotile, int channels, LossWeights weights);
 void forward_tile(const Splat* splats, const int32_t* list, int64_t count, int channels, Area area, float* planes);
 void backward_tile(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, int channels,

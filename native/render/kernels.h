@@ -123,6 +123,20 @@ struct BiasCorrections {
   int32_t count;  // older Gaussians have the last
 };
 
+// What a rendering is compared with, from a pixel of it on.
+struct Target {
+  const void* pixels;  // [rows, columns, C] code values: uint8_t, or uint16_t if `wide`
+  bool wide;
+  const uint8_t* weights;  // [rows, columns] of each pixel's error, 255 being 1; null: all are 1
+  int64_t columns;
+
+  Target at(int64_t x, int64_t y, int channels) const {
+    const int64_t pixel = y * columns + x;
+    return {static_cast<const uint8_t*>(pixels) + pixel * channels * (wide ? 2 : 1), wide,
+            weights == nullptr ? nullptr : weights + pixel, columns};
+  }
+};
+
 struct LossWeights {
   float l1, l2, ssim;
   float norm;  // 1 / samples, which every gradient is multiplied by
@@ -201,18 +215,19 @@ struct Kernels {
   // And Adam's step; returns the value of the rate term (render/reference.py, rate_term).
   double (*update)(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end,
                    const StepSettings& settings, const AdamArrays& adam, const BiasCorrections& corrections);
-  // Stores a tile, clamped to [0, 1], as rounded bytes, interleaved, row stride in bytes.
-  void (*store_bytes)(const float* planes, int channels, Area area, uint8_t* out, int64_t stride);
-  // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target / 255.
-  LossSums (*pixel_loss)(float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
-                         LossWeights weights);
-  // Mean of (target / 255 - clamp(plane)) for each channel, then the mean square over all, for each of a tile's cells
-  // of `cell` x `cell` pixels: out [cells down, cells across, C + 1], its rows `row_floats` apart.
-  void (*cell_errors)(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, int cell,
-                      float* out, int64_t row_floats);
-  // Puts a tile, clamped, and its target, interleaved, into the planes of a macrotile.
-  void (*macrotile_put)(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
-                        const Macrotile& macrotile);
+  // Stores a tile, clamped to [0, 1], as rounded code values, uint16_t if `wide`, else uint8_t; interleaved, the row
+  // stride in samples.
+  void (*store_samples)(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride);
+  // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target; `target` begins with the tile's
+  // first pixel here and below.
+  LossSums (*pixel_loss)(float* planes, int channels, Area area, const Target& target, LossWeights weights);
+  // Mean of (target - clamp(plane)) by the pixels' weights for each channel, then the mean weighted square over all,
+  // for each of a tile's cells of `cell` x `cell` pixels: out [cells down, cells across, C + 1], its rows `row_floats`
+  // apart.
+  void (*cell_errors)(const float* planes, int channels, Area area, const Target& target, int cell, float* out,
+                      int64_t row_floats);
+  // Puts a tile, clamped, and its target, interleaved, into the planes of a macrotile. Weights are left out.
+  void (*macrotile_put)(const float* planes, int channels, Area area, const Target& target, const Macrotile& macrotile);
   // Replaces the core of a macrotile's image by dL/dC(p), 0 beyond the image.
   LossSums (*macrotile_loss)(const Macrotile& macrotile, int channels, LossWeights weights);
   // Multiply-adds as fast as the instruction set can, the ceiling of the other kernels: returns how many floating-point

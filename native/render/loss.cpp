@@ -1,4 +1,4 @@
-// 8-bit output, the pixelwise loss and the errors of cells. Compiled once for each instruction set.
+// Code values out, the pixelwise loss and the errors of cells. Compiled once for each instruction set.
 #include "render/loss.h"
 
 #include "render/kernel_functions.h"
@@ -8,7 +8,7 @@ namespace SMARTSPLAT_VARIANT {
 namespace {
 
 template <int C>
-void store_bytes(const float* planes, Area area, uint8_t* out, int64_t stride) {
+void store_narrow(const float* planes, Area area, uint8_t* out, int64_t stride) {
   for_each_piece<C>(area, [&](int at, int x, int y, int width) {
     Words words;
     for (int i = 0; i < kColumnWidth; i += kLanes) {
@@ -31,21 +31,43 @@ void store_bytes(const float* planes, Area area, uint8_t* out, int64_t stride) {
   });
 }
 
-template <int C, bool kL1>
-LossSums pixel_loss(float* planes, Area area, const uint8_t* target, int64_t stride, LossWeights weights) {
+template <int C>
+void store_wide(const float* planes, Area area, uint16_t* out, int64_t stride) {
+  for_each_piece<C>(area, [&](int at, int x, int y, int width) {
+    alignas(64) int32_t values[C][kColumnWidth];
+    for (int c = 0; c < C; ++c)
+      for (int i = 0; i < kColumnWidth; i += kLanes) {
+        const Floats value = clamped(load(planes + at + c * kColumnWidth + i)) * kPeak<uint16_t> + 0.5f;
+        *reinterpret_cast<Ints*>(values[c] + i) = __builtin_convertvector(value, Ints);
+      }
+    uint16_t* to = out + y * stride + x * C;
+    for (int i = 0; i < width; ++i)
+      for (int c = 0; c < C; ++c) to[i * C + c] = static_cast<uint16_t>(values[c][i]);
+  });
+}
+
+template <class Sample, int C, bool kL1, bool kWeighted>
+LossSums pixel_loss(float* planes, Area area, const Target& target, LossWeights weights) {
   LossSums sums{};
   const Floats lanes = lane_index();
   for (int x = 0; x < area.width; x += kColumnWidth) {
     PixelLoss<kL1> loss{weights.l1, weights.l2};
     for (int y = 0; y < area.height; ++y) {
       const int width = area.width - x < kColumnWidth ? area.width - x : kColumnWidth;
-      Words target_pixels;
-      load_target<C>(target + y * stride + x * C, width, target_pixels);
+      TargetPixels<Sample, C> pixels;
+      load_target<Sample, C>(target_row<Sample, C>(target, x, y), width, pixels);
+      TargetPixels<uint8_t, 1> pixel_weights;
+      if (kWeighted) load_weights(target, x, y, width, pixel_weights);
       for (int c = 0; c < C; ++c)
         for (int i = 0; i < kColumnWidth; i += kLanes) {
           float* at = planes + area.offset(x, y) + c * kColumnWidth + i;
-          const Ints counted = lanes + all(static_cast<float>(i)) < all(static_cast<float>(width));
-          store(at, weights.norm * loss(error(clamped(load(at)), target_pixels.code_values(c, i)), counted));
+          const Floats e = error<Sample>(clamped(load(at)), pixels.code_values(c, i));
+          if (kWeighted) {
+            store(at, weights.norm * loss.weighted(e, pixel_weights.code_values(0, i) * kCodeValue<uint8_t>));
+          } else {
+            const Ints counted = lanes + all(static_cast<float>(i)) < all(static_cast<float>(width));
+            store(at, weights.norm * loss(e, counted));
+          }
         }
     }
     sums.absolute += sum(loss.absolute);
@@ -54,63 +76,92 @@ LossSums pixel_loss(float* planes, Area area, const uint8_t* target, int64_t str
   return sums;
 }
 
+// Sums down a cell's columns of pixels.
 template <int C>
-void cell_errors(const float* planes, Area area, const uint8_t* target, int64_t stride, int cell, float* out,
-                 int64_t row_floats) {
-  for (int top = 0; top < area.height; top += cell, out += row_floats) {
-    const int bottom = top + cell < area.height ? top + cell : area.height;
-    float sums[C][kTile] = {}, square[kTile] = {};  // sums down the columns of pixels
-    for (int x = 0; x < area.width; x += kColumnWidth)
-      for (int y = top; y < bottom; ++y) {
-        Words target_pixels;
-        load_target<C>(target + y * stride + x * C, area.width - x < kColumnWidth ? area.width - x : kColumnWidth,
-                       target_pixels);
-        for (int c = 0; c < C; ++c)
-          for (int i = 0; i < kColumnWidth; i += kLanes) {
-            const Floats e = error(clamped(load(planes + area.offset(x, y) + c * kColumnWidth + i)),
-                                   target_pixels.code_values(c, i));
-            store(sums[c] + x + i, load(sums[c] + x + i) - e);
-            store(square + x + i, load(square + x + i) + e * e);
-          }
-      }
-    float* to = out;
-    for (int left = 0; left < area.width; left += cell, to += C + 1) {
-      const int right = left + cell < area.width ? left + cell : area.width;
-      const float norm = 1.0f / static_cast<float>((bottom - top) * (right - left));
-      float total = 0;
-      for (int x = left; x < right; ++x) total += square[x];
-      to[C] = total * norm / C;
-      for (int c = 0; c < C; ++c) {
-        total = 0;
-        for (int x = left; x < right; ++x) total += sums[c][x];
-        to[c] = total * norm;
-      }
+struct ColumnSums {
+  float residual[C][kTile] = {}, square[kTile] = {}, weight[kTile] = {};
+};
+
+template <class Sample, int C, bool kWeighted>
+void add_errors(const float* planes, Area area, const Target& target, int x, int y, ColumnSums<C>& sums) {
+  const int width = area.width - x < kColumnWidth ? area.width - x : kColumnWidth;
+  TargetPixels<Sample, C> pixels;
+  load_target<Sample, C>(target_row<Sample, C>(target, x, y), width, pixels);
+  TargetPixels<uint8_t, 1> weights;
+  if (kWeighted) load_weights(target, x, y, width, weights);
+  for (int i = 0; i < kColumnWidth; i += kLanes) {
+    const Floats weight = kWeighted ? weights.code_values(0, i) * kCodeValue<uint8_t> : all(1.0f);
+    if (kWeighted) store(sums.weight + x + i, load(sums.weight + x + i) + weight);
+    for (int c = 0; c < C; ++c) {
+      const Floats value = clamped(load(planes + area.offset(x, y) + c * kColumnWidth + i));
+      const Floats e = error<Sample>(value, pixels.code_values(c, i)), counted = kWeighted ? weight * e : e;
+      store(sums.residual[c] + x + i, load(sums.residual[c] + x + i) - counted);
+      store(sums.square + x + i, load(sums.square + x + i) + counted * e);
     }
   }
 }
 
+template <class Sample, int C, bool kWeighted>
+void cell_errors(const float* planes, Area area, const Target& target, int cell, float* out, int64_t row_floats) {
+  for (int top = 0; top < area.height; top += cell, out += row_floats) {
+    const int bottom = top + cell < area.height ? top + cell : area.height;
+    ColumnSums<C> sums;
+    for (int x = 0; x < area.width; x += kColumnWidth)
+      for (int y = top; y < bottom; ++y) add_errors<Sample, C, kWeighted>(planes, area, target, x, y, sums);
+    float* to = out;
+    for (int left = 0; left < area.width; left += cell, to += C + 1) {
+      const int right = left + cell < area.width ? left + cell : area.width;
+      const auto total = [&](const float* columns) {
+        float sum = 0;
+        for (int x = left; x < right; ++x) sum += columns[x];
+        return sum;
+      };
+      const float norm = 1.0f / static_cast<float>((bottom - top) * (right - left));
+      const float weight = kWeighted ? total(sums.weight) : 0;
+      const float residual_norm = !kWeighted ? norm : weight > 0 ? 1.0f / weight : 0;
+      to[C] = total(sums.square) * norm / C;
+      for (int c = 0; c < C; ++c) to[c] = total(sums.residual[c]) * residual_norm;
+    }
+  }
+}
+
+// By whether there are weights; what few fits need is not compiled apart.
+template <class Sample, int C>
+LossSums pixel_loss_of(float* planes, Area area, const Target& target, LossWeights weights) {
+  if (target.weights != nullptr) return pixel_loss<Sample, C, true, true>(planes, area, target, weights);
+  if constexpr (sizeof(Sample) == 1 && C == 3)
+    if (weights.l1 == 0.0f) return pixel_loss<Sample, C, false, false>(planes, area, target, weights);
+  return pixel_loss<Sample, C, true, false>(planes, area, target, weights);
+}
+
+template <class Sample, int C>
+void cell_errors_of(const float* planes, Area area, const Target& target, int cell, float* out, int64_t row_floats) {
+  if (target.weights != nullptr)
+    cell_errors<Sample, C, true>(planes, area, target, cell, out, row_floats);
+  else
+    cell_errors<Sample, C, false>(planes, area, target, cell, out, row_floats);
+}
+
 }  // namespace
 
-void store_bytes(const float* planes, int channels, Area area, uint8_t* out, int64_t stride) {
-  if (channels == 1)
-    store_bytes<1>(planes, area, out, stride);
+void store_samples(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride) {
+  if (wide)
+    (channels == 1 ? store_wide<1> : store_wide<3>)(planes, area, static_cast<uint16_t*>(out), stride);
   else
-    store_bytes<3>(planes, area, out, stride);
+    (channels == 1 ? store_narrow<1> : store_narrow<3>)(planes, area, static_cast<uint8_t*>(out), stride);
 }
 
-LossSums pixel_loss(float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
-                    LossWeights weights) {
-  if (channels == 1) return pixel_loss<1, true>(planes, area, target, stride, weights);
-  return weights.l1 != 0.0f ? pixel_loss<3, true>(planes, area, target, stride, weights)
-                            : pixel_loss<3, false>(planes, area, target, stride, weights);
+LossSums pixel_loss(float* planes, int channels, Area area, const Target& target, LossWeights weights) {
+  const auto loss = target.wide ? (channels == 1 ? pixel_loss_of<uint16_t, 1> : pixel_loss_of<uint16_t, 3>)
+                                : (channels == 1 ? pixel_loss_of<uint8_t, 1> : pixel_loss_of<uint8_t, 3>);
+  return loss(planes, area, target, weights);
 }
 
-void cell_errors(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride, int cell,
-                 float* out, int64_t row_floats) {
-  if (channels == 1)
-    cell_errors<1>(planes, area, target, stride, cell, out, row_floats);
-  else
-    cell_errors<3>(planes, area, target, stride, cell, out, row_floats);
+void cell_errors(const float* planes, int channels, Area area, const Target& target, int cell, float* out,
+                 int64_t row_floats) {
+  const auto errors = target.wide ? (channels == 1 ? cell_errors_of<uint16_t, 1> : cell_errors_of<uint16_t, 3>)
+                                  : (channels == 1 ? cell_errors_of<uint8_t, 1> : cell_errors_of<uint8_t, 3>);
+  errors(planes, area, target, cell, out, row_floats);
 }
 
 }  // namespace SMARTSPLAT_VARIANT

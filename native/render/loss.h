@@ -11,7 +11,12 @@ namespace {
 
 typedef uint8_t Bytes __attribute__((vector_size(16)));
 typedef uint8_t UnalignedBytes __attribute__((vector_size(16), aligned(1)));
-constexpr float kCodeValue = 1.0f / 255;
+
+// Of the type of a sample.
+template <class Sample>
+constexpr float kPeak = static_cast<float>(static_cast<Sample>(~Sample{}));
+template <class Sample>
+constexpr float kCodeValue = 1.0f / kPeak<Sample>;
 
 // To [0, 1]; NaN becomes 0.
 inline Floats clamped(Floats v) { return minimum(maximum(v, Floats{}), all(1.0f)); }
@@ -27,9 +32,24 @@ struct alignas(64) Words {
   }
 };
 
-// value - code_values / 255, exactly 0 where both are white or both black, with and without fused multiply-adds: Adam
+// kColumnWidth pixels of more than 8 bits, by channels.
+template <int C>
+struct alignas(64) WidePixels {
+  float channel[C][kColumnWidth];
+
+  inline Floats code_values(int c, int i) const { return smartsplat::SMARTSPLAT_VARIANT::load(channel[c] + i); }
+};
+template <class Sample, int C>
+struct TargetPixels : Words {};
+template <int C>
+struct TargetPixels<uint16_t, C> : WidePixels<C> {};
+
+// value - code_values / peak, exactly 0 where both are white or both black, with and without fused multiply-adds: Adam
 // would follow what rounding leaves there, however small, in steps of full size.
-inline Floats error(Floats value, Floats code_values) { return (value * 255.0f - code_values) * kCodeValue; }
+template <class Sample>
+inline Floats error(Floats value, Floats code_values) {
+  return (value * kPeak<Sample> - code_values) * kCodeValue<Sample>;
+}
 
 inline void pack_rgb(const Words& words, uint8_t* to) {
   const Bytes* in = reinterpret_cast<const Bytes*>(words.pixel);
@@ -51,17 +71,32 @@ inline void unpack_rgb(const uint8_t* from, Words& words) {
 }
 
 // The next `width` (at most kColumnWidth) pixels of a row of the target; the others become 0.
-template <int C>
-inline void load_target(const uint8_t* from, int width, Words& words) {
-  uint8_t edge[C * kColumnWidth];
+template <class Sample, int C>
+inline void load_target(const Sample* from, int width, TargetPixels<Sample, C>& pixels) {
+  Sample edge[C * kColumnWidth];
   if (width < kColumnWidth) {  // never past the end of the row
     for (int i = 0; i < C * kColumnWidth; ++i) edge[i] = i < width * C ? from[i] : 0;
     from = edge;
   }
-  if (C == 1)
-    for (int i = 0; i < kColumnWidth; ++i) words.pixel[i] = from[i];
-  else
-    unpack_rgb(from, words);
+  if constexpr (sizeof(Sample) > 1) {
+    for (int c = 0; c < C; ++c)
+      for (int i = 0; i < kColumnWidth; ++i) pixels.channel[c][i] = from[i * C + c];
+  } else if constexpr (C == 1) {
+    for (int i = 0; i < kColumnWidth; ++i) pixels.pixel[i] = from[i];
+  } else {
+    unpack_rgb(from, pixels);
+  }
+}
+
+// The piece of an area's target that begins at (x, y).
+template <class Sample, int C>
+inline const Sample* target_row(const Target& target, int x, int y) {
+  return static_cast<const Sample*>(target.pixels) + (y * target.columns + x) * C;
+}
+
+// The weights of up to kColumnWidth pixels, to be read as code values.
+inline void load_weights(const Target& target, int x, int y, int width, TargetPixels<uint8_t, 1>& weights) {
+  load_target<uint8_t, 1>(target.weights + y * target.columns + x, width, weights);
 }
 
 // Calls visit(pixels of channel 0, x, y, width) for each row's pieces of at most kColumnWidth pixels.
@@ -82,9 +117,22 @@ struct PixelLoss {
     const Floats e = select(counted, error, Floats{});
     square += e * e;
     if (!kL1) return (2.0f * l2) * e;
-    const Floats sign = select(e > Floats{}, all(1.0f), select(e < Floats{}, all(-1.0f), Floats{}));
+    const Floats sign = sign_of(e);
     absolute += e * sign;
     return l1 * sign + (2.0f * l2) * e;
+  }
+
+  // The same of a pixel with a weight, which is 0 for one that is not counted.
+  inline Floats weighted(Floats e, Floats weight) {
+    const Floats sign = sign_of(e);
+    square += weight * e * e;
+    absolute += weight * e * sign;
+    return weight * (l1 * sign + (2.0f * l2) * e);
+  }
+
+ private:
+  static inline Floats sign_of(Floats e) {
+    return select(e > Floats{}, all(1.0f), select(e < Floats{}, all(-1.0f), Floats{}));
   }
 };
 

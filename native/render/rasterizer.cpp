@@ -175,12 +175,13 @@ void Rasterizer::render(const GaussianArrays& g, const View& view, float* image)
   });
 }
 
-void Rasterizer::render_rows(int top_row, int rows, uint8_t* image) {
+void Rasterizer::render_rows(int top_row, int rows, void* image, bool wide) {
   const int64_t stride = static_cast<int64_t>(view_.columns) * channels_;
   for_each_rendered_tile(top_row, rows, [&](Area a, int thread) {
     timed(kStore, thread, [&] {
-      kernels_->store_bytes(workspaces_[thread].tile, channels_, a, image + (a.y - top_row) * stride + a.x * channels_,
-                            stride);
+      const int64_t sample = (a.y - top_row) * stride + a.x * channels_;
+      kernels_->store_samples(workspaces_[thread].tile, channels_, a,
+                              static_cast<uint8_t*>(image) + sample * (wide ? 2 : 1), wide, stride);
     });
   });
 }
@@ -204,8 +205,7 @@ void Rasterizer::render_gradient(const GaussianArrays& g, const View& view, cons
 }
 
 // The loss and its gradient, a tile at a time: nothing else needs a tile's pixels.
-LossSums Rasterizer::pixelwise_pass(const uint8_t* target, LossWeights weights) {
-  const int64_t stride = static_cast<int64_t>(view_.columns) * channels_;
+LossSums Rasterizer::pixelwise_pass(const Target& target, LossWeights weights) {
   std::vector<LossSums> sums(grid_.macrotiles());
   for_each_macrotile([&](int64_t macrotile, Area area, int coarsest, int thread) {
     render_pyramid(macrotile, area, coarsest, 0, thread);
@@ -214,8 +214,7 @@ LossSums Rasterizer::pixelwise_pass(const uint8_t* target, LossWeights weights) 
     grid_.for_each_tile(area, channels_, [&](int64_t tile, Area a) {
       render_tile(tile, a, area, coarsest, 0, thread);
       timed(kLoss, thread, [&] {
-        add(sum, kernels_->pixel_loss(workspaces_[thread].tile, channels_, a, target + a.y * stride + a.x * channels_,
-                                      stride, weights));
+        add(sum, kernels_->pixel_loss(workspaces_[thread].tile, channels_, a, target.at(a.x, a.y, channels_), weights));
       });
       backward_tile_and_pyramid(tile, a, workspaces_[thread].tile, area, coarsest, thread);
     });
@@ -227,8 +226,7 @@ LossSums Rasterizer::pixelwise_pass(const uint8_t* target, LossWeights weights) 
 
 // The same with SSIM, which needs a macrotile as a whole: it is rendered with the halo that its pixels' windows reach
 // into.
-LossSums Rasterizer::ssim_pass(const uint8_t* target, LossWeights weights) {
-  const int64_t stride = static_cast<int64_t>(view_.columns) * channels_;
+LossSums Rasterizer::ssim_pass(const Target& target, LossWeights weights) {
   std::vector<LossSums> sums(grid_.macrotiles());
   macrotile_buffers_.resize(pool_.size());
   for_each_macrotile([&](int64_t index, Area area, int coarsest, int thread) {
@@ -245,9 +243,8 @@ LossSums Rasterizer::ssim_pass(const uint8_t* target, LossWeights weights) {
     render_pyramid(index, area, coarsest, kMacrotileHaloX, thread);
     grid_.for_each_tile(seen, channels_, [&](int64_t tile, Area a) {
       render_tile(tile, a, area, coarsest, kMacrotileHaloX, thread);
-      timed(kLoss, thread, [&] {
-        kernels_->macrotile_put(floats, channels_, a, target + a.y * stride + a.x * channels_, stride, macrotile);
-      });
+      timed(kLoss, thread,
+            [&] { kernels_->macrotile_put(floats, channels_, a, target.at(a.x, a.y, channels_), macrotile); });
     });
     timed(kLoss, thread, [&] { sums[index] = kernels_->macrotile_loss(macrotile, channels_, weights); });
     clear_gradient(area, coarsest, thread);
@@ -274,7 +271,7 @@ BiasCorrections Rasterizer::bias_corrections(const AdamArrays& adam, int64_t cou
   return {corrections_.data(), static_cast<int32_t>(corrections_.size())};
 }
 
-StepResult Rasterizer::loss_pass(const GaussianArrays& g, const uint8_t* target, const View& view,
+StepResult Rasterizer::loss_pass(const GaussianArrays& g, const Target& target, const View& view,
                                  const StepSettings& settings) {
   prepare(g, view, true);
   partials_.resize(lists_.intersections());
@@ -284,7 +281,7 @@ StepResult Rasterizer::loss_pass(const GaussianArrays& g, const uint8_t* target,
   return step_result(sums, weights, samples);
 }
 
-StepResult Rasterizer::loss_gradient(const GaussianArrays& g, const uint8_t* target, const View& view,
+StepResult Rasterizer::loss_gradient(const GaussianArrays& g, const Target& target, const View& view,
                                      const StepSettings& settings, const GaussianArrays& gradient) {
   const StepResult result = loss_pass(g, target, view, settings);
   for_each_piece(kUpdate, g.count,
@@ -292,7 +289,7 @@ StepResult Rasterizer::loss_gradient(const GaussianArrays& g, const uint8_t* tar
   return result;
 }
 
-StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, const uint8_t* target, const View& view,
+StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, const Target& target, const View& view,
                             const StepSettings& settings) {
   const StepResult result = loss_pass(g, target, view, settings);
   const BiasCorrections corrections = bias_corrections(adam, g.count, settings);
@@ -303,12 +300,11 @@ StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, con
   return {result.loss + std::accumulate(rates.begin(), rates.end(), 0.0), result.mean_square};
 }
 
-void Rasterizer::residual(int top_row, int rows, const uint8_t* target, int cell, float* out) {
-  const int64_t stride = static_cast<int64_t>(view_.columns) * channels_;
+void Rasterizer::residual(int top_row, int rows, const Target& target, int cell, float* out) {
   const int64_t row_floats = static_cast<int64_t>((view_.columns + cell - 1) / cell) * (channels_ + 1);
   for_each_rendered_tile(top_row, rows, [&](Area a, int thread) {
     const int64_t row = a.y - top_row;
-    kernels_->cell_errors(workspaces_[thread].tile, channels_, a, target + row * stride + a.x * channels_, stride, cell,
+    kernels_->cell_errors(workspaces_[thread].tile, channels_, a, target.at(a.x, row, channels_), cell,
                           out + row / cell * row_floats + a.x / cell * (channels_ + 1), row_floats);
   });
 }

@@ -97,12 +97,12 @@ class Rasterizer {
   // Throws std::overflow_error before anything large is allocated if the work is above its limits.
   void prepare_strips(const GaussianArrays& g, const View& view, WorkLimits limits) { prepare(g, view, false, limits); }
   // Then renders the rows [top_row, top_row + rows) of the view, `top_row` a multiple of kMacrotile and `rows` too
-  // unless they are the last.
-  void render_rows(int top_row, int rows, uint8_t* image);
+  // unless they are the last. `image` is uint16_t if `wide`, else uint8_t.
+  void render_rows(int top_row, int rows, void* image, bool wide);
   // Or finds the mean residual (target - rendering) and mean square error over cells of `cell` x `cell` output pixels
   // of those rows, of which `target` has the pixels: out [ceil(rows / cell), ceil(width / cell), C + 1]. `cell` divides
   // kTile.
-  void residual(int top_row, int rows, const uint8_t* target, int cell, float* out);
+  void residual(int top_row, int rows, const Target& target, int cell, float* out);
   const View& view() const { return view_; }
   int channels() const { return channels_; }
 
@@ -110,11 +110,11 @@ class Rasterizer {
   void render_gradient(const GaussianArrays& g, const View& view, const float* d_image, const GaussianArrays& gradient);
 
   // The loss without the rate term, and its gradient.
-  StepResult loss_gradient(const GaussianArrays& g, const uint8_t* target, const View& view,
+  StepResult loss_gradient(const GaussianArrays& g, const Target& target, const View& view,
                            const StepSettings& settings, const GaussianArrays& gradient);
 
   // One step: render, loss against target [height, width, C], gradient, Adam on g.
-  StepResult step(const GaussianArrays& g, const AdamArrays& adam, const uint8_t* target, const View& view,
+  StepResult step(const GaussianArrays& g, const AdamArrays& adam, const Target& target, const View& view,
                   const StepSettings& settings);
 
   // `rounds` of the kernels' multiply_add on every thread; returns the floating-point operations of all.
@@ -157,9 +157,9 @@ class Rasterizer {
   void backward_pyramid(int64_t macrotile, Area area, int coarsest, int thread);
   void clear_gradient(Area macrotile, int coarsest, int thread);
   // Renders, compares with the target and fills the partial sums.
-  StepResult loss_pass(const GaussianArrays& g, const uint8_t* target, const View& view, const StepSettings& settings);
-  LossSums pixelwise_pass(const uint8_t* target, LossWeights weights);
-  LossSums ssim_pass(const uint8_t* target, LossWeights weights);
+  StepResult loss_pass(const GaussianArrays& g, const Target& target, const View& view, const StepSettings& settings);
+  LossSums pixelwise_pass(const Target& target, LossWeights weights);
+  LossSums ssim_pass(const Target& target, LossWeights weights);
   Partials partials() const { return {partials_.data(), lists_.first_slot(), rects_.data(), projection_}; }
   BiasCorrections bias_corrections(const AdamArrays& adam, int64_t count, const StepSettings& settings);
 

@@ -46,18 +46,18 @@ inline void blur_down(const Row& row, const Out& out) {
   for (int i = 0; i < kRows; ++i) out(i, blur([&](int tap) { return rows[i + tap]; }));
 }
 
-template <int C>
-void macrotile_put(const float* planes, Area area, const uint8_t* target, int64_t stride, const Macrotile& macrotile) {
+template <class Sample, int C>
+void macrotile_put(const float* planes, Area area, const Target& target, const Macrotile& macrotile) {
   for_each_piece<C>(area, [&](int at, int x, int y, int width) {
-    Words target_pixels;
-    load_target<C>(target + y * stride + x * C, width, target_pixels);
+    TargetPixels<Sample, C> pixels;
+    load_target<Sample, C>(target_row<Sample, C>(target, x, y), width, pixels);
     for (int c = 0; c < C; ++c) {
       const int64_t to = macrotile_offset(area.x - macrotile.x + x, area.y - macrotile.y + y, c);
       for (int i = 0; i < kColumnWidth; i += kLanes) {
         // Columns beyond the image must stay 0.
         const Ints inside = lane_index() + all(static_cast<float>(i)) < all(static_cast<float>(width));
         store(macrotile.image + to + i, select(inside, clamped(load(planes + at + c * kColumnWidth + i)), Floats{}));
-        store(macrotile.target + to + i, select(inside, target_pixels.code_values(c, i) * kCodeValue, Floats{}));
+        store(macrotile.target + to + i, select(inside, pixels.code_values(c, i) * kCodeValue<Sample>, Floats{}));
       }
     }
   });
@@ -211,12 +211,10 @@ class ChannelSsim {
 
 }  // namespace
 
-void macrotile_put(const float* planes, int channels, Area area, const uint8_t* target, int64_t stride,
-                   const Macrotile& macrotile) {
-  if (channels == 1)
-    macrotile_put<1>(planes, area, target, stride, macrotile);
-  else
-    macrotile_put<3>(planes, area, target, stride, macrotile);
+void macrotile_put(const float* planes, int channels, Area area, const Target& target, const Macrotile& macrotile) {
+  const auto put = target.wide ? (channels == 1 ? macrotile_put<uint16_t, 1> : macrotile_put<uint16_t, 3>)
+                               : (channels == 1 ? macrotile_put<uint8_t, 1> : macrotile_put<uint8_t, 3>);
+  put(planes, area, target, macrotile);
 }
 
 LossSums macrotile_loss(const Macrotile& macrotile, int channels, LossWeights weights) {

@@ -10,6 +10,7 @@ from smartsplat.errors import (
     LimitError,
     SettingsError,
     SmartSplatError,
+    SmartSplatWarning,
     UnsupportedError,
 )
 from smartsplat.gaussians import Gaussians
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from smartsplat.decoder import Info, Reader, decode, open
     from smartsplat.encoder.encode import encode
     from smartsplat.encoder.fit import Progress
+    from smartsplat.images.image import SourceImage, read_image
 
 __all__ = [
     "DeviceError",
@@ -32,26 +34,28 @@ __all__ = [
     "Reader",
     "SettingsError",
     "SmartSplatError",
+    "SmartSplatWarning",
+    "SourceImage",
     "UnsupportedError",
     "__version__",
     "decode",
     "encode",
     "open",
+    "read_image",
 ]
 
 ON_FIRST_USE = {
     "Info": "smartsplat.decoder",
     "Progress": "smartsplat.encoder.fit",
     "Reader": "smartsplat.decoder",
+    "SourceImage": "smartsplat.images.image",
     "decode": "smartsplat.decoder",
     "encode": "smartsplat.encoder.encode",
     "open": "smartsplat.decoder",
+    "read_image": "smartsplat.images.image",
 }
 """Name -> the module that has it, which is imported when the name is first used: the encoder takes 200 ms, with SciPy,
 and decoding does without; rendering on a GPU does without the compiled module, which both need."""
-
-RENAMED = {"PictureError": "ImageError"}
-"""Old name -> new name; the old ones are gone in version 0.7."""
 
 
 def __getattr__(name: str) -> Any:
@@ -61,11 +65,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # 30 ms, which few commands need
 
         return version("smartsplat")
-    if name in RENAMED:
-        import warnings
-
-        warnings.warn(f"smartsplat.{name} is now smartsplat.{RENAMED[name]}", DeprecationWarning, stacklevel=2)
-        return globals()[RENAMED[name]]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

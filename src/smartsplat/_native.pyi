@@ -6,7 +6,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from smartsplat.arrays import ByteArray, DoubleArray, FloatArray
+from smartsplat.arrays import ByteArray, DoubleArray, FloatArray, SampleArray
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.gaussians import Gaussians
 from smartsplat.render import StepSettings, View
@@ -23,6 +23,8 @@ MAX_QUALITY: int
 QUALITY_ZERO: int
 MAX_POSITION_CELL_LOG2: int
 MAX_VARIANCE_WINDOW: int
+MAX_MASK_LEVEL: int
+MAX_BLOCKS_PER_BYTE: int
 
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
@@ -37,15 +39,27 @@ class Rasterizer:
     def prepare_strips(
         self, gaussians: Gaussians, view: View, max_covered_pixels: float, max_intersections: float
     ) -> None: ...
-    def render_rows(self, top: int, image: ByteArray) -> None: ...
+    def render_rows(self, top: int, image: SampleArray) -> None: ...
     def render_gradient(self, gaussians: Gaussians, view: View, d_image: FloatArray, gradient: Gaussians) -> None: ...
     def loss_gradient(
-        self, gaussians: Gaussians, target: ByteArray, view: View, settings: StepSettings, gradient: Gaussians
+        self,
+        gaussians: Gaussians,
+        target: SampleArray,
+        weights: ByteArray | None,
+        view: View,
+        settings: StepSettings,
+        gradient: Gaussians,
     ) -> tuple[float, float]: ...
     def step(
-        self, gaussians: Gaussians, adam: AdamState, target: ByteArray, view: View, settings: StepSettings
+        self,
+        gaussians: Gaussians,
+        adam: AdamState,
+        target: SampleArray,
+        weights: ByteArray | None,
+        view: View,
+        settings: StepSettings,
     ) -> tuple[float, float]: ...
-    def residual(self, top: int, target: ByteArray, cell: int) -> FloatArray: ...
+    def residual(self, top: int, target: SampleArray, weights: ByteArray | None, cell: int) -> FloatArray: ...
     def stage_seconds(self) -> dict[str, float]: ...
     def reset_clocks(self) -> None: ...
     def multiply_add(self, rounds: int) -> float: ...
@@ -59,11 +73,14 @@ def decode_symbols(
     data: ByteArray, count: int, quantizer: Quantizer, count_bits: bool = False
 ) -> tuple[Ints, DoubleArray]: ...
 def decode_gaussians(groups: list[tuple[bytes, int]], quantizer: Quantizer, out: Gaussians, threads: int) -> None: ...
+def encode_mask(levels: ByteArray) -> tuple[bytes, int]: ...
+def decode_mask(data: bytes, mixed_blocks: int, levels: ByteArray) -> None: ...
 def tile_features(
-    pixels: ByteArray, box: tuple[int, int, int, int], window: int, gradient_fraction: float
+    pixels: SampleArray, box: tuple[int, int, int, int], window: int, gradient_fraction: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
 def sample_pixels(
-    pixels: ByteArray,
+    pixels: SampleArray,
+    error_weights: ByteArray | None,
     boxes: Longs,
     counts: Longs,
     keys: npt.NDArray[np.uint64],
@@ -72,4 +89,4 @@ def sample_pixels(
     threads: int,
 ) -> tuple[FloatArray, FloatArray]: ...
 def race(weights: FloatArray, count: int, key: int, bound: float) -> tuple[DoubleArray, Longs]: ...
-def median_color(pixels: ByteArray, mean: FloatArray, radius: FloatArray, threads: int) -> FloatArray: ...
+def median_color(pixels: SampleArray, mean: FloatArray, radius: FloatArray, threads: int) -> FloatArray: ...

@@ -5,31 +5,36 @@ bytes  ->  container  ->  groups that touch the view  ->  symbols  ->  Gaussians
 
 from __future__ import annotations
 
-import math
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
-from smartsplat.arrays import ByteArray
+import numpy.typing as npt
+
+from smartsplat.arguments import (
+    Background,
+    background_color,
+    positive_number,
+    sample_type,
+    thread_count,
+    whole_numbers,
+)
+from smartsplat.arrays import SampleArray
 from smartsplat.bitstream import container, entropy
-from smartsplat.bitstream.container import TILE, File, Group
+from smartsplat.bitstream.container import File
 from smartsplat.errors import FormatError, LimitError, SettingsError
-from smartsplat.gaussians import CUTOFF, Gaussians
+from smartsplat.gaussians import Gaussians
+from smartsplat.images.flatten import flattened
 from smartsplat.images.strips import Strips
 from smartsplat.limits import Limits
-from smartsplat.render import Renderer, View, filter_variance
-from smartsplat.render.device import open_renderer
-from smartsplat.threads import available_threads
+from smartsplat.metadata import Metadata
+from smartsplat.planes import AlphaPlane, GaussianPlane, with_alpha
+from smartsplat.render import View
 
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels of the full image
-
-STRIP_PIXELS = 1 << 24
-"""Pixels of a strip, about."""
 
 
 def decode(
@@ -39,37 +44,41 @@ def decode(
     size: tuple[int, int] | None = None,
     scale: float | None = None,
     partial: bool = False,
+    dtype: npt.DTypeLike | None = None,
+    background: Background | None = None,
     threads: int | None = None,
     device: str = "cpu",
     limits: Limits = Limits(),
-) -> ByteArray:
+) -> SampleArray:
     """The pixels of a .sspl file.
 
     The region is taken first, then the size: the order of IIIF. Enlarging renders the Gaussians larger; shrinking is
     anti-aliased exactly.
 
     Args:
-        data: the bytes of a file, a path or an open binary file.
+        data: the bytes of a file, a path or an open binary file, which is read from its beginning.
         region: x, y, width, height in pixels of the full image; the default is all of it.
         size: width and height of the output, pixels.
         scale: size of the output relative to the region.
         partial: render what there is of a file that ends early, instead of refusing it. Of a large image the Gaussians
             with the most energy are stored first.
+        dtype: uint8 or uint16; the default is what holds the bits per sample of the image that was encoded.
+        background: red, green and blue, 0 to 255, on which opacity is flattened; the default keeps it.
         threads: on the processor; the default is all.
         device: "cpu", "cuda", "cuda:N" or "auto", which is not the default because most files are rendered before
             torch has been imported.
         limits: what the file may claim.
 
     Returns:
-        uint8 [rows, columns, C], C = 1 or 3.
+        [rows, columns, C], C = 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha, not multiplied with it).
 
     Raises:
         FormatError, UnsupportedError, LimitError: the bytes cannot be decoded.
-        SettingsError: the region or the size makes no sense.
+        SettingsError: an argument makes no sense.
         DeviceError: the GPU is not there or too small.
     """
     reader = Reader(data, partial=partial, threads=threads, device=device, limits=limits)
-    return reader.read(region=region, size=size, scale=scale)
+    return reader.read(region=region, size=size, scale=scale, dtype=dtype, background=background)
 
 
 def open(
@@ -101,16 +110,22 @@ class Info:
 
     width: int
     height: int
-    channels: int
-    gaussians: int
+    channels: int  # of colour: 1, grey, or 3, RGB
+    has_alpha: bool
+    depth: int  # bits per sample of the image that was encoded
+    gaussians: int  # those of alpha included
     bytes: int
     ratio: float  # 3 H W / bytes
     bpp: float
     version: str
-    quality: int
-    groups: int
+    quality: int  # of the colours
+    groups: int  # of colours
+    alpha_bytes: int  # coded
     icc_bytes: int  # unpacked
-    container_bytes: int  # header, table of contents, group headers, profile
+    metadata_bytes: int  # unpacked, of EXIF, XMP and IPTC
+    primaries: int  # code points of ITU-T H.273
+    transfer: int
+    container_bytes: int  # header, table of contents, group headers, profile, metadata
     count_bits: InitVar[Callable[[], dict[str, float]]]
 
     def __post_init__(self, count_bits: Callable[[], dict[str, float]]) -> None:
@@ -118,13 +133,16 @@ class Info:
 
     @cached_property
     def bits_per_gaussian(self) -> dict[str, float]:
-        """Coded bits of each attribute, the mean over the Gaussians; the first use decodes the whole file."""
+        """Coded bits of each attribute, the mean over the colours' Gaussians; the first use decodes them all."""
         count_bits: Callable[[], dict[str, float]] = self._count_bits  # type: ignore[attr-defined]
         return count_bits()
 
 
 class Reader:
-    """An opened .sspl file: its size, profile and contents; ``read`` and ``strips`` render it. Made by ``open``."""
+    """An opened .sspl file: its size, profile and contents; ``read`` and ``strips`` render it. Made by ``open``.
+
+    A context manager; copies and pickles hold the bytes of the file.
+    """
 
     def __init__(
         self,
@@ -135,14 +153,38 @@ class Reader:
         device: str = "cpu",
         limits: Limits = Limits(),
     ) -> None:
-        data = _bytes_of(source, limits)
-        self._file: File = container.unpack(data, limits, partial)
-        self._size = len(data)
-        self._limits = limits
-        self._threads = threads or available_threads()
+        self._threads = thread_count(threads)
         self._device = device
-        self._decoded: dict[int, Gaussians] = {}
-        self._rendering = threading.Lock()
+        self._limits = limits
+        self._partial = partial
+        self._data: bytes | None = _bytes_of(source, limits)
+        self._load()
+
+    def _load(self) -> None:
+        assert self._data is not None
+        self._file: File = container.unpack(self._data, self._limits, self._partial)
+        self._size = len(self._data)
+        settings = self._device, self._threads, self._limits
+        self._color = GaussianPlane(self._file.groups, self._file.quantizer, *settings)
+        alpha = self._file.extras.alpha
+        self._alpha = AlphaPlane(alpha, *settings) if alpha is not None else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._data is None:
+            raise SettingsError("the reader is closed")
+        settings = {"partial": self._partial, "threads": self._threads, "device": self._device, "limits": self._limits}
+        return _reopened, (self._data, settings)
+
+    def close(self) -> None:
+        """Give back the memory; what the file says of itself stays, its pixels are gone."""
+        self._data = None
+        self._color = self._alpha = None  # type: ignore[assignment]
 
     @property
     def width(self) -> int:
@@ -155,41 +197,75 @@ class Reader:
         return self._file.quantizer.height
 
     @property
+    def has_alpha(self) -> bool:
+        """Whether the image has opacity."""
+        return self._file.extras.alpha is not None
+
+    @property
     def channels(self) -> int:
-        """1, grey, or 3, RGB."""
-        return self._file.quantizer.channels
+        """Of what ``read`` gives: 1, grey, 2, grey and alpha, 3, RGB, or 4, RGB and alpha."""
+        return self._file.quantizer.channels + self.has_alpha
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the whole image as ``read`` gives it: height, width, channels."""
+        return self.height, self.width, self.channels
+
+    @property
+    def depth(self) -> int:
+        """Bits per sample of the image that was encoded."""
+        return self._file.extras.depth
+
+    @property
+    def metadata(self) -> Metadata:
+        """Colour space, EXIF and the like."""
+        return self._file.extras.metadata
 
     @property
     def icc(self) -> bytes | None:
-        """The image's colour profile; None is sRGB."""
-        return self._file.icc
+        """The image's colour profile; without one the code points of ``metadata`` say what its colours are."""
+        return self.metadata.icc
 
     def read(
-        self, *, region: Region | None = None, size: tuple[int, int] | None = None, scale: float | None = None
-    ) -> ByteArray:
+        self,
+        *,
+        region: Region | None = None,
+        size: tuple[int, int] | None = None,
+        scale: float | None = None,
+        dtype: npt.DTypeLike | None = None,
+        background: Background | None = None,
+    ) -> SampleArray:
         """The pixels of a region at a size; decodes only the groups that touch the region.
 
         Args:
-            region, size, scale: as ``decode`` takes them.
+            region, size, scale, dtype, background: as ``decode`` takes them.
 
         Returns:
-            uint8 [rows, columns, C].
+            uint8 or uint16 [rows, columns, C].
 
         Raises:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``.
         """
-        view = self._view(region, size, scale)
-        with self._rendering, self._limit_errors(view):  # the renderer owns the buffers that it works in
-            params = self._renderer.upload(self._gaussians(self._touching(view)))
-            return self._renderer.render_bytes(params, view, self._limits.overlap)
+        view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
+        color = self._color.render(view, kind)
+        if self._alpha is None:
+            return color
+        alpha = self._alpha.render(view, kind)
+        return with_alpha(color, alpha) if ground is None else flattened(color, alpha, ground)
 
     def strips(
-        self, *, region: Region | None = None, size: tuple[int, int] | None = None, scale: float | None = None
+        self,
+        *,
+        region: Region | None = None,
+        size: tuple[int, int] | None = None,
+        scale: float | None = None,
+        dtype: npt.DTypeLike | None = None,
+        background: Background | None = None,
     ) -> Strips:
         """The same pixels in strips of rows, each rendered when it is asked for: the whole need not fit into memory.
 
         Args:
-            region, size, scale: as ``decode`` takes them.
+            region, size, scale, dtype, background: as ``decode`` takes them.
 
         Returns:
             Strips of about 16 megapixels; they can be gone through once.
@@ -197,37 +273,36 @@ class Reader:
         Raises:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``, before the first strip.
         """
-        view = self._view(region, size, scale)
-        with self._rendering:
-            gaussians = self._gaussians(self._touching(view))
-        with self._limit_errors(view):
-            renderer = open_renderer(self._device, self._threads)
-            params = renderer.upload(gaussians)
-            parts = renderer.render_strips(params, view, STRIP_PIXELS, self._limits.overlap)
-        return Strips((view.rows, view.columns, self.channels), parts)
-
-    @contextmanager
-    def _limit_errors(self, view: View) -> Iterator[None]:
-        try:
-            yield
-        except OverflowError:  # a small file could keep a reader busy for hours
-            raise LimitError(
-                f"more than {self._limits.overlap} Gaussians lie over each of {view.columns} x {view.rows} pixels"
-            ) from None
+        view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
+        parts: Iterable[SampleArray] = self._color.strips(view, kind)
+        channels = self._file.quantizer.channels
+        if self._alpha is not None:
+            pairs = self._alpha.beside(iter(parts), view, kind)
+            if ground is None:
+                parts, channels = (with_alpha(*pair) for pair in pairs), channels + 1
+            else:
+                parts = (flattened(*pair, ground) for pair in pairs)
+                channels = channels if len(set(ground)) == 1 else 3
+        return Strips((view.rows, view.columns, channels), parts, kind.type)
 
     def gaussians(self) -> Gaussians:
-        """All Gaussians of the file, in its order."""
-        return self._gaussians(range(len(self._file.groups)))
+        """All Gaussians of the colours, in the order of the file."""
+        self._check_open()
+        return self._color.gaussians()
 
     @cached_property
     def info(self) -> Info:
         """What the file holds, from its header and table of contents."""
-        file = self._file
+        file, metadata = self._file, self.metadata
         coded = sum(len(group.data) for group in file.groups)
+        alpha = file.extras.alpha
+        coded_alpha = sum(len(group.data) for group in (*alpha.groups, *alpha.mask)) if alpha else 0
         return Info(
             width=self.width,
             height=self.height,
-            channels=self.channels,
+            channels=file.quantizer.channels,
+            has_alpha=self.has_alpha,
+            depth=self.depth,
             gaussians=file.count,
             bytes=self._size,
             ratio=3 * self.width * self.height / self._size,
@@ -235,30 +310,39 @@ class Reader:
             version=f"{container.MAJOR}.{container.MINOR}",
             quality=file.quantizer.quality,
             groups=len(file.groups),
-            icc_bytes=len(file.icc or b""),
-            container_bytes=self._size - coded,
+            alpha_bytes=coded_alpha,
+            icc_bytes=len(metadata.icc or b""),
+            metadata_bytes=sum(len(part or b"") for part in (metadata.exif, metadata.xmp, metadata.iptc)),
+            primaries=metadata.primaries,
+            transfer=metadata.transfer,
+            container_bytes=self._size - coded - coded_alpha,
             count_bits=lambda: entropy.mean_bits(
                 [(group.data, group.count) for group in file.groups], file.quantizer, self._threads
             ),
         )
 
-    @cached_property
-    def _renderer(self) -> Renderer:
-        return open_renderer(self._device, self._threads)
+    def _check_open(self) -> None:
+        if self._data is None:
+            raise SettingsError("the reader is closed")
+
+    @staticmethod
+    def _ground(background: Background | None) -> Background | None:
+        return None if background is None else background_color(background)
 
     def _view(self, region: Region | None, size: tuple[int, int] | None, scale: float | None) -> View:
-        x, y, width, height = region or (0, 0, self.width, self.height)
+        self._check_open()
+        x, y, width, height = (0, 0, self.width, self.height)
+        if region is not None:
+            x, y, width, height = whole_numbers("region", region, ("x", "y", "width", "height"))
         if x < 0 or y < 0 or width < 1 or height < 1 or x + width > self.width or y + height > self.height:
             raise SettingsError(
                 f"region {x},{y},{width},{height} does not lie in the image of {self.width} x {self.height} pixels"
             )
         if size is not None and scale is not None:
             raise SettingsError("give a size or a scale, not both")
-        if scale is not None and not (math.isfinite(scale) and scale > 0):
-            raise SettingsError(f"a scale must be positive, not {scale}")
-        columns, rows = size or (width, height)
+        columns, rows = (width, height) if size is None else whole_numbers("size", size, ("width", "height"))
         if scale is not None:
-            scale = min(scale, 2.0 * self._limits.side)  # above every limit, and still a size
+            scale = min(positive_number("scale", scale), 2.0 * self._limits.side)  # above every limit, and still a size
             columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
         if columns < 1 or rows < 1:
             raise SettingsError(f"an output of {columns} x {rows} pixels is empty")
@@ -269,36 +353,10 @@ class Reader:
             )
         return View(x, y, width, height, columns, rows)
 
-    def _touching(self, view: View) -> list[int]:
-        """Indices of the groups with Gaussians that may touch a view; the pixel filter widens them."""
-        margin_x = CUTOFF * math.sqrt(filter_variance(view.scale_x))
-        margin_y = CUTOFF * math.sqrt(filter_variance(view.scale_y))
 
-        def touches(group: Group) -> bool:
-            x0, y0, x1, y1 = (TILE * edge for edge in group.extent)
-            return (
-                x0 < view.x + view.width + margin_x
-                and x1 > view.x - margin_x
-                and y0 < view.y + view.height + margin_y
-                and y1 > view.y - margin_y
-            )
-
-        return [index for index, group in enumerate(self._file.groups) if touches(group)]
-
-    def _gaussians(self, indices: Sequence[int]) -> Gaussians:
-        missing = [index for index in indices if index not in self._decoded]
-        if missing:
-            groups = [(self._file.groups[index].data, self._file.groups[index].count) for index in missing]
-            whole = entropy.decode_gaussians(groups, self._file.quantizer, self._threads)
-            end = 0
-            for index, (_, count) in zip(missing, groups, strict=True):
-                self._decoded[index] = whole[end : end + count]
-                end += count
-            if len(missing) == len(indices):
-                return whole
-        if len(indices) == 1:
-            return self._decoded[indices[0]]
-        return Gaussians.concatenated([self._decoded[index] for index in indices], self.channels)
+def _reopened(data: bytes, settings: dict[str, Any]) -> Reader:
+    """What a pickle or a copy is made of."""
+    return Reader(data, **settings)
 
 
 def _bytes_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits) -> bytes:
@@ -312,4 +370,11 @@ def _bytes_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits)
             return path.read_bytes()
         except OSError as error:
             raise FormatError(f"{path}: {error.strerror or error}") from None
-    return source.read(limits.file_bytes + 1)
+    data = None
+    if hasattr(source, "read"):
+        if source.seekable():  # from its beginning, as an encoder reads images
+            source.seek(0)
+        data = source.read(limits.file_bytes + 1)
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise SettingsError(f"a file is bytes, a path or an open binary file, not {type(source).__name__}")
+    return bytes(data)

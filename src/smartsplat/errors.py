@@ -1,4 +1,10 @@
-"""Every error that SmartSplat raises on purpose; each message is one line that says what is wrong and where."""
+"""Every error that SmartSplat raises on purpose; each message is one line that says what is wrong and where.
+
+What is no error but should be known, a notice, is a warning for callers in Python: ``warn_of``.
+"""
+
+import warnings
+from collections.abc import Iterable
 
 
 class SmartSplatError(Exception):
@@ -27,3 +33,17 @@ class LimitError(SmartSplatError):
 
 class DeviceError(SmartSplatError):
     """The device asked for is not there, or its memory does not suffice."""
+
+
+class SmartSplatWarning(UserWarning):
+    """Something of an image was changed or left out on its way in or out. The command line prints it as a notice."""
+
+
+def warn_of(notices: Iterable[str]) -> None:
+    """Each notice as a SmartSplatWarning, of the line that called the caller of this function.
+
+    Args:
+        notices: one line each.
+    """
+    for notice in notices:
+        warnings.warn(notice, SmartSplatWarning, stacklevel=3)

@@ -14,7 +14,7 @@ class Limits:
         pixels: pixels of the whole image, or of what is rendered of a file.
         gaussians: Gaussians of a file.
         file_bytes: bytes of a file.
-        profile_bytes: bytes of an ICC profile, unpacked.
+        metadata_bytes: bytes of an ICC profile, of EXIF, XMP or IPTC data, unpacked.
         overlap: Gaussians over an output pixel, on average; fits have 10 to 20. A small file could keep a reader busy
             for hours without this limit.
     """
@@ -23,5 +23,5 @@ class Limits:
     pixels: int = 1 << 30
     gaussians: int = 1 << 26
     file_bytes: int = 1 << 31
-    profile_bytes: int = 1 << 24
+    metadata_bytes: int = 1 << 24
     overlap: int = 1024

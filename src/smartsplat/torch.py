@@ -7,9 +7,7 @@ on a GPU Triton does (render/gpu). Needs the extra ``gpu``, or any torch of 2.6 
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,24 +16,7 @@ from smartsplat.gaussians import Gaussians
 from smartsplat.render import View, reference
 from smartsplat.render.cpu import CpuRenderer
 
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
 
-
-def _with_old_keyword(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Takes ``colours`` for ``colors``, until version 0.7."""
-
-    @functools.wraps(function)
-    def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        if "colours" in kwargs and "colors" not in kwargs:
-            warnings.warn("render(colours=) is now render(colors=)", DeprecationWarning, stacklevel=2)
-            kwargs["colors"] = kwargs.pop("colours")
-        return function(*args, **kwargs)
-
-    return wrapper
-
-
-@_with_old_keyword
 def render(means: Tensor, log_scales: Tensor, rotations: Tensor, colors: Tensor, size: tuple[int, int]) -> Tensor:
     """E4: the sum of N Gaussians over an image. Each argument but ``size`` has a first derivative.
 
@@ -46,7 +27,7 @@ def render(means: Tensor, log_scales: Tensor, rotations: Tensor, colors: Tensor,
         means: [N, 2] x, y in pixels, the centre of the first pixel at (0.5, 0.5).
         log_scales: [N, 2] natural logarithms of the standard deviations in pixels.
         rotations: [N] radians.
-        colors: [N, C], C = 1 or 3. The old name ``colours`` works until version 0.7.
+        colors: [N, C], C = 1 or 3.
         size: width and height, pixels.
 
     Returns:

@@ -1,7 +1,7 @@
 """A second decoder, written from docs/format.md alone: it shares no code with the package and needs only Python.
 
 Slow on purpose, and in the order of the page. ``python -m tests.bitstream.format_decoder FILE`` writes what it decodes
-as a PGM or PPM image to standard output.
+as a PGM, PPM or PAM image to standard output.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import math
 import re
 import struct
 import sys
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.bitstream.format_container import Content, Group, Header, read_container, require
 
 EXP2 = [math.floor(16384 * 2 ** (i / 8) + 0.5) for i in range(8)]
 SHAPE = [-1000] + [math.floor(8 * math.log2(2 ** (i / 16) - 2 ** (-i / 16)) + 0.5) for i in range(1, 129)]
@@ -29,104 +30,8 @@ AXES = [
 ]
 
 
-class Refused(Exception):
-    """The file is damaged, unsupported or too large."""
-
-
-def require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise Refused(problem)
-
-
 def clamp(value: int, low: int, high: int) -> int:
     return min(max(value, low), high)
-
-
-# ---- Container ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Header:
-    width: int
-    height: int
-    channels: int
-    quality: int
-    cell_log2: int
-
-    @property
-    def columns(self) -> int:
-        return ((self.width - 1) >> self.cell_log2) + 1
-
-    @property
-    def rows(self) -> int:
-        return ((self.height - 1) >> self.cell_log2) + 1
-
-
-@dataclass(frozen=True)
-class Group:
-    count: int
-    extent: tuple[int, int, int, int]
-    coded: bytes
-
-
-@dataclass(frozen=True)
-class Content:
-    header: Header
-    groups: list[Group]
-    profile: bytes | None
-
-
-def read_container(data: bytes) -> Content:
-    require(len(data) <= 1 << 31, "too large")
-    require(data[:8] == bytes.fromhex("895353500D0A1A0A"), "no signature")
-    require(len(data) >= 36, "no header")
-    require(data[8] == 3, "another major version")
-    flags, width, height, channels, quality, cell_log2, reserved, count, chunks = struct.unpack_from(
-        "<HIIBBBBII", data, 10
-    )
-    require(chunks <= 65536, "too many chunks")
-    end = 32 + 16 * chunks
-    require(end + 4 <= len(data), "the table ends early")
-    require(zlib.crc32(data[:end]) == int.from_bytes(data[end : end + 4], "little"), "the header's CRC")
-    require(flags == 0 and reserved == 0, "reserved bits")
-    require(1 <= width <= 65536 and 1 <= height <= 65536 and width * height <= 1 << 30, "the image's size")
-    require(channels in (1, 3) and quality <= 191 and cell_log2 <= 12 and count <= 1 << 26, "a header field")
-    groups: list[Group] = []
-    profile = None
-    start = end + 4
-    for entry in range(chunks):
-        kind, stored, unpacked, crc = struct.unpack_from("<4sIII", data, 32 + 16 * entry)
-        require(stored <= len(data) - start, "a chunk ends early")
-        body = data[start : start + stored]
-        start += stored
-        require(zlib.crc32(body) == crc, "a chunk's CRC")
-        if kind == b"GAUS":
-            groups.append(_read_group(body))
-        elif kind == b"iccp":
-            profile = _read_profile(body, unpacked)
-        else:
-            require(kind[0] & 0x20 != 0, "an unknown critical chunk")
-    require(start == len(data), "bytes at the end")
-    require(sum(group.count for group in groups) == count, "the groups do not add up")
-    return Content(Header(width, height, channels, quality, cell_log2), groups, profile)
-
-
-def _read_group(body: bytes) -> Group:
-    require(len(body) >= 12, "a short group")
-    count, *extent = struct.unpack_from("<I4H", body)
-    require(count <= len(body) - 12, "more Gaussians than bytes")
-    return Group(count, (extent[0], extent[1], extent[2], extent[3]), body[12:])
-
-
-def _read_profile(body: bytes, unpacked: int) -> bytes:
-    require(unpacked <= 1 << 24, "a large profile")
-    inflater = zlib.decompressobj()
-    try:
-        profile = inflater.decompress(body, unpacked + 1)
-    except zlib.error:
-        raise Refused("a damaged profile") from None
-    require(inflater.eof and len(profile) == unpacked, "the profile's length")
-    return profile
 
 
 # ---- Symbols --------------------------------------------------------------------------------------------------------
@@ -189,8 +94,8 @@ def _half(along: int) -> int:
 
 # ---- Entropy coding -------------------------------------------------------------------------------------------------
 
-CONTEXTS = (8, 8, 8, 40, 8, 7, 48, 48, 4)
-NUMBERS = ("gap", "energy", "scale", "ratio", "turn", "first", "second", "third", "escape")
+CONTEXTS = (8, 8, 8, 40, 8, 7, 48, 48, 4, 1, 1)
+NUMBERS = ("gap", "energy", "scale", "ratio", "turn", "first", "second", "third", "escape", "kind", "level")
 
 
 def _priors() -> dict[tuple[str, int], list[int]]:
@@ -444,8 +349,8 @@ def _window(g: Gaussian, variance_x: float, variance_y: float) -> tuple[Callable
     return weight, 3 * math.sqrt(xx), 3 * math.sqrt(yy)
 
 
-def render(gaussians: list[Gaussian], channels: int, view: View) -> bytes:
-    """Bytes of the rows from top to bottom, channels interleaved."""
+def render(gaussians: list[Gaussian], channels: int, view: View) -> list[float]:
+    """C of the rows from top to bottom, channels interleaved."""
     scale_x, scale_y = view.columns / view.width, view.rows / view.height
     image = [0.0] * (view.rows * view.columns * channels)
     for g in gaussians:
@@ -463,7 +368,73 @@ def render(gaussians: list[Gaussian], channels: int, view: View) -> bytes:
                 at = (j * view.columns + i) * channels
                 for c in range(channels):
                     image[at + c] += g.color[c] * w
-    return bytes(math.floor(255 * min(max(value, 0.0), 1.0) + 0.5) for value in image)
+    return image
+
+
+def samples(values: list[float], depth: int) -> bytes:
+    """Code values of 8 or 16 bits, the latter big-endian as Netpbm has them."""
+    white = 255 if depth <= 8 else 65535
+    codes = (math.floor(white * min(max(value, 0.0), 1.0) + 0.5) for value in values)
+    return bytes(codes) if depth <= 8 else b"".join(struct.pack(">H", code) for code in codes)
+
+
+# ---- Masks ----------------------------------------------------------------------------------------------------------
+
+
+def decode_mask(part: Group, header: Header) -> dict[tuple[int, int], int]:
+    """Pixel (x, y) of the image -> level, of a part of the mask."""
+    x0, y0, x1, y1 = (64 * tile for tile in part.extent)
+    width, height = min(x1, header.width) - x0, min(y1, header.height) - y0
+    coder = Coder(part.coded)
+    kinds: dict[tuple[int, int], int] = {}
+    of_kind = [Distribution(list(PRIORS["kind", 0])) for _ in range(27)]
+    for y in range((height + 7) // 8):
+        for x in range((width + 7) // 8):
+            left, above, right = (kinds.get(at, 0) for at in ((x - 1, y), (x, y - 1), (x + 1, y - 1)))
+            kinds[x, y] = coder.token(of_kind[9 * left + 3 * above + right])
+            require(kinds[x, y] <= 2, "a kind")
+            coder.between()
+    require(list(kinds.values()).count(2) == part.count, "mixed blocks")
+    of_level = [Distribution(list(PRIORS["level", 0])) for _ in range(81)]
+    levels: dict[tuple[int, int], int] = {}
+
+    def state(x: int, y: int) -> int:
+        level = levels.get((x, y), 0)
+        return 0 if level == 0 else 2 if level == 15 else 1
+
+    for y in range(height):
+        for x in range(width):
+            levels[x, y] = 15 * kinds[x // 8, y // 8]
+            if levels[x, y] == 30:
+                context = 27 * state(x - 1, y) + 9 * state(x - 1, y - 1) + 3 * state(x, y - 1) + state(x + 1, y - 1)
+                levels[x, y] = coder.token(of_level[context])
+                coder.between()
+    require(coder.state == 65536 and not any(coder.between()), "more than the last level")
+    return {(x0 + x, y0 + y): level for (x, y), level in levels.items()}
+
+
+def _overlap(begin: float, end: float, length: int) -> list[tuple[int, float]]:
+    """Pixels that a box sees along an axis, with how much of it each fills."""
+    pixels: dict[int, float] = {}
+    for pixel in range(math.floor(begin), math.ceil(end)):
+        inside = clamp(pixel, 0, length - 1)
+        pixels[inside] = pixels.get(inside, 0) + (min(end, pixel + 1) - max(begin, pixel)) / (end - begin)
+    return list(pixels.items())
+
+
+def render_mask(levels: dict[tuple[int, int], int], header: Header, view: View) -> list[float]:
+    """L at every sample."""
+    step_x, step_y = view.width / view.columns, view.height / view.rows
+    half_x, half_y = max(1, step_x) / 2, max(1, step_y) / 2
+    image = []
+    for j in range(view.rows):
+        y = view.y + (j + 0.5) * step_y
+        rows = _overlap(y - half_y, y + half_y, header.height)
+        for i in range(view.columns):
+            x = view.x + (i + 0.5) * step_x
+            columns = _overlap(x - half_x, x + half_x, header.width)
+            image.append(sum(levels.get((a, b), 0) / 15 * p * q for a, p in columns for b, q in rows))
+    return image
 
 
 # ---- A whole file ---------------------------------------------------------------------------------------------------
@@ -471,29 +442,55 @@ def render(gaussians: list[Gaussian], channels: int, view: View) -> bytes:
 
 @dataclass(frozen=True)
 class Decoded:
-    header: Header
-    groups: list[Group]
+    content: Content
     symbols: list[Symbols]
-    profile: bytes | None
+    alpha_symbols: list[Symbols]
+    levels: dict[tuple[int, int], int]
 
-    def render(self, view: View | None = None) -> bytes:
-        h = self.header
-        whole = View(0, 0, h.width, h.height, h.width, h.height)
-        return render([dequantize(symbols, h) for symbols in self.symbols], h.channels, view or whole)
+    @property
+    def channels(self) -> int:
+        return self.content.header.channels + (self.content.alpha is not None)
+
+    def render(self, view: View | None = None, depth: int | None = None) -> bytes:
+        """Samples of a view with interleaved channels, alpha last."""
+        header, alpha = self.content.header, self.content.alpha
+        view = view or View(0, 0, header.width, header.height, header.width, header.height)
+        colors = render([dequantize(symbols, header) for symbols in self.symbols], header.channels, view)
+        values = colors
+        if alpha is not None:
+            spots = render([dequantize(symbols, alpha) for symbols in self.alpha_symbols], 1, view)
+            opacity = [
+                min(max(spot, 0.0) + level, 1)
+                for spot, level in zip(spots, render_mask(self.levels, alpha, view), strict=True)
+            ]
+            count = header.channels
+            values = [value for at, a in enumerate(opacity) for value in (*colors[at * count : (at + 1) * count], a)]
+        return samples(values, self.content.depth if depth is None else depth)
 
 
 def decode(data: bytes) -> Decoded:
     content = read_container(data)
-    symbols = [each for group in content.groups for each in decode_group(group, content.header)]
-    return Decoded(content.header, content.groups, symbols, content.profile)
+    symbols = [each for group in content.groups[b"GAUS"] for each in decode_group(group, content.header)]
+    if content.alpha is None:
+        return Decoded(content, symbols, [], {})
+    alpha = [each for group in content.groups[b"ALPH"] for each in decode_group(group, content.alpha)]
+    levels: dict[tuple[int, int], int] = {}
+    for part in content.groups[b"MASK"]:
+        levels |= decode_mask(part, content.alpha)
+    return Decoded(content, symbols, alpha, levels)
 
 
-def netpbm(pixels: bytes, width: int, height: int, channels: int) -> bytes:
-    """A PGM or PPM file."""
-    return b"P%d\n%d %d\n255\n" % (5 if channels == 1 else 6, width, height) + pixels
+def netpbm(pixels: bytes, width: int, height: int, channels: int, depth: int = 8) -> bytes:
+    """A PGM or PPM file, or with alpha a PAM file, of samples of 8 or 16 bits."""
+    white = 255 if depth <= 8 else 65535
+    if channels in (1, 3):
+        return b"P%d\n%d %d\n%d\n" % (5 if channels == 1 else 6, width, height, white) + pixels
+    kind = b"GRAYSCALE_ALPHA" if channels == 2 else b"RGB_ALPHA"
+    head = b"P7\nWIDTH %d\nHEIGHT %d\nDEPTH %d\nMAXVAL %d\nTUPLTYPE %s\nENDHDR\n"
+    return head % (width, height, channels, white, kind) + pixels
 
 
 if __name__ == "__main__":
     decoded = decode(Path(sys.argv[1]).read_bytes())
-    size = decoded.header.width, decoded.header.height
-    sys.stdout.buffer.write(netpbm(decoded.render(), *size, decoded.header.channels))
+    size = decoded.content.header.width, decoded.content.header.height
+    sys.stdout.buffer.write(netpbm(decoded.render(), *size, decoded.channels, decoded.content.depth))

@@ -10,22 +10,25 @@ import pytest
 
 from smartsplat import decoder
 from smartsplat.bitstream import container
-from smartsplat.bitstream.container import GAUSSIANS, PROFILE, SIGNATURE, File, Group, pack, unpack
+from smartsplat.bitstream.container import GAUSSIANS, SIGNATURE, Extras, File, Group, pack, unpack
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import MAX_POSITION_CELL_LOG2, MAX_QUALITY, Quantizer
 from smartsplat.errors import FormatError, LimitError, SmartSplatError, UnsupportedError
 from smartsplat.gaussians import Gaussians
 from smartsplat.limits import Limits
+from smartsplat.metadata import Metadata
 from tests.compare import scene
 
-HEADER_FORMAT = "<8sBBHIIBBBBII"
-HEADER, ENTRY, CRC, GROUP_HEADER = 32, 16, 4, 12  # bytes
-CHUNKS = 28  # where the header has the number of chunks
+HEADER_FORMAT = "<8sBBBBIIBBBBBBBBII"
+HEADER, ENTRY, CRC, GROUP_HEADER = 36, 16, 4, 12  # bytes
+CHUNKS = 32  # where the header has the number of chunks
 ICC = bytes(range(256)) * 4
+PROFILE = b"iccp"
 
 
 def sample(count: int = 200, channels: int = 3, icc: bytes | None = None, seed: int = 0, **groups: int) -> File:
-    return to_file(scene(count, 96, 64, channels, seed), Quantizer(80, 3, 96, 64, channels), icc, **groups)
+    extras = Extras(metadata=Metadata(icc=icc))
+    return to_file(scene(count, 96, 64, channels, seed), Quantizer(80, 3, 96, 64, channels), extras, **groups)
 
 
 def several_groups(icc: bytes | None = None) -> bytes:
@@ -37,12 +40,17 @@ def build(parts: list[tuple[bytes, bytes, int]], **header: int) -> bytes:
     fields = {
         "major": container.MAJOR,
         "minor": 0,
-        "flags": 0,
+        "channels": 3,
+        "depth": 8,
         "width": 96,
         "height": 64,
-        "channels": 3,
+        "primaries": 1,
+        "transfer": 13,
         "quality": 80,
         "cell": 3,
+        "alpha": 0,
+        "alpha_quality": 0,
+        "alpha_cell": 0,
     }
     fields |= {"reserved": 0, "count": 0, "chunks": len(parts)} | header
     head = struct.pack(HEADER_FORMAT, SIGNATURE, *fields.values())
@@ -85,11 +93,7 @@ def refused(data: bytes, error: type[SmartSplatError] = SmartSplatError, limits:
 
 
 def same(first: File, second: File) -> bool:
-    return (first.quantizer, first.icc, [(g.count, g.extent) for g in first.groups]) == (
-        second.quantizer,
-        second.icc,
-        [(g.count, g.extent) for g in second.groups],
-    ) and all(a.data == b.data for a, b in zip(first.groups, second.groups, strict=True))
+    return first == second
 
 
 @pytest.mark.parametrize("icc", [None, ICC])
@@ -110,7 +114,7 @@ def test_several_groups_come_back() -> None:
     assert [group.count for group in file.groups] == [60, 60, 60, 20]
     assert pack(file) == data
     coded = sum(len(group.data) for group in file.groups)
-    assert container.overhead(4, ICC) == len(data) - coded
+    assert container.overhead(4, Extras(metadata=Metadata(icc=ICC))) == len(data) - coded
 
 
 def test_the_header_is_what_the_format_says() -> None:
@@ -118,7 +122,7 @@ def test_the_header_is_what_the_format_says() -> None:
     assert data.startswith(SIGNATURE)
     _, major, minor, *rest = struct.unpack_from(HEADER_FORMAT, data)
     assert (major, minor) == (container.MAJOR, container.MINOR)
-    assert rest == [0, 96, 64, 3, 80, 3, 0, 200, 1]
+    assert rest == [3, 8, 96, 64, 1, 13, 80, 3, 0, 0, 0, 0, 200, 1]
     assert build(chunks_of(data), count=200) == data
 
 
@@ -126,7 +130,7 @@ def test_gaussians_that_cost_nothing_are_padded_to_what_a_reader_accepts() -> No
     """A reader bounds its allocation by the length of the bytes, and predictable Gaussians can fall below."""
     black = scene(4000, 96, 64)
     black.mean[:], black.scale[:], black.color[:] = 1, 1, 0
-    file = to_file(black, Quantizer(0, 3, 96, 64, 3), None)
+    file = to_file(black, Quantizer(0, 3, 96, 64, 3))
     assert len(file.groups[0].data) == 4000
     assert len(zlib.compress(file.groups[0].data)) < 4000 // 8
     assert unpack(pack(file)).count == 4000
@@ -206,7 +210,14 @@ def test_later_minor_versions_are_read() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("flags", 1 << bit) for bit in range(16)),
+        ("depth", 0),
+        ("depth", 17),
+        ("primaries", 0),
+        ("transfer", 0),
+        ("alpha", 2),
+        ("alpha", 255),
+        ("alpha_quality", 1),
+        ("alpha_cell", 1),
         *(("reserved", 1 << bit) for bit in range(8)),
         ("channels", 0),
         ("channels", 2),
@@ -381,7 +392,7 @@ def extreme_file(value: float, color: float, quality: int) -> bytes:
     gaussians = scene(40, 96, 64)
     gaussians.scale[:, 0] = value
     gaussians.color[:] *= color
-    return pack(to_file(gaussians, Quantizer(quality, 3, 96, 64, 3), None))
+    return pack(to_file(gaussians, Quantizer(quality, 3, 96, 64, 3)))
 
 
 @pytest.mark.parametrize("quality", [0, 80, MAX_QUALITY])
@@ -403,7 +414,7 @@ def test_a_small_file_cannot_keep_a_reader_busy() -> None:
         np.zeros(count, np.float32),
         np.full((count, 1), 1e-4, np.float32),
     )
-    data = pack(to_file(gaussians, Quantizer(0, 12, width, height, 1), None))
+    data = pack(to_file(gaussians, Quantizer(0, 12, width, height, 1)))
     assert len(data) < 100_000
     reader = decoder.Reader(data, threads=1)
     for view in ({}, {"region": (0, 0, 64, 64)}, {"scale": 0.01}):
@@ -422,16 +433,16 @@ def test_a_small_file_cannot_fill_the_memory() -> None:
         np.full(count, np.pi / 4, np.float32),
         np.full((count, 1), 1e-4, np.float32),
     )
-    data = pack(to_file(gaussians, Quantizer(80, 11, side, side, 1), None))
+    data = pack(to_file(gaussians, Quantizer(80, 11, side, side, 1)))
     assert len(data) < 100_000
     with pytest.raises(LimitError, match="lie over each"):
         decoder.decode(data)
-    few = pack(to_file(gaussians[: count // 100], Quantizer(80, 11, side, side, 1), None))
+    few = pack(to_file(gaussians[: count // 100], Quantizer(80, 11, side, side, 1)))
     assert decoder.decode(few).shape == (side, side, 1)
 
 
 def test_a_group_with_an_empty_extent_is_not_rendered() -> None:
     file = sample()
     (group,) = file.groups
-    with_empty_extent = File(file.quantizer, (Group(group.count, (0, 0, 0, 0), group.data),), None)
+    with_empty_extent = File(file.quantizer, (Group(group.count, (0, 0, 0, 0), group.data),))
     assert not decoder.decode(pack(with_empty_extent)).any()

@@ -15,7 +15,7 @@ def test_the_extent_covers_every_window() -> None:
     for seed in range(20):
         gaussians = scene(3, 640, 400, seed=seed, max_scale=60)
         x0, y0, x1, y1 = (container.TILE * edge for edge in extent(quantize(gaussians, by), by))
-        image = np.abs(smartsplat.decode(container.pack(to_file(bright(gaussians), by, None)))).any(axis=2)
+        image = np.abs(smartsplat.decode(container.pack(to_file(bright(gaussians), by)))).any(axis=2)
         rows, columns = np.nonzero(image)
         assert x0 <= columns.min()
         assert columns.max() < x1

@@ -24,12 +24,14 @@ def fit_of(
     renderer: Renderer | None = None,
     threads: int = 1,
     seed: int = 0,
+    weights: np.ndarray | None = None,
 ) -> Fit:
     """A fit that has been initialized."""
     renderer = renderer or CpuRenderer(threads)
     compute = Compute(renderer, sampler_of(renderer), threads)
-    initial = initialize(pixels, initial_count(count, settings), seed=seed, threads=threads, sampler=compute.sampler)
-    return Fit(pixels, initial, plan, settings, compute, final_count=count, seed=seed)
+    first = initial_count(count, settings)
+    initial = initialize(pixels, first, seed=seed, threads=threads, sampler=compute.sampler, error_weights=weights)
+    return Fit(pixels, initial, plan, settings, compute, final_count=count, seed=seed, weights=weights)
 
 
 def quick_encode(pixels: Any, **options: Any) -> bytes:

@@ -6,6 +6,7 @@ import pytest
 from smartsplat.encoder.cpu_sampler import STRIP_CELLS, CpuSampler
 from smartsplat.encoder.densify import added_gaussians, top_by_energy
 from smartsplat.encoder.error_sampling import with_neighbors
+from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.pyramid import PyramidLevel
 from smartsplat.encoder.settings import DensifySettings
 from smartsplat.gaussians import MIN_SCALE, Gaussians
@@ -26,13 +27,14 @@ def added(
     final_count: int | None = None,
     seed: int = 0,
     strip_cells: int = STRIP_CELLS,
+    weights: np.ndarray | None = None,
 ) -> Gaussians:
     height, width, channels = pixels.shape
     return added_gaussians(
         gaussians or Gaussians.empty(channels),
         count,
         final_count or count,
-        PyramidLevel(pixels, view or View.whole(width, height)),
+        PyramidLevel(pixels, view or View.whole(width, height), weights),
         CpuSampler(CpuRenderer(1), strip_cells),
         SETTINGS,
         np.random.default_rng(seed),
@@ -78,6 +80,46 @@ def test_added_gaussians_are_as_many_as_asked_for_and_in_the_image(count: int, c
     assert all(np.isfinite(field).all() for field in (new.mean, new.scale, new.rotation, new.color))
     assert ((new.mean >= 0) & (new.mean <= [WIDTH, HEIGHT])).all()
     assert (new.scale >= MIN_SCALE).all()
+
+
+def test_what_is_not_a_number_is_pruned_first_by_weight_too() -> None:
+    weights = WeightPyramid(np.full((HEIGHT, WIDTH), 255, np.uint8))
+    for field in ("color", "scale", "mean"):
+        gaussians = scene(6, WIDTH, HEIGHT)
+        gaussians.color[:], gaussians.scale[:], gaussians.mean[:] = 1, 1, 20
+        gaussians.color[5] = 3
+        getattr(gaussians, field)[2] = np.nan
+        kept = top_by_energy(gaussians, 2, weights)
+        assert kept.sum() == 2
+        assert kept[5]
+        assert not kept[2] or field == "mean", "it has energy, wherever it is"
+
+
+def test_gaussians_without_weight_are_pruned_first() -> None:
+    weights = np.zeros((HEIGHT, WIDTH), np.uint8)
+    weights[:, WIDTH // 2 :] = 255
+    gaussians = scene(100, WIDTH, HEIGHT, min_scale=1, max_scale=2)
+    right = gaussians.mean[:, 0] > WIDTH // 2 + 4
+    left = gaussians.mean[:, 0] < WIDTH // 2 - 4
+    gaussians.color[:] = np.where(left, 5, 1)[:, None]
+    keep = top_by_energy(gaussians, int(right.sum()), WeightPyramid(weights))
+    assert keep[right].mean() > 0.9
+    assert not keep[left].any()
+    assert top_by_energy(gaussians, int(right.sum()))[left].all(), "which have the most energy"
+
+
+def test_of_equals_without_any_weight_the_strongest_stay() -> None:
+    gaussians, black = scene(50, WIDTH, HEIGHT), WeightPyramid(np.zeros((HEIGHT, WIDTH), np.uint8))
+    np.testing.assert_array_equal(top_by_energy(gaussians, 20, black), top_by_energy(gaussians, 20))
+
+
+def test_gaussians_are_added_where_the_weighted_error_is() -> None:
+    pixels, weights = np.full((HEIGHT, WIDTH, 3), 200, np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    weights[20:60, 90:130] = 255
+    new = added(200, pixels, final_count=2000, weights=weights)
+    inside = (new.mean > [86, 16]).all(axis=1) & (new.mean < [134, 64]).all(axis=1)
+    assert inside.mean() > 0.95
+    assert len(added(300, pixels, final_count=2000, weights=np.zeros((HEIGHT, WIDTH), np.uint8))) == 300
 
 
 def test_gaussians_are_added_where_the_error_is() -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 
 import smartsplat
 from smartsplat import metrics
+from smartsplat.encoder import encode as encode_module
 from smartsplat.encoder.fit import Progress
 from smartsplat.encoder.settings import EFFORT_TRIALS
 from smartsplat.errors import ImageError, SettingsError
@@ -103,6 +104,7 @@ def stopper(at: int, seen: list[Progress]) -> Any:
 
 @pytest.mark.parametrize("options", [{"ratio": 30}, {"max_bytes": 300}, {"psnr": 25}, {"psnr": 25, "steps": 200}])
 @pytest.mark.parametrize("at", [1, 12])
+@pytest.mark.filterwarnings("ignore:stopped at")
 def test_stopping_early_gives_a_file_within_the_budget(options: dict[str, Any], at: int) -> None:
     seen: list[Progress] = []
     data = quick_encode(SMALL, progress=stopper(at, seen), **options)
@@ -153,12 +155,7 @@ def test_images_come_from_anywhere(tmp_path: Path) -> None:
         smartsplat.encode(given["path"], **options)
 
 
-def test_transparency_and_grey() -> None:
-    clear = np.zeros((20, 30, 4), np.uint8)
-    white = smartsplat.decode(smartsplat.encode(clear, gaussians=20, steps=40))
-    blue = smartsplat.decode(smartsplat.encode(clear, gaussians=20, steps=40, background=(0, 0, 255)))
-    assert white.mean() > 200
-    assert blue[..., 2].mean() > 200 > 50 > blue[..., :2].mean()
+def test_grey_stays_grey() -> None:
     assert smartsplat.decode(smartsplat.encode(SMALL[..., 0], ratio=50, steps=5)).shape == (64, 96, 1)
 
 
@@ -195,3 +192,148 @@ def test_unknown_settings_are_refused() -> None:
     for options in ({"preset": "fastest"}, {"effort": 0}, {"effort": 10}, {"steps": 0}, {"device": "tpu"}):
         with pytest.raises(SettingsError):
             encoded(**options)
+
+
+LEFT = np.zeros((64, 96), np.uint8)
+LEFT[:, :48] = 255
+
+
+def halves(data: bytes, image: np.ndarray = SMALL) -> tuple[float, float]:
+    """PSNR of the left and of the right half of a file."""
+    decoded = smartsplat.decode(data)
+    left, right = (metrics.psnr(image[:, part], decoded[:, part]) for part in (slice(0, 48), slice(48, 96)))
+    return left, right
+
+
+@pytest.mark.parametrize("options", [{"max_bytes": 900}, {"gaussians": 200}], ids=str)
+def test_weights_move_quality_to_where_they_are(options: dict[str, Any]) -> None:
+    masks = (None, np.maximum(LEFT, 25), np.maximum(255 - LEFT, 25))
+    plain, left, right = (halves(quick_encode(SMALL, weights=mask, steps=120, **options)) for mask in masks)
+    assert left[0] > plain[0] + 0.7
+    assert left[1] < plain[1] - 0.7
+    assert right[0] < plain[0] - 0.7
+    assert right[1] > plain[1] + 0.7
+
+
+def test_a_psnr_is_that_of_the_whole_image_whatever_the_weights() -> None:
+    data = quick_encode(SMALL, weights=np.maximum(LEFT, 60), psnr=20)
+    assert metrics.psnr(SMALL, smartsplat.decode(data)) >= 20
+    left, right = halves(data)
+    assert left > right
+
+
+def test_weights_come_in_any_form() -> None:
+    grey = np.maximum(LEFT, 51)
+    expected = quick_encode(SMALL, max_bytes=900, weights=grey)
+    assert expected != quick_encode(SMALL, max_bytes=900)
+    forms = (
+        grey.astype(np.uint16) * np.uint16(257),
+        np.repeat(grey[..., None], 3, axis=2),
+        np.dstack([np.full_like(grey, 255), grey]),
+        Image.fromarray(grey),
+        SourceImage(grey[..., None]),
+        grey // 51,  # the brightest is 1
+    )
+    for weights in forms:
+        assert quick_encode(SMALL, max_bytes=900, weights=weights) == expected
+
+
+def test_white_weights_are_as_good_as_none() -> None:
+    """Not the same bytes: they thin out random candidates, of which none goes."""
+    white = quick_encode(SMALL, max_bytes=900, weights=np.full_like(LEFT, 255))
+    plain = quick_encode(SMALL, max_bytes=900)
+    assert sum(halves(white)) == pytest.approx(sum(halves(plain)), abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [
+        (np.zeros((64, 96), np.uint8), "black everywhere"),
+        (LEFT[:, :-1], "weights of 95 x 64 pixels do not fit an image of 96 x 64"),
+        (LEFT.T, "do not fit"),
+    ],
+)
+def test_impossible_weights(weights: np.ndarray, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        quick_encode(SMALL, weights=weights)
+
+
+def test_weights_do_not_go_with_the_paper_preset() -> None:
+    with pytest.raises(SettingsError, match="takes no weights"):
+        quick_encode(SMALL, weights=LEFT, preset="paper")
+
+
+def test_weights_of_a_single_pixel() -> None:
+    weights = np.zeros_like(LEFT)
+    weights[20, 70] = 1
+    data = quick_encode(SMALL, max_bytes=700, weights=weights)
+    assert len(data) <= 700
+    assert np.abs(smartsplat.decode(data)[20, 70].astype(int) - SMALL[20, 70]).max() < 12
+
+
+def test_weights_and_alpha_are_multiplied() -> None:
+    opacity = np.where(np.hypot(*(np.mgrid[:64, :96] - np.array([32, 48])[:, None, None])) < 30, 255, 0)
+    image = np.dstack([SMALL, opacity.astype(np.uint8)])
+    masks = (None, np.maximum(LEFT, 25))
+    plain, weighted = (quick_encode(image, max_bytes=900, steps=120, weights=mask) for mask in masks)
+    assert halves(weighted, image)[0] > halves(plain, image)[0] + 0.7
+    assert np.array_equal(smartsplat.decode(weighted)[..., 3], opacity)
+    hidden = quick_encode(image, max_bytes=900, weights=255 - opacity.astype(np.uint8))
+    assert smartsplat.decode(hidden).shape == (64, 96, 4), "nothing that is visible counts"
+
+
+def test_weights_say_where_the_first_gaussians_are() -> None:
+    data = quick_encode(SMALL, gaussians=100, steps=1, weights=np.maximum(LEFT, 8))
+    assert (smartsplat.open(data).gaussians().mean[:, 0] < 48).mean() > 0.85
+
+
+def test_the_best_trial_is_that_with_the_least_weighted_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is not the one with the highest PSNR."""
+    weights = np.maximum(LEFT, 5)
+    files = [quick_encode(SMALL, max_bytes=900, steps=120, weights=each) for each in (weights, None)]
+    psnrs = [metrics.psnr(SMALL, smartsplat.decode(data)) for data in files]
+    assert psnrs[0] < psnrs[1] - 1
+    monkeypatch.setitem(EFFORT_TRIALS, 7, ((120, 0.1), (121, 0.1)))
+    for options, best in (({"weights": weights}, files[0]), ({}, files[1])):
+        left = iter(files)
+        monkeypatch.setattr(encode_module, "_encode_to_bytes", lambda *_, left=left: next(left))
+        assert smartsplat.encode(SMALL, effort=7, max_bytes=900, **options) == best
+
+
+def gradient() -> np.ndarray:
+    """From side to side fifteen steps of 8 bits."""
+    across = np.linspace(20_000, 24_000, 160)
+    ramp = np.broadcast_to(across, (96, 160))
+    return np.dstack([ramp, ramp / 2, ramp + 3000]).round().astype(np.uint16)
+
+
+def test_16_bits_have_no_bands() -> None:
+    deep = gradient()
+    data = quick_encode(deep, max_bytes=900, steps=300)
+    decoded = smartsplat.decode(data)
+    assert decoded.dtype == np.uint16
+    assert smartsplat.open(data).depth == 16
+    error = decoded.astype(float) - deep
+    assert np.sqrt((error**2).mean()) < 257 / 3, "rounding to 8 bits alone leaves 257 / 3.5"
+    for channel in range(3):
+        assert len(np.unique(decoded[48, :, channel])) > 100
+        assert len(np.unique(smartsplat.decode(data, dtype=np.uint8)[48, :, channel])) < 20
+    assert metrics.psnr(deep, decoded) > 48
+
+
+def test_16_bits_are_better_than_8() -> None:
+    deep = gradient()
+    shallow = quick_encode((deep >> 8).astype(np.uint8), max_bytes=900, steps=300)
+    from_8 = metrics.psnr(deep, smartsplat.decode(shallow, dtype=np.uint16))
+    from_16 = metrics.psnr(deep, smartsplat.decode(quick_encode(deep, max_bytes=900, steps=300)))
+    assert from_16 > from_8 + 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_meet_their_targets(channels: int) -> None:
+    deep = np.ascontiguousarray(SMALL[..., :channels].astype(np.uint16) * np.uint16(257))
+    first, *others = (quick_encode(deep, max_bytes=700, threads=threads) for threads in (1, 2, 5))
+    assert 650 < len(first) <= 700
+    assert all(other == first for other in others)
+    assert metrics.psnr(deep, smartsplat.decode(quick_encode(deep, psnr=22))) >= 22
+    assert smartsplat.open(quick_encode(deep, gaussians=77)).info.gaussians == 77

@@ -12,12 +12,15 @@ from smartsplat.bitstream import container
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer, fake_quantize
 from smartsplat.encoder import fit as fit_module
+from smartsplat.encoder.densify import top_by_energy
+from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.fit import CountPlan, Progress, psnr_of_mean_square
 from smartsplat.encoder.rate_control import ByteBudget, ExactCount
 from smartsplat.encoder.settings import PAPER, FitSettings
 from smartsplat.gaussians import MIN_SCALE, Gaussians
 from smartsplat.render import View
 from smartsplat.render.cpu import CpuRenderer
+from tests.compare import scene
 from tests.encoder.fits import fit_of
 from tests.samples import landscape
 
@@ -37,6 +40,7 @@ class Result:
         stop: int | None = None,
         threads: int = 1,
         seed: int = 0,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.reported: list[Progress] = []
         self.pixels = pixels
@@ -44,7 +48,9 @@ class Result:
         count = plan if isinstance(plan, int) else plan.count(Gaussians.empty(pixels.shape[2]), None)  # type: ignore[arg-type]
         exact = ExactCount(plan) if isinstance(plan, int) else plan
         settings = settings or FitSettings(steps=50)
-        fit = fit_of(pixels, exact, count, settings, renderer=self.renderer, threads=threads, seed=seed)
+        fit = fit_of(
+            pixels, exact, count, settings, renderer=self.renderer, threads=threads, seed=seed, weights=weights
+        )
 
         def report(progress: Progress) -> bool | None:
             self.reported.append(progress)
@@ -53,10 +59,15 @@ class Result:
         self.gaussians, self.quantizer = fit.run(report)
 
     @property
-    def psnr(self) -> float:
+    def square_error(self) -> np.ndarray:
+        """[H, W, C] of samples in [0, 1]."""
         view = View.whole(self.pixels.shape[1], self.pixels.shape[0])
-        image = self.renderer.render(self.gaussians, view).clip(0, 1)
-        return psnr_of_mean_square(float(((image - self.pixels / 255.0) ** 2).mean()))
+        image = self.renderer.render(self.gaussians, view).clip(0, 1).astype(float)
+        return np.asarray((image - self.pixels / np.iinfo(self.pixels.dtype).max) ** 2)
+
+    @property
+    def psnr(self) -> float:
+        return psnr_of_mean_square(float(self.square_error.mean()))
 
     def same(self, other: Result) -> bool:
         return self.quantizer == other.quantizer and all(
@@ -118,7 +129,7 @@ def test_a_budget_sets_the_count() -> None:
     settings = FitSettings(steps=60)
     fit = fit_of(IMAGE, plan, plan.first_count(), settings)
     gaussians, quantizer = fit.run()
-    size = len(container.pack(to_file(gaussians, quantizer, None)))
+    size = len(container.pack(to_file(gaussians, quantizer)))
     assert 0.9 * 1500 < size < 1.1 * 1500
 
 
@@ -206,7 +217,7 @@ def test_colors_that_make_up_for_quantized_shapes_help(monkeypatch: pytest.Monke
     def error(quantize_from: tuple[float, float], seed: int) -> float:
         settings = FitSettings(steps=80, quantize_from=quantize_from)
         fit = fit_of(IMAGE, ExactCount(200), 200, settings, seed=seed)
-        data = container.pack(to_file(*fit.run(), None))
+        data = container.pack(to_file(*fit.run()))
         return float(((smartsplat.decode(data) - IMAGE.astype(float)) ** 2).mean())
 
     assert sum(error((0.7, 0.8), seed) for seed in range(8)) < 0.97 * sum(error((1, 1), seed) for seed in range(8))
@@ -231,7 +242,7 @@ def test_the_rate_term_makes_smaller_files() -> None:
         results = [
             Result(IMAGE, settings=FitSettings(steps=100, rate_weight=rate_weight), seed=seed) for seed in range(3)
         ]
-        sizes = [len(container.pack(to_file(each.gaussians, quantizer, None))) for each in results]
+        sizes = [len(container.pack(to_file(each.gaussians, quantizer))) for each in results]
         return float(np.mean(sizes)), float(np.mean([each.psnr for each in results]))
 
     with_term, without = mean_bytes_and_psnr(0.2), mean_bytes_and_psnr(0.0)
@@ -252,3 +263,75 @@ def test_densification_helps() -> None:
 def test_decibels() -> None:
     assert psnr_of_mean_square(0.01) == pytest.approx(20)
     assert psnr_of_mean_square(0) == math.inf
+
+
+LEFT = np.zeros((128, 160), np.uint8)
+LEFT[:, :80] = 255
+
+
+def test_weights_move_quality_to_where_they_are() -> None:
+    plain, weighted = Result(IMAGE), Result(IMAGE, weights=np.maximum(LEFT, 13))
+    left, right = (
+        [psnr_of_mean_square(float(result.square_error[:, part].mean())) for result in (plain, weighted)]
+        for part in (slice(0, 80), slice(80, 160))
+    )
+    assert left[1] > left[0] + 0.7
+    assert right[1] < right[0] - 1
+    check(weighted.gaussians, 160, 128)
+
+
+def test_the_reported_error_is_the_weighted_one() -> None:
+    result = Result(IMAGE, settings=FitSettings(steps=60), weights=LEFT)
+    expected = psnr_of_mean_square(float(result.square_error[:, :80].mean() / 2))
+    assert result.reported[-1].psnr == pytest.approx(expected, abs=0.5)
+
+
+def test_white_weights_fit_as_well_as_none() -> None:
+    assert Result(IMAGE, weights=np.full((128, 160), 255, np.uint8)).psnr == pytest.approx(Result(IMAGE).psnr, abs=0.4)
+
+
+@pytest.mark.parametrize("place", [None, (60, 70), (127, 159)])
+def test_weights_that_are_black_nearly_everywhere(place: tuple[int, int] | None) -> None:
+    weights = np.zeros((128, 160), np.uint8)
+    if place is not None:
+        weights[place] = 255
+    result = Result(IMAGE, weights=weights)
+    check(result.gaussians, 160, 128)
+    assert len(result.gaussians) == 300
+
+
+def test_pruning_goes_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def spy(gaussians: Gaussians, count: int, weights: WeightPyramid | None) -> Any:
+        seen.append(weights)
+        return top_by_energy(gaussians, count, weights)
+
+    monkeypatch.setattr(fit_module, "top_by_energy", spy)
+    Result(IMAGE, weights=LEFT)
+    assert seen
+    assert all(weights is not None and weights.at(scene(1, 1, 1)) == 1 for weights in seen), "white at the left"
+
+
+def test_weights_do_not_make_results_depend_on_threads() -> None:
+    assert Result(IMAGE, weights=LEFT).same(Result(IMAGE, weights=LEFT, threads=2))
+
+
+DEEP = IMAGE.astype(np.uint16) * np.uint16(257)
+
+
+def test_images_of_16_bits_fit_as_those_of_8_do() -> None:
+    settings = FitSettings(steps=100)
+    assert Result(DEEP, settings=settings).psnr == pytest.approx(Result(IMAGE, settings=settings).psnr, abs=0.5)
+    assert Result(DEEP).same(Result(DEEP, threads=2))
+    check(Result(DEEP).gaussians, 160, 128)
+
+
+def test_a_good_fit_of_16_bits_is_quantized_more_finely() -> None:
+    """Rounding to 8 bits is the least error that an image of 8 bits has; to 16 bits it is 48 dB less."""
+    qualities = []
+    for pixels in (IMAGE, DEEP):
+        fit = fit_of(pixels, ExactCount(300), 300, FitSettings())
+        fit.mean_square = 0.0  # as good as can be
+        qualities.append(fit._quantizer().quality)
+    assert qualities[1] == pytest.approx(qualities[0] + 64, abs=1), "a factor 257, in eighths of an octave"

@@ -44,6 +44,19 @@ def test_cells_are_sampled_where_the_error_is() -> None:
     assert len(sampled(301).row) == 301, "more than there are cells"
 
 
+def test_cells_without_a_weight_are_the_last() -> None:
+    """Errors are everywhere, and count on the right only; of 16 bits."""
+    target, weights = np.full((16, 24, 1), 40_000, np.uint16), np.zeros((16, 24), np.uint8)
+    weights[:, 16:] = 255
+    renderer = GpuRenderer(DEVICE)
+    sampler, params, view = GpuSampler(renderer), renderer.upload(Gaussians.empty(1)), View.whole(24, 16)
+    request = CellRequest(4, 8, 0.0)
+    cells = sampler.sample_cells(params, target, view, request, np.random.default_rng(0), weights)
+    assert sorted(zip(cells.row, cells.column, strict=True)) == [(row, column) for row in range(4) for column in (4, 5)]
+    inner = cells.residual[cells.column == 5]
+    np.testing.assert_allclose(inner, 40_000 / 65535, rtol=1e-6)  # the cells around it have weights, or are the edge
+
+
 @pytest.mark.parametrize("blur", [0, 0.2, 0.7, 1, 1.2, 1.3])
 def test_the_error_is_blurred_as_on_the_cpu(blur: float) -> None:
     error = np.random.default_rng(0).random((7, 2)).astype(np.float32)

@@ -63,7 +63,7 @@ def test_weights_are_the_features_of_the_cpu(name: str) -> None:
     boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas])
     budgets = TileBudgets(boxes, np.zeros(len(areas), np.int64), np.arange(len(areas), dtype=np.uint64))
     launcher = GpuRenderer(DEVICE).launcher
-    weights, entries = weighted_sampling.race_entries(launcher, launcher.resident(pixels), budgets, window, 0.9)
+    weights, entries = weighted_sampling.race_entries(launcher, launcher.resident(pixels), None, budgets, window, 0.9)
     for index, area in enumerate(areas):
         expected = tile_features(pixels, area, settings)[2]
         size = expected.size
@@ -95,6 +95,25 @@ def test_places_outside_a_tile_never_win() -> None:
     expected = CPU.sample_pixels(pixels, budgets, 5, 0.9)
     np.testing.assert_array_equal(mean, expected[0])
     np.testing.assert_allclose(weight, expected[1], rtol=1e-6, atol=1e-7)
+
+
+def test_the_same_pixels_of_16_bits_win_by_their_weights() -> None:
+    """And none without a weight, as long as there are others."""
+    budgets = TileBudgets(np.array([(0, 0, 20, 37), (20, 0, 33, 37)]), np.array([90, 200]), np.array([7, 8], np.uint64))
+    pixels = noise(37, 53, 3).astype(np.uint16) * 257
+    factors = np.random.default_rng(5).integers(0, 256, (37, 53), np.uint8)
+    factors[:, 20:40] = 0
+    mean, weight = gpu().sample_pixels(pixels, budgets, 3, 0.9, factors)
+    expected_mean, expected_weight = CPU.sample_pixels(pixels, budgets, 3, 0.9, factors)
+    np.testing.assert_array_equal(mean, expected_mean)
+    np.testing.assert_allclose(weight, expected_weight, rtol=1e-6, atol=1e-7)
+    assert (mean[90:, 0] > 40).all()
+
+
+def test_error_weights_that_do_not_fit() -> None:
+    budgets = TileBudgets(np.array([(0, 0, 3, 2)]), np.array([1]), np.array([1], np.uint64))
+    with pytest.raises(ValueError, match="weights of uint8"):
+        gpu().sample_pixels(noise(2, 3, 1), budgets, 1, 0.9, np.ones((3, 2), np.uint8))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,7 +5,14 @@ import pytest
 
 from smartsplat import _native
 from smartsplat.encoder.cpu_sampler import CpuSampler
-from smartsplat.encoder.initialize import exclusion_radius, initialize, neighbor_scale, place_uniform, place_weighted
+from smartsplat.encoder.initialize import (
+    _tile_counts,
+    exclusion_radius,
+    initialize,
+    neighbor_scale,
+    place_uniform,
+    place_weighted,
+)
 from smartsplat.encoder.sampling_tiles import SamplingTile, sampling_tiles
 from smartsplat.encoder.settings import InitializeSettings
 from smartsplat.errors import SettingsError
@@ -105,7 +112,7 @@ def test_the_winners_of_the_race_are_sampled(key: int, count: int) -> None:
     winners = np.sort(np.argsort(time, kind="stable")[:count])
     boxes = np.array([(tile.x, tile.y, tile.width, tile.height)])
     mean, sampled_weight = _native.sample_pixels(
-        pixels, boxes, np.array([count]), np.array([key], np.uint64), 5, 0.9, 1
+        pixels, None, boxes, np.array([count]), np.array([key], np.uint64), 5, 0.9, 1
     )
     np.testing.assert_array_equal(mean, np.stack([10.5 + winners % 45, 3.5 + winners // 45], axis=1))
     np.testing.assert_array_equal(sampled_weight, weight[winners])
@@ -117,13 +124,13 @@ def test_tiles_are_sampled_in_turn_whatever_the_threads() -> None:
     boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas])
     counts = np.arange(len(areas)) % 4 * 13
     keys = np.arange(len(areas), dtype=np.uint64) << np.uint64(60)
-    samples = [_native.sample_pixels(pixels, boxes, counts, keys, 5, 0.9, threads) for threads in (1, 2, 5)]
+    samples = [_native.sample_pixels(pixels, None, boxes, counts, keys, 5, 0.9, threads) for threads in (1, 2, 5)]
     for other in samples[1:]:
         np.testing.assert_array_equal(other[0], samples[0][0])
         np.testing.assert_array_equal(other[1], samples[0][1])
     at = 0
     for box, count, key in zip(boxes, counts, keys, strict=True):
-        mean, weight = _native.sample_pixels(pixels, box[None], np.array([count]), np.array([key]), 5, 0.9, 1)
+        mean, weight = _native.sample_pixels(pixels, None, box[None], np.array([count]), np.array([key]), 5, 0.9, 1)
         np.testing.assert_array_equal(samples[0][0][at : at + count], mean)
         np.testing.assert_array_equal(samples[0][1][at : at + count], weight)
         at += count
@@ -142,7 +149,7 @@ def test_tiles_are_sampled_in_turn_whatever_the_threads() -> None:
 def test_impossible_budgets_are_refused(boxes: list[object], counts: list[int], window: int, problem: str) -> None:
     keys = np.zeros(len(boxes), np.uint64)
     with pytest.raises(ValueError, match=problem):
-        _native.sample_pixels(noise(8, 8), np.array(boxes), np.array(counts), keys, window, 0.9, 1)
+        _native.sample_pixels(noise(8, 8), None, np.array(boxes), np.array(counts), keys, window, 0.9, 1)
 
 
 def test_pixels_without_weight_come_last_and_at_random() -> None:
@@ -351,3 +358,71 @@ def test_a_flat_image_has_gaussians_everywhere_in_its_color(channels: int) -> No
     np.testing.assert_allclose(gaussians.scale[:280], base_scale(96, 64, 400), rtol=1e-6)
     counts, _, _ = np.histogram2d(*gaussians.mean.T, bins=(3, 2), range=((0, 96), (0, 64)))
     assert counts.min() > 30
+
+
+def test_weights_of_errors_say_where_gaussians_start() -> None:
+    pixels = noise(80, 120)
+    weights = np.full((80, 120), 8, np.uint8)
+    weights[:, 40:80] = 255
+    plain = initialize(pixels, 600)
+    gaussians = initialize(pixels, 600, error_weights=weights)
+    assert len(gaussians) == 600
+    for part, least in ((slice(0, 420), 0.9), (slice(420, 600), 0.9)):  # weighted ones, uniform ones
+        inside = (gaussians.mean[part, 0] >= 40) & (gaussians.mean[part, 0] < 80)
+        assert inside.mean() > least
+        assert (~inside).any(), "few, but some"
+        assert ((plain.mean[part, 0] >= 40) & (plain.mean[part, 0] < 80)).mean() < 0.5
+
+
+def test_white_weights_of_errors_change_no_weighted_one() -> None:
+    pixels = noise(60, 80)
+    white = initialize(pixels, 300, error_weights=np.full((60, 80), 255, np.uint8))
+    np.testing.assert_array_equal(white.mean[:210], initialize(pixels, 300).mean[:210])
+
+
+def test_nearly_black_weights_of_errors_still_give_every_gaussian() -> None:
+    pixels, weights = noise(60, 80), np.zeros((60, 80), np.uint8)
+    weights[30, 40] = 1
+    for threads in (1, 2):
+        gaussians = initialize(pixels, 500, error_weights=weights, threads=threads)
+        assert len(gaussians) == 500
+        assert ((gaussians.mean >= 0) & (gaussians.mean < [80, 60])).all()
+        assert [40.5, 30.5] in gaussians.mean[:350].tolist()
+
+
+def test_images_of_16_bits_start_like_those_of_8() -> None:
+    pixels, weights = noise(60, 80), noise(60, 80, 1)[..., 0]
+    assert_equal(
+        initialize(pixels.astype(np.uint16) * np.uint16(257), 300, error_weights=weights),
+        initialize(pixels, 300, error_weights=weights),
+    )
+
+
+def test_dark_weights_of_errors_do_not_take_candidates_without_end() -> None:
+    class Counting(np.random.Generator):
+        drawn = 0
+
+        def random(self, size: object = None, *arguments: object) -> np.ndarray:  # type: ignore[override]
+            numbers: np.ndarray = super().random(size, *arguments)  # type: ignore[call-overload]
+            Counting.drawn += numbers.size
+            return numbers
+
+    weights = np.zeros((200, 300), np.uint8)
+    weights[50, 60] = 255
+    generator = Counting(np.random.PCG64(0))
+    points = place_uniform(300, 200, 5000, np.zeros((0, 2), np.float32), 1.0, generator, 1, weights)
+    assert points.shape == (5000, 2)
+    assert Counting.drawn < 3 * 5000 * 1000
+
+
+def test_tiles_give_pixels_in_proportion_to_their_weights() -> None:
+    """As far as they have pixels: the rest comes from the others."""
+    areas = sampling_tiles(20, 10, 10)
+    weights = np.full((10, 20), 10, np.uint8)
+    weights[:, :10] = 190
+    assert _tile_counts(60, areas, weights) == [57, 3]
+    assert _tile_counts(150, areas, weights) == [100, 50]
+    assert _tile_counts(150, areas, None) == [75, 75]
+    weights[:, 10:] = 0
+    assert _tile_counts(60, areas, weights) == [60, 0]
+    assert _tile_counts(200, areas, weights) == [100, 100]

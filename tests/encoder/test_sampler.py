@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.encoder import sampler_reference
 from smartsplat.encoder.compute import sampler_of
 from smartsplat.encoder.cpu_sampler import CpuSampler
@@ -14,24 +15,33 @@ from smartsplat.render.cpu import CpuRenderer
 from tests.compare import scene
 from tests.encoder.features import noise
 from tests.render.renderers import ALL_SUBJECTS, Subject
+from tests.render.scenes import error_weights
 from tests.samples import landscape
 
 SHAPES = [(1, 1, 3), (1, 17, 1), (17, 1, 3), (23, 31, 3), (30, 41, 1)]
 
 
-@pytest.mark.parametrize("window", [1, 3, 5])
+def deep(pixels: ByteArray) -> SampleArray:
+    """16 bits, the upper 8 of which are those of ``pixels``."""
+    return (pixels.astype(np.uint16) << 8) | np.random.default_rng(9).integers(0, 256, pixels.shape, dtype=np.uint16)
+
+
+@pytest.mark.parametrize(("window", "is_deep", "weighted"), [(1, False, False), (3, True, True), (5, False, True)])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("subject", ALL_SUBJECTS)
-def test_pixels_are_sampled_as_by_the_reference(subject: Subject, shape: tuple[int, int, int], window: int) -> None:
+def test_pixels_are_sampled_as_by_the_reference(
+    subject: Subject, shape: tuple[int, int, int], window: int, is_deep: bool, weighted: bool
+) -> None:
     height, width, _ = shape
-    pixels = noise(*shape)
+    pixels = deep(noise(*shape)) if is_deep else noise(*shape)
+    weights = error_weights(View.whole(width, height)) if weighted else None
     split = width // 2
     boxes = [(0, 0, split, height), (split, 0, width - split, height)] if split else [(0, 0, width, height)]
     counts = [columns * rows // 3 + 1 for _, _, columns, rows in boxes]
     keys = np.arange(3, 3 + len(boxes), dtype=np.uint64)
     budgets = TileBudgets(np.array(boxes, np.int64), np.array(counts, np.int64), keys)
-    expected_mean, expected_weight = sampler_reference.sample_pixels(pixels, budgets, window, 0.9)
-    mean, weight = sampler_of(subject.open(threads=1)).sample_pixels(pixels, budgets, window, 0.9)
+    expected_mean, expected_weight = sampler_reference.sample_pixels(pixels, budgets, window, 0.9, weights)
+    mean, weight = sampler_of(subject.open(threads=1)).sample_pixels(pixels, budgets, window, 0.9, weights)
     np.testing.assert_array_equal(mean, expected_mean)
     np.testing.assert_allclose(weight, expected_weight, rtol=1e-5, atol=1e-7)
 
@@ -47,6 +57,7 @@ def test_colors_are_the_references_medians(subject: Subject, shape: tuple[int, i
     actual = sampler_of(subject.open(threads=1)).median_color(noise(*shape), mean, radius)
     # Weights are rounded to 2^-20: a tie to within that may be decided otherwise.
     assert np.count_nonzero(actual != expected) <= 0.01 * actual.size
+    assert np.array_equal(sampler_of(subject.open(threads=1)).median_color(deep(noise(*shape)), mean, radius), actual)
 
 
 @pytest.mark.parametrize("blur", [0.0, 0.7, 1.0])
@@ -56,10 +67,11 @@ def test_cells_are_sampled_as_by_the_reference(channels: int, cell: int, blur: f
     view, pixels = View.whole(50, 37), landscape(50, 37, channels)
     gaussians = scene(8, 50, 37, channels)
     sampler = CpuSampler(CpuRenderer(1, exact=True))
+    weights = error_weights(view) if cell == 4 else None
     cells = -(-50 // cell) * -(-37 // cell)
     for count in (1, max(1, cells // 5), cells, cells + 7):
         expected, actual = (
-            each.sample_cells(params, pixels, view, CellRequest(cell, count, blur), np.random.default_rng(3))
+            each.sample_cells(params, pixels, view, CellRequest(cell, count, blur), np.random.default_rng(3), weights)
             for each, params in ((sampler_reference, reference.upload(gaussians)), (sampler, gaussians))
         )
         np.testing.assert_array_equal(actual.row, expected.row)

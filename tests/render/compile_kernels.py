@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ POINTERS = {  # by the name of an argument
     **dict.fromkeys(("slots", "gaussians", "age", "widths", "tile_counts"), "*i32"),
     **dict.fromkeys(("heights", "offsets", "chunk_offsets", "starts", "keys", "entries"), "*i64"),
     **dict.fromkeys(("view", "settings", "rate_sums"), "*fp64"),
-    **dict.fromkeys(("target", "image", "code_values"), "*u8"),
+    **dict.fromkeys(("target", "image", "code_values", "weights", "error_weights"), "*u8"),
 }
 FLOATS = ("l1", "l2", "ssim", "gradient_fraction")
 NUMBERS = (
@@ -39,54 +40,79 @@ NUMBERS = (
     *("blocks", "max_places", "spans", "smaller_side"),
 )
 ONE_WARP = {"render", "fit", "backward", "residual", "collapse"}
-ARRAYS = {"collapse": {"owners": "*i64"}}  # of another type elsewhere
+ARRAYS = {  # of another type elsewhere
+    "collapse": {"owners": "*i64"},
+    "race": {"weights": "*fp32"},
+}
+NO_WEIGHTS: dict[str, Any] = {"weights": None}
+NO_CELL_WEIGHTS = NO_WEIGHTS | {"weight_sums": None}
+BYTES, WORDS = "*u8", "*u16"
 
 SPANS, INTERSECTIONS = bin.SPANS_PER_ROUND, bin.INTERSECTIONS_PER_ROUND
-SSIM, FEATURES = (ssim.prepare, ssim.slopes, ssim.gradient), (features.peaks, weighted_sampling.race)
-CASES: list[tuple[Any, dict[str, Any]]] = [
-    *((project.project, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
-    (bin.span, {"block": BLOCK // SPANS, "spans_per_round": SPANS}),
-    (bin.intersect, {"block": BLOCK // INTERSECTIONS, "intersections_per_round": INTERSECTIONS}),
-    (bin.scatter, {"block": BLOCK}),
-    (bin.order, {"tiles": bin.TILES_PER_PROGRAM, "block": bin.ENTRIES_PER_ROUND}),
-    *((tile.render, {"channels": channels, "as_bytes": flag}) for channels in (1, 3) for flag in (False, True)),
-    *((tile.fit, {"channels": channels}) for channels in (1, 3)),
-    *((tile.backward, {"channels": channels}) for channels in (1, 3)),
-    *((residual.residual, {"channels": channels, "cell": cell}) for channels, cell in ((1, 1), (3, 4), (3, 16))),
-    *((kernel, {"channels": 3, "block": ssim.COLUMNS_PER_PROGRAM}) for kernel in SSIM),
-    (adam.collapse, {}),
-    *((adam.gradients, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
-    *((adam.update, {"channels": 3, "relative": flag, "block": BLOCK}) for flag in (False, True)),
-    (adam.update, {"channels": 1, "relative": True, "block": BLOCK}),
-    *((kernel, {"channels": 3, "window": 5, "block": weighted_sampling.PIXELS_PER_PROGRAM}) for kernel in FEATURES),
-    *((median_color.medians, {"channels": channels, "side": side}) for channels, side in ((1, 16), (3, 64))),
+SSIM: dict[str, Any] = {"channels": 3, "block": ssim.COLUMNS_PER_PROGRAM}
+FEATURES: dict[str, Any] = {"channels": 3, "window": 5, "block": weighted_sampling.PIXELS_PER_PROGRAM}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel to compile."""
+
+    kernel: Any
+    constants: dict[str, Any]
+    types: dict[str, str] = field(default_factory=dict)  # of arguments that usually have others
+
+    def signature(self) -> dict[str, str]:
+        """Type of each argument."""
+        own = ARRAYS.get(self.kernel.__name__, {}) | self.types
+
+        def kind(name: str) -> str:
+            if name in self.constants:
+                return "constexpr"
+            if name in own:
+                return own[name]
+            if name in NUMBERS:
+                return "i32"
+            if name in FLOATS:
+                return "fp32"
+            return POINTERS.get(name, "*fp32")
+
+        return {name: kind(name) for name in self.kernel.arg_names}
+
+
+CASES = [
+    *(Case(project.project, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
+    Case(bin.span, {"block": BLOCK // SPANS, "spans_per_round": SPANS}),
+    Case(bin.intersect, {"block": BLOCK // INTERSECTIONS, "intersections_per_round": INTERSECTIONS}),
+    Case(bin.scatter, {"block": BLOCK}),
+    Case(bin.order, {"tiles": bin.TILES_PER_PROGRAM, "block": bin.ENTRIES_PER_ROUND}),
+    *(Case(tile.render, {"channels": channels}) for channels in (1, 3)),
+    *(Case(tile.render, {"channels": channels}, {"out": samples}) for channels in (1, 3) for samples in (BYTES, WORDS)),
+    *(Case(tile.fit, {"channels": channels} | NO_WEIGHTS) for channels in (1, 3)),
+    Case(tile.fit, {"channels": 3} | NO_WEIGHTS, {"target": WORDS}),
+    Case(tile.fit, {"channels": 3}),
+    *(Case(tile.fit, {"channels": channels}, {"target": WORDS}) for channels in (1, 3)),
+    *(Case(tile.backward, {"channels": channels}) for channels in (1, 3)),
+    Case(residual.residual, {"channels": 1, "cell": 1} | NO_CELL_WEIGHTS),
+    *(Case(residual.residual, {"channels": 3, "cell": cell} | NO_CELL_WEIGHTS) for cell in (4, 16)),
+    *(Case(residual.residual, {"channels": 3, "cell": cell}, {"target": WORDS}) for cell in (1, 4)),
+    *(Case(kernel, SSIM) for kernel in (ssim.prepare, ssim.slopes, ssim.gradient)),
+    *(Case(kernel, SSIM, {"target": WORDS}) for kernel in (ssim.prepare, ssim.gradient)),
+    Case(adam.collapse, {}),
+    *(Case(adam.gradients, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
+    *(Case(adam.update, {"channels": 3, "relative": flag, "block": BLOCK}) for flag in (False, True)),
+    Case(adam.update, {"channels": 1, "relative": True, "block": BLOCK}),
+    *(Case(features.peaks, FEATURES, {"image": samples}) for samples in (BYTES, WORDS)),
+    Case(weighted_sampling.race, FEATURES | {"error_weights": None}),
+    Case(weighted_sampling.race, FEATURES, {"image": WORDS}),
+    *(Case(median_color.medians, {"channels": channels, "side": side}) for channels, side in ((1, 16), (3, 64))),
+    Case(median_color.medians, {"channels": 3, "side": 16}, {"image": WORDS}),
 ]
 
 
-def signature(kernel: Any, constants: dict[str, Any]) -> dict[str, str]:
-    """Type of each argument."""
-    own = ARRAYS.get(kernel.__name__, {})
-
-    def kind(name: str) -> str:
-        if name in constants:
-            return "constexpr"
-        if name in own:
-            return own[name]
-        if name in NUMBERS:
-            return "i32"
-        if name in FLOATS:
-            return "fp32"
-        if name == "out" and constants.get("as_bytes"):
-            return "*u8"
-        return POINTERS.get(name, "*fp32")
-
-    return {name: kind(name) for name in kernel.arg_names}
-
-
-def compiled(kernel: Any, constants: dict[str, Any], target: str) -> dict[str, Any]:
+def compiled(case: Case, target: str) -> dict[str, Any]:
     backend, architecture = target.split(":")
     gpu = GPUTarget("cuda", int(architecture), 32) if backend == "cuda" else GPUTarget("hip", architecture, 64)
-    types = signature(kernel, constants)
+    kernel, constants, types = case.kernel, case.constants, case.signature()
     aligned = {
         (position,): [["tt.divisibility", 16]] for position, kind in enumerate(types.values()) if kind.startswith("*")
     }
@@ -100,6 +126,7 @@ def compiled(kernel: Any, constants: dict[str, Any], target: str) -> dict[str, A
         "kernel": kernel.__name__,
         "target": target,
         **constants,
+        **{f"{name} is": kind for name, kind in case.types.items()},
         "bytes": len(binary),
         "warps": warps,
         "shared": built.metadata.shared,
@@ -122,8 +149,8 @@ def resources(binary: bytes) -> dict[str, int | None]:
 
 def main() -> None:
     for target in sys.argv[1:] or TARGETS:
-        for kernel, constants in CASES:
-            print(json.dumps(compiled(kernel, constants, target)), flush=True)
+        for case in CASES:
+            print(json.dumps(compiled(case, target)), flush=True)
 
 
 if __name__ == "__main__":

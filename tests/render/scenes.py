@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from smartsplat.arrays import ByteArray, DoubleArray
+from smartsplat.arrays import ByteArray, DoubleArray, SampleArray
 from smartsplat.gaussians import Gaussians
 from smartsplat.render import StepResult, StepSettings, View, reference
 from tests.compare import scene
@@ -94,6 +94,7 @@ def expected(name: str) -> tuple[DoubleArray, DoubleArray, reference.DoubleGauss
 LOSSES = {
     "l1": StepSettings(l1=1, l2=0),
     "l2": StepSettings(l2=1),
+    "l1 and l2": StepSettings(l1=0.3, l2=0.5),
     "ssim": StepSettings(l2=0, ssim=1),
     "paper": StepSettings(l1=0.9, l2=0, ssim=0.1, beta2=0.999),
     "l2 and rate": StepSettings(rate_weight=0.01, rate_energy=0.3),
@@ -131,7 +132,7 @@ GPU_STEPS: list[StepCase] = [("paper", "41x37", True, 3), ("all", "41x37", True,
 """Of the larger ones those that a GPU takes, but no interpreter of its code."""
 
 
-def fitting(view: View, channels: int = 3) -> tuple[Gaussians, ByteArray]:
+def fitting(view: View, channels: int = 3, dtype: type = np.uint8) -> tuple[Gaussians, SampleArray]:
     """Gaussians and a target without black and white: there the sign of an error of zero depends on the last digit."""
     width, height = int(view.width), int(view.height)
     gaussians = scene(
@@ -142,8 +143,17 @@ def fitting(view: View, channels: int = 3) -> tuple[Gaussians, ByteArray]:
         min_scale=0.8,
         max_scale=9,
     )
-    target = np.random.default_rng(2).integers(1, 255, (view.rows, view.columns, channels), dtype=np.uint8)
+    white = np.iinfo(dtype).max
+    target = np.random.default_rng(2).integers(1, white, (view.rows, view.columns, channels), dtype=dtype)
     return gaussians, target
+
+
+def error_weights(view: View) -> ByteArray:
+    """Weights of all sizes, 0 and 255 among them, and an area where all are 0."""
+    weights = np.random.default_rng(4).integers(0, 256, (view.rows, view.columns), dtype=np.uint8)
+    weights[:, : view.columns // 3] = 0
+    weights[view.rows // 2 :, -1] = 255
+    return weights
 
 
 def step_settings(loss: str, view: View, relative: bool = True) -> StepSettings:

@@ -17,12 +17,14 @@ from tests.render.scenes import (
     GPU_SCENES,
     GPU_STEPS,
     HOSTILE,
+    LOSSES,
     SCENES,
     SMALL_SCENES,
     SMALL_STEPS,
     STEPS,
     VIEWS,
     StepCase,
+    error_weights,
     expected,
     fitting,
     gaussian,
@@ -60,11 +62,14 @@ def test_renders_as_the_reference(subject: Subject, name: str) -> None:
     tolerance = factor * subject.value_error * max(1.0, float(np.abs(gaussians.color).max(initial=0)))
     assert np.abs(rendered - image).max(initial=0) < tolerance
 
-    pixels = renderer.render_bytes(params, view)
+    pixels = renderer.render_samples(params, view)
     assert pixels.dtype == np.uint8
-    difference = np.abs(pixels.astype(int) - reference.to_bytes(image))
+    difference = np.abs(pixels.astype(int) - reference.to_samples(image))
     assert difference.max(initial=0) <= 1
     assert np.count_nonzero(difference) <= 0.01 * difference.size + 1
+    deep = renderer.render_samples(params, view, np.uint16)
+    assert deep.dtype == np.uint16
+    assert np.abs(deep - reference.to_samples(image, np.uint16).astype(float)).max(initial=0) <= 65535 * tolerance + 1
 
 
 @pytest.mark.parametrize(("subject", "name"), each_subject_with(SCENES, SMALL_SCENES, GPU_SCENES))
@@ -111,6 +116,53 @@ def test_the_gradient_of_the_loss_is_the_references(subject: Subject, loss: str,
         assert np.array_equal(getattr(renderer.download(params), field), getattr(gaussians, field)), field
 
 
+DepthCase = tuple[str, int, str, bool, str]  # type of the target, channels, loss, with weights, view
+DEPTHS: list[DepthCase] = [
+    (dtype, channels, loss, weighted, view_name)
+    for dtype in ("uint8", "uint16")
+    for channels in (1, 3)
+    for loss, weighted in (("l1 and l2", True), ("l2", True), ("l2", False), ("paper", False))
+    for view_name in ("19x23", "1x17")
+]
+SMALL_DEPTHS = [case for case in DEPTHS if not LOSSES[case[2]].ssim or (case[0], case[4]) == ("uint16", "1x17")]
+
+
+@pytest.mark.parametrize(("subject", "case"), each_subject_with(DEPTHS, SMALL_DEPTHS, DEPTHS))
+def test_targets_of_both_depths_with_and_without_weights(subject: Subject, case: DepthCase) -> None:
+    dtype, channels, loss, weighted, view_name = case
+    view = VIEWS[view_name]
+    gaussians, target = fitting(view, channels, np.dtype(dtype).type)
+    weights = error_weights(view) if weighted else None
+    settings = step_settings(loss, view)
+    params = reference.upload(gaussians)
+    adam = reference.adam_state(params)
+    expected_gradient, expected_result = reference.loss_gradient(params, target, view, settings, weights)
+    reference.step(params, adam, target, view, settings, weights)
+    renderer = subject.open()
+    own = renderer.upload(gaussians)
+    gradient, result = renderer.loss_gradient(own, target, view, settings, weights)
+    assert result.loss == pytest.approx(expected_result.loss, rel=1e-5)
+    assert result.mean_square == pytest.approx(expected_result.mean_square, rel=1e-5)
+    for field in FIELDS:
+        assert relative_error(getattr(gradient, field), getattr(expected_gradient, field)) < subject.gradient_error
+    own_adam = renderer.adam_state(own)
+    renderer.step(own, own_adam, target, view, settings, weights)
+    assert relative_error(numpy_of(own_adam.first), adam.first) < subject.gradient_error
+
+
+@every_subject
+def test_weights_that_do_not_fit_are_refused(subject: Subject) -> None:
+    view = VIEWS["19x23"]
+    gaussians, target = fitting(view)
+    renderer = subject.open()
+    params = renderer.upload(gaussians)
+    for weights in (np.ones((23, 18), np.uint8), np.ones((23, 19), np.float32), np.ones((23, 38), np.uint8)[:, ::2]):
+        with pytest.raises(ValueError, match="weights of"):
+            renderer.residual(params, target, view, 4, weights)
+    with pytest.raises(ValueError, match="SSIM takes no weights"):
+        renderer.loss_gradient(params, target, view, step_settings("paper", view), error_weights(view))
+
+
 @pytest.mark.parametrize(("subject", "case"), each_subject_with(STEPS, SMALL_STEPS, GPU_STEPS))
 def test_steps_as_the_reference(subject: Subject, case: StepCase) -> None:
     loss, view_name, relative, channels = case
@@ -136,14 +188,14 @@ def test_steps_as_the_reference(subject: Subject, case: StepCase) -> None:
         assert np.linalg.norm(move - expected_move) < tolerance, field
 
 
-@pytest.mark.parametrize("code_value", [0, 255])
+@pytest.mark.parametrize(("dtype", "code_value"), [(np.uint8, 0), (np.uint8, 255), (np.uint16, 0), (np.uint16, 65535)])
 @pytest.mark.parametrize("channels", [1, 3])
 @every_subject
-def test_colors_rest_where_black_or_white_is_met(subject: Subject, channels: int, code_value: int) -> None:
+def test_colors_rest_where_black_or_white_is_met(subject: Subject, channels: int, dtype: type, code_value: int) -> None:
     """Adam makes a step of full size of any gradient: what rounding leaves of no error at all would let them drift."""
     scale, color = np.full((1, 2), 50, np.float32), np.full((1, channels), 9 if code_value else -9, np.float32)
     wide = Gaussians(np.array([[10, 8]], np.float32), scale, np.zeros(1, np.float32), color)
-    target, view = np.full((15, 20, channels), code_value, np.uint8), View.whole(20, 15)
+    target, view = np.full((15, 20, channels), code_value, dtype), View.whole(20, 15)
     renderer = subject.open(exact=False)
     params = renderer.upload(wide)
     adam = renderer.adam_state(params)
@@ -176,15 +228,19 @@ def test_steps_keep_to_their_bounds(subject: Subject) -> None:
 # ---- errors by cells, strips, hostile work --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("channels", "dtype", "weighted"),
+    [(1, np.uint8, False), (3, np.uint8, False), (3, np.uint8, True), (1, np.uint16, True), (3, np.uint16, False)],
+)
 @pytest.mark.parametrize("cell", [1, 2, 4, 16, 32, 64])
 @every_subject
-def test_residual_is_the_references(subject: Subject, cell: int, channels: int) -> None:
+def test_residual_is_the_references(subject: Subject, cell: int, channels: int, dtype: type, weighted: bool) -> None:
     view = VIEWS["41x37" if subject.name == "gpu" else "75x53"]
-    gaussians, target = fitting(view, channels)
-    expected_cells = reference.residual(reference.upload(gaussians), target, view, cell)
+    gaussians, target = fitting(view, channels, dtype)
+    weights = error_weights(view) if weighted else None
+    expected_cells = reference.residual(reference.upload(gaussians), target, view, cell, weights)
     renderer = subject.open()
-    cells = renderer.residual(renderer.upload(gaussians), target, view, cell)
+    cells = renderer.residual(renderer.upload(gaussians), target, view, cell, weights)
     assert cells.shape == expected_cells.shape
     assert np.abs(cells - expected_cells).max() < max(subject.value_error, 1e-5)
 
@@ -200,7 +256,7 @@ def test_strips_are_parts_of_the_whole(subject: Subject, rows: int) -> None:
     expected_rows = max(multiple, rows // multiple * multiple) if rows < 300 else 300
     assert (len(strips) > 1) == (rows < 300)
     assert all(len(strip) == expected_rows for strip in strips[:-1])
-    assert np.array_equal(np.concatenate(strips), renderer.render_bytes(params, view))
+    assert np.array_equal(np.concatenate(strips), renderer.render_samples(params, view))
 
 
 @every_subject
@@ -208,13 +264,13 @@ def test_too_much_overlap_is_refused(subject: Subject) -> None:
     gaussians, view = scene(40, 20, 20, min_scale=50, max_scale=90), View.whole(20, 20)
     renderer = subject.open()
     params = renderer.upload(gaussians)
-    renderer.render_bytes(params, view, 50)
+    renderer.render_samples(params, view, overlap=50)
     if subject.name == "gpu":  # a small image has but four tiles there, and no more on a processor than one
         with pytest.raises(OverflowError):
-            renderer.render_bytes(params, view, 0.5)
+            renderer.render_samples(params, view, overlap=0.5)
     large = View.whole(20, 20, 400, 400)
     with pytest.raises(OverflowError):
-        renderer.render_bytes(params, large, 0.5)
+        renderer.render_samples(params, large, overlap=0.5)
 
 
 PLACES = [(field, column) for field in FIELDS for column in (0, 1)]
@@ -239,7 +295,7 @@ def test_a_hostile_gaussian_does_not_spoil_the_others(subject: Subject, place: t
     assert np.isfinite(image).all()
     if not rendered:
         assert np.array_equal(image, renderer.render(alone, view))
-    renderer.render_bytes(renderer.upload(bad), view)
+    renderer.render_samples(renderer.upload(bad), view)
 
     settings = step_settings("l2", view)
     renderer.step(both, renderer.adam_state(both), target, view, settings)

@@ -45,7 +45,7 @@ def test_results_do_not_depend_on_the_number_of_threads(variant: str, threads: i
     one, many = CpuRenderer(1, variant), CpuRenderer(threads, variant)
     assert many.threads == threads
     assert np.array_equal(one.render(gaussians, view), many.render(gaussians, view))
-    assert np.array_equal(one.render_bytes(gaussians, view), many.render_bytes(gaussians, view))
+    assert np.array_equal(one.render_samples(gaussians, view), many.render_samples(gaussians, view))
     assert np.array_equal(one.residual(gaussians, target, view, 8), many.residual(gaussians, target, view, 8))
     gradients = [renderer.render_gradient(gaussians, view, d_image) for renderer in (one, many)]
     after = []
@@ -68,10 +68,10 @@ def test_results_do_not_depend_on_the_number_of_threads(variant: str, threads: i
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_still_renders() -> None:
     renderer, gaussians, view = CpuRenderer(2), scene(50, 200, 100), View.whole(200, 100)
-    expected = renderer.render_bytes(gaussians, view)  # the workers have run
+    expected = renderer.render_samples(gaussians, view)  # the workers have run
     child = os.fork()
     if child == 0:  # the workers did not come along
-        os._exit(0 if np.array_equal(renderer.render_bytes(gaussians, view), expected) else 1)
+        os._exit(0 if np.array_equal(renderer.render_samples(gaussians, view), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -95,7 +95,7 @@ def test_an_image_of_hostile_values_is_finite(variant: str) -> None:
     modest = np.abs(gaussians.color).max(axis=1) < 1e30  # sums of larger ones may well be infinite
     image = CpuRenderer(2, variant).render(gaussians[modest], View.whole(130, 70))
     assert np.isfinite(image).all()
-    assert CpuRenderer(2, variant).render_bytes(gaussians, View.whole(130, 70)).shape == (70, 130, 3)
+    assert CpuRenderer(2, variant).render_samples(gaussians, View.whole(130, 70)).shape == (70, 130, 3)
     CpuRenderer(2, variant).render_gradient(gaussians, View.whole(130, 70), np.ones((70, 130, 3), np.float32))
 
 
@@ -171,7 +171,7 @@ def test_rows_that_are_not_a_strip(top: int, rows: int) -> None:
     with pytest.raises(ValueError, match="rows of the view"):
         rasterizer.render_rows(top, np.empty((rows, 20, 3), np.uint8))
     with pytest.raises(ValueError, match="rows of the view"):
-        rasterizer.residual(top, np.empty((rows, 20, 3), np.uint8), 4)
+        rasterizer.residual(top, np.empty((rows, 20, 3), np.uint8), None, 4)
 
 
 @pytest.mark.parametrize("cell", [0, -4, 3, 128])

@@ -18,7 +18,7 @@ import pytest
 from tests.render.gpu_device import DEVICE, GPU, on_a_gpu, torch
 
 # isort: split
-from smartsplat import decoder
+from smartsplat import decoder, planes
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.cpu_sampler import CpuSampler
 from smartsplat.encoder.fit import Fit, Progress, initial_count
@@ -78,6 +78,56 @@ def test_strips_with_ssim_are_one_image(monkeypatch: pytest.MonkeyPatch) -> None
         results.append((result, state.first.cpu().numpy()))
     assert results[0][0].loss == pytest.approx(results[1][0].loss, rel=1e-6)
     assert relative_error(results[0][1], results[1][1]) < 1e-6
+
+
+# ---- samples, targets and their weights ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "largest_error"), [(np.uint8, 0), (np.uint16, 1)])
+def test_strips_of_both_depths_are_parts_of_the_whole(dtype: type, largest_error: int) -> None:
+    """Those of 16 bits have the upper bits of those of 8, but for the rounding of each."""
+    gaussians, view, renderer = scene(12, 20, 40), View.whole(20, 40), GpuRenderer(DEVICE)
+    params = renderer.upload(gaussians)
+    strips = list(renderer.render_strips(params, view, 20 * 16, dtype))
+    assert [(strip.dtype, len(strip)) for strip in strips] == [(dtype, 16), (dtype, 16), (dtype, 8)]
+    assert np.array_equal(np.concatenate(strips), renderer.render_samples(params, view, dtype))
+    exact = np.concatenate(strips) / np.iinfo(dtype).max * 255
+    assert np.abs(exact - renderer.render_samples(params, view)).max() <= 0.51 * largest_error
+
+
+def test_weights_of_one_change_nothing() -> None:
+    view = View.whole(18, 20)
+    gaussians, target = fitting(view)
+    ones = np.full((20, 18), 255, np.uint8)
+    renderer, settings = GpuRenderer(DEVICE), LOSSES["l1 and l2"]
+    params = renderer.upload(gaussians)
+    (gradient, result), (expected_gradient, expected) = (
+        renderer.loss_gradient(params, target, view, settings, weights) for weights in (ones, None)
+    )
+    assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+    for field in FIELDS:
+        assert relative_error(getattr(gradient, field), getattr(expected_gradient, field)) < 1e-6
+    cells, expected_cells = (renderer.residual(params, target, view, 8, weights) for weights in (ones, None))
+    np.testing.assert_allclose(cells, expected_cells, atol=1e-6)
+
+
+def test_a_target_and_its_weights_are_uploaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the one does not push the other out; other arrays take their places."""
+    view, renderer = View.whole(20, 18), GpuRenderer(DEVICE)
+    upload, seen = renderer.launcher.upload, []
+    gaussians, target = fitting(view, 1, np.uint16)
+    params = renderer.upload(gaussians)
+    state = renderer.adam_state(params)
+    monkeypatch.setattr(renderer.launcher, "upload", lambda array: seen.append(id(array)) or upload(array))
+    weights = [np.full((18, 20), value, np.uint8) for value in (0, 255)]
+    results = []
+    for each in (weights[0], weights[0], weights[1], None, weights[1]):
+        results.append(renderer.step(params, state, target, view, LOSSES["l2"], each).mean_square)
+        renderer.residual(params, target, view, 4, each)
+    arrays = [id(array) for array in (target, *weights)]
+    assert [array for array in seen if array in arrays] == [*arrays, arrays[2]]
+    assert results[:2] == [0, 0]
+    assert min(results[2:]) > 0
 
 
 # ---- lists ----------------------------------------------------------------------------------------------------------
@@ -171,7 +221,7 @@ def test_a_fit_gets_as_far_as_on_the_cpu() -> None:
 def test_a_file_is_rendered_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     forms: tuple[dict[str, Any], ...] = ({}, {"region": (5, 3, 20, 14)}, {"scale": 0.5}, {"scale": 1.5})
     expected = [decoder.decode(VECTOR, **form) for form in forms]
-    monkeypatch.setattr(decoder, "open_renderer", lambda name, threads: GpuRenderer(DEVICE))
+    monkeypatch.setattr(planes, "open_renderer", lambda name, threads: GpuRenderer(DEVICE))
     actual = [decoder.decode(VECTOR, device="cuda", **form) for form in forms]
     for cpu, gpu in zip(expected, actual, strict=True):
         assert np.abs(gpu.astype(int) - cpu).max() <= 1
@@ -201,6 +251,13 @@ def test_arguments_that_do_not_fit() -> None:
     params = renderer.upload(scene(4, 20, 10))
     with pytest.raises(ValueError, match="target"):
         renderer.step(params, renderer.adam_state(params), np.zeros((20, 10, 3), np.uint8), view, StepSettings())
+    for dtype in (np.int16, np.float32, ">u2"):
+        with pytest.raises(ValueError, match="a target of"):
+            renderer.residual(params, np.zeros((10, 20, 3), dtype), view, 4)
+    with pytest.raises(ValueError, match="samples of float32"):
+        renderer.render_samples(params, view, np.float32)
+    with pytest.raises(ValueError, match="samples of int16"):
+        renderer.render_strips(params, view, 100, np.int16)
     with pytest.raises(ValueError, match="moments"):
         renderer.step(params, renderer.adam_state(params[:3]), np.zeros((10, 20, 3), np.uint8), view, StepSettings())
     with pytest.raises(ValueError, match="gradient"):
@@ -226,8 +283,10 @@ def test_memory_that_does_not_suffice_names_the_size_that_would(monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 8 * 10**9))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 10**9)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * 10**9)
-    with pytest.raises(DeviceError, match=r"2\.0 of 8\.0 GB .* about \d+ megapixels would; use a higher ratio"):
+    with pytest.raises(DeviceError, match=r"2\.0 of 8\.0 GB .* about 182 megapixels would; use a higher ratio"):
         renderer.render(params, View.whole(40_000, 30_000))
+    with pytest.raises(DeviceError, match="about 142 megapixels would"):  # a target of 16 bits is twice as large
+        renderer.residual(params, np.zeros((100, 200, 3), np.uint16), View.whole(200, 100), 4)
 
 
 # ---- compiled -------------------------------------------------------------------------------------------------------
@@ -258,8 +317,8 @@ def test_large_images_are_rendered_as_on_the_cpu(width: int, height: int) -> Non
     gaussians = scene(width * height // 500, width, height, min_scale=1, max_scale=12)
     view, renderer = View.whole(width, height), GpuRenderer(DEVICE)
     cpu = CpuRenderer(exact=True)
-    rendered = renderer.render_bytes(renderer.upload(gaussians), view)
-    difference = np.abs(rendered.astype(np.int16) - cpu.render_bytes(gaussians, view))
+    rendered = renderer.render_samples(renderer.upload(gaussians), view)
+    difference = np.abs(rendered.astype(np.int16) - cpu.render_samples(gaussians, view))
     assert difference.max() <= 1
     settings = StepSettings(width=width, height=height, epsilon=1e-6)
     params, state = renderer.upload(gaussians), renderer.adam_state(renderer.upload(gaussians))

@@ -66,7 +66,7 @@ def test_gradient_of_the_pyramid(subject: Subject, name: str, channels: int) -> 
 @pytest.mark.parametrize("subject", CPU_SUBJECTS)
 def test_steps_through_the_pyramid(subject: Subject, loss: str) -> None:
     view = LEVEL_VIEWS["several macrotiles"]
-    gaussians, target = wide(view), reference.to_bytes(np.float64(0.3) + 0.1 * np.ones((410, 600, 3)))
+    gaussians, target = wide(view), reference.to_samples(np.float64(0.3) + 0.1 * np.ones((410, 600, 3)))
     after = []
     for renderer in (CpuRenderer(2, subject.name), CpuRenderer(1, subject.name, exact=True)):
         params = renderer.upload(gaussians)

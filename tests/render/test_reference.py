@@ -118,9 +118,12 @@ def test_the_pixel_filter_vanishes_at_full_size() -> None:
     assert filter_variance(0.1) == pytest.approx(99 * FILTER_VARIANCE)
 
 
-def test_bytes_are_clamped_and_rounded_half_up() -> None:
-    image = np.array([[[-0.1], [0.0], [0.5 / 255], [0.49 / 255], [254.5 / 255], [1.0], [7.0]]])
-    assert reference.to_bytes(image).ravel().tolist() == [0, 0, 1, 0, 255, 255, 255]
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_samples_are_clamped_and_rounded_half_up(dtype: type, white: int) -> None:
+    image = np.array([[[-0.1], [0.0], [0.5 / white], [0.49 / white], [(white - 0.5) / white], [1.0], [7.0]]])
+    samples = reference.to_samples(image, dtype)
+    assert samples.dtype == dtype
+    assert samples.ravel().tolist() == [0, 0, 1, 0, white, white, white]
 
 
 def test_upload_and_download_are_exact() -> None:
@@ -214,15 +217,30 @@ LOSSES = {
 }
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("settings", LOSSES.values(), ids=LOSSES.keys())
-def test_loss_gradient_against_finite_differences(settings: StepSettings) -> None:
+def test_loss_gradient_against_finite_differences(settings: StepSettings, weighted: bool, dtype: type) -> None:
     random = np.random.default_rng(7)
     image = random.uniform(0.05, 0.95, (7, 9, 3))  # away from the clamp, and from e = 0 by chance
-    target = random.integers(0, 256, image.shape, dtype=np.uint8)
-    assert np.abs(image - target / 255).min() > 1e-4
-    _, _, gradient = reference.loss(image, target, settings)
-    numeric = slopes(lambda: reference.loss(image, target, settings)[0], image)
+    target = random.integers(0, np.iinfo(dtype).max + 1, image.shape, dtype=dtype)
+    assert np.abs(image - target / np.iinfo(dtype).max).min() > 1e-4
+    weights = random.integers(0, 256, image.shape[:2], dtype=np.uint8) if weighted and not settings.ssim else None
+    _, _, gradient = reference.loss(image, target, settings, weights)
+    numeric = slopes(lambda: reference.loss(image, target, settings, weights)[0], image)
     np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
+
+
+def test_weights_multiply_errors_and_squares_by_hand() -> None:
+    image, target = np.array([[[0.5], [1.0]]]), np.array([[[0], [204]]], np.uint8)  # errors 0.5 and 0.2
+    settings, weights = StepSettings(l1=1, l2=10), np.array([[51, 255]], np.uint8)  # a fifth, and 1
+    value, mean_square, gradient = reference.loss(image, target, settings, weights)
+    assert mean_square == pytest.approx((0.05 + 0.04) / 2)
+    assert value == pytest.approx((0.1 + 0.2) / 2 + 0.45)
+    np.testing.assert_allclose(gradient, [[[0.2 * (1 + 10) / 2], [(1 + 4) / 2]]])
+    params = reference.upload(Gaussians.empty(1))
+    cell = reference.residual(params, target, View.whole(2, 1), 2, weights)
+    np.testing.assert_allclose(cell, [[[0.8 / 1.2, 0.64 / 2]]])
 
 
 def test_losses_by_hand() -> None:

@@ -9,18 +9,23 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from smartsplat import decoder
+from smartsplat import _native
+from smartsplat.arrays import DoubleArray, FloatArray
 from smartsplat.bitstream import container, entropy
-from smartsplat.bitstream.file import to_file
+from smartsplat.bitstream.container import NO_EXTRAS, Alpha, Extras, File, Group
+from smartsplat.bitstream.file import to_file, to_groups
+from smartsplat.bitstream.mask import MAX_LEVEL, mask_levels
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.gaussians import Gaussians
+from smartsplat.metadata import Metadata
 from smartsplat.render import View, reference
+from smartsplat.render.mask import BoxFilter, box_means
 from tests.bitstream.format_decoder import netpbm
 from tests.compare import scene
 
@@ -29,16 +34,16 @@ Window = tuple[int, int, int, int, int, int]  # region x, y, width, height, then
 
 
 def packed(
-    gaussians: Gaussians, quantizer: Quantizer, group: int = entropy.GROUP_SIZE, icc: bytes | None = None
+    gaussians: Gaussians, quantizer: Quantizer, group: int = entropy.GROUP_SIZE, extras: Extras = NO_EXTRAS
 ) -> bytes:
-    return container.pack(to_file(gaussians, quantizer, icc, group_size=group))
+    return container.pack(to_file(gaussians, quantizer, extras, group_size=group))
 
 
 def with_chunk(data: bytes, kind: bytes, body: bytes, unpacked: int | None = None) -> bytes:
     """The file with one more chunk, which need not be a valid one, at its end."""
-    end = 32 + 16 * int.from_bytes(data[28:32], "little")
+    end = 36 + 16 * int.from_bytes(data[32:36], "little")
     entry = struct.pack("<4sIII", kind, len(body), len(body) if unpacked is None else unpacked, zlib.crc32(body))
-    return sealed(data[:28] + struct.pack("<I", (end - 32) // 16 + 1) + data[32:end] + entry, data[end + 4 :] + body)
+    return sealed(data[:32] + struct.pack("<I", (end - 36) // 16 + 1) + data[36:end] + entry, data[end + 4 :] + body)
 
 
 def sealed(head: bytes, bodies: bytes) -> bytes:
@@ -101,6 +106,48 @@ def coarse() -> bytes:
     return packed(Gaussians(*fields), Quantizer(0, 12, 96, 64, 3))
 
 
+def levels(width: int, height: int) -> np.ndarray:
+    """Those of a mask: a disc with a soft edge, a hole, and noise in one corner."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    soft = np.clip(0.45 * height - np.hypot(x - width / 2, y - height / 2) + 0.5, 0, 1)
+    soft[np.hypot(x - width / 2, y - height / 2) < 7] = 0
+    result = np.rint(15 * soft).astype(np.uint8)
+    result[:9, :13] = np.random.default_rng(8).integers(0, 16, (9, 13))
+    return result
+
+
+def part(levels: np.ndarray, tiles: tuple[int, int, int, int]) -> Group:
+    """A part of a mask."""
+    x0, y0, x1, y1 = (64 * tile for tile in tiles)
+    data, mixed_blocks = _native.encode_mask(np.ascontiguousarray(levels[y0:y1, x0:x1]))
+    return Group(mixed_blocks, tiles, data)
+
+
+def alpha() -> bytes:
+    """Colours of 16 bits with alpha by Gaussians in two groups, and everything else that a file can hold."""
+    quantizer = Quantizer(96, 3, 50, 40, 1)
+    groups = to_groups(scene(30, 50, 40, 1, seed=9), quantizer, group_size=20)
+    exif = b"II*\0\x08\0\0\0\0\0\0\0\0\0"
+    metadata = Metadata(None, 9, 16, exif, b"<x:xmpmeta/>", b"\x1c\x02\x05\0\x01a", (11811, 5906))
+    extras = Extras(12, metadata, Alpha(quantizer, groups))
+    return packed(scene(60, 50, 40, seed=10), Quantizer(120, 3, 50, 40, 3), extras=extras)
+
+
+def mask() -> bytes:
+    """Grey with alpha by a mask in two parts and two Gaussians, which do not cover the image."""
+    width, height = 150, 90
+    quantizer, all_levels = Quantizer(80, 4, width, height, 1), levels(width, height)
+    parts = tuple(part(all_levels, tiles) for tiles in ((0, 0, 1, 1), (1, 0, 3, 2)))
+    spots = Gaussians(
+        np.array([[20, 70], [60, 40]], np.float32),
+        np.array([[6, 4], [9, 9]], np.float32),
+        np.zeros(2, np.float32),
+        np.array([[0.9], [-0.5]], np.float32),
+    )
+    extras = Extras(8, alpha=Alpha(quantizer, to_groups(spots, quantizer), parts))
+    return packed(scene(40, width, height, 1, seed=11), Quantizer(90, 4, width, height, 1), extras=extras)
+
+
 VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
     "example": (example, [(0, 0, 16, 8, 16, 8)]),
     "grey": (
@@ -117,7 +164,11 @@ VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
     ),
     "profile": (
         lambda: with_chunk(
-            packed(scene(20, 17, 23, 1), Quantizer(90, 2, 17, 23, 1), icc=grey_profile()), b"note", b"?"
+            packed(
+                scene(20, 17, 23, 1), Quantizer(90, 2, 17, 23, 1), extras=Extras(metadata=Metadata(icc=grey_profile()))
+            ),
+            b"note",
+            b"?",
         ),
         [(0, 0, 17, 23, 17, 23)],
     ),
@@ -125,6 +176,8 @@ VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
     "pixel": (lambda: packed(scene(5, 1, 1, seed=4), Quantizer(120, 0, 1, 1, 3)), [(0, 0, 1, 1, 1, 1)]),
     "fine": (fine, [(16352, 65504, 32, 32, 32, 32), (8183, 65488, 16, 48, 4, 12)]),
     "coarse": (coarse, [(0, 0, 96, 64, 24, 16)]),
+    "alpha": (alpha, [(0, 0, 50, 40, 50, 40), (10, 5, 30, 20, 12, 9)]),
+    "mask": (mask, [(0, 0, 150, 90, 150, 90), (0, 0, 150, 90, 41, 23), (50, 20, 30, 40, 70, 85)]),
 }
 """Each file, and the views that are rendered of it."""
 
@@ -134,23 +187,55 @@ def symbols_hash(rows: Any) -> str:
     return hashlib.sha256(b"".join(struct.pack("<11i", *row) for row in rows)).hexdigest()
 
 
+def rendered(groups: Iterable[Group], quantizer: Quantizer, view: View) -> DoubleArray:
+    """The reference's rendering of some groups."""
+    gaussians = entropy.decode_gaussians([(group.data, group.count) for group in groups], quantizer)
+    return reference.render(reference.upload(gaussians), view)
+
+
+def mask_of(alpha: Alpha, view: View) -> FloatArray:
+    """Opacity [rows, columns] of the mask of a view."""
+    size = alpha.quantizer.width, alpha.quantizer.height
+    filters = (
+        BoxFilter.of(view.y, view.height, view.rows, size[1]),
+        BoxFilter.of(view.x, view.width, view.columns, size[0]),
+    )
+    (top, bottom), (left, right) = (each.support for each in filters)
+    return box_means(mask_levels(alpha.mask, (left, top, right - left, bottom - top), size, 1), *filters, MAX_LEVEL)
+
+
+def levels_hash(file: File) -> str:
+    """SHA-256 of the levels of a file's mask, [H, W]."""
+    assert file.extras.alpha is not None
+    size = file.quantizer.width, file.quantizer.height
+    return hashlib.sha256(mask_levels(file.extras.alpha.mask, (0, 0, *size), size, 1).tobytes()).hexdigest()
+
+
 def describe(name: str, data: bytes, windows: list[Window]) -> dict[str, Any]:
     """The entry of vectors.json, and the images that it names."""
     file = container.unpack(data)
     tables = entropy.decode([(group.data, group.count) for group in file.groups], file.quantizer)
-    params = reference.upload(decoder.open(data).gaussians())
-    channels = file.quantizer.channels
+    own_alpha = file.extras.alpha
+    dtype: type = np.uint8 if file.extras.depth <= 8 else np.uint16
     views = []
     for index, (*region, columns, rows) in enumerate(windows):
-        image = f"{name}-{index}.{'pgm' if channels == 1 else 'ppm'}"
         x, y, width, height = region
-        pixels = reference.render_bytes(params, View(x, y, width, height, columns, rows))
-        (FOLDER / image).write_bytes(netpbm(pixels.tobytes(), columns, rows, channels))
+        view = View(x, y, width, height, columns, rows)
+        pixels = reference.to_samples(rendered(file.groups, file.quantizer, view), dtype)
+        if own_alpha is not None:
+            opacity = rendered(own_alpha.groups, own_alpha.quantizer, view)[..., 0].clip(0, 1)
+            opacity = np.minimum(opacity + mask_of(own_alpha, view), 1)
+            pixels = np.dstack([pixels, reference.to_samples(opacity, dtype)])
+        channels = pixels.shape[2]
+        image = f"{name}-{index}.{('pgm', 'pam', 'ppm', 'pam')[channels - 1]}"
+        content = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
+        (FOLDER / image).write_bytes(netpbm(content, columns, rows, channels, file.extras.depth))
         views.append({"region": region, "size": [columns, rows], "image": image})
     return {
         "gaussians": file.count,
         "groups": len(file.groups),
-        "profile_sha256": hashlib.sha256(file.icc).hexdigest() if file.icc else None,
+        "profile_sha256": hashlib.sha256(icc).hexdigest() if (icc := file.extras.metadata.icc) else None,
+        "levels_sha256": levels_hash(file) if own_alpha is not None and own_alpha.mask else None,
         "symbols_sha256": symbols_hash(row for table in tables for row in table.tolist()),
         "views": views,
     }

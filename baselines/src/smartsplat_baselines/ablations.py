@@ -125,4 +125,4 @@ def with_uniform(gaussians: Gaussians, uniform_scale: FloatArray, pixels: ByteAr
 
 def pack(gaussians: Gaussians, quantizer: Quantizer) -> bytes:
     """The file, of the codec's own format."""
-    return container.pack(to_file(gaussians, quantizer, None, available_threads()))
+    return container.pack(to_file(gaussians, quantizer, threads=available_threads()))

@@ -113,7 +113,7 @@ class BlendRenderer:
     def render_bytes(self, gaussians: CovarianceGaussians, blend: Blend, width: int, height: int) -> ByteArray:
         """Clamped to [0, 1] and rounded half up to 8 bits."""
         if blend.kind == "sum":
-            return self._sum_renderer.render_bytes(gaussians_of(gaussians), View.whole(width, height))
+            return self._sum_renderer.render_samples(gaussians_of(gaussians), View.whole(width, height))
         image = np.empty((height, width, gaussians.color.shape[1]), np.uint8)
         self._blender.render_bytes(gaussians.as_float32(), blend, image)
         return image

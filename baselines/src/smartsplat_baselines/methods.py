@@ -101,7 +101,7 @@ def _smartsplat(without: str | None = None, released: bool = False) -> Method:
             released=released,
             progress=_of_codec(task.progress),
         )
-        pixels = CpuRenderer().render_bytes(gaussians, View.whole(width, height))
+        pixels = CpuRenderer().render_samples(gaussians, View.whole(width, height))
         data = ablations.pack(gaussians, quantizer)
         return Fitted(pixels, data, len(gaussians), 5 + channels, NOMINAL_BYTES * len(gaussians))
 

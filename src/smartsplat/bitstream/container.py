@@ -8,23 +8,36 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from smartsplat import _native
 from smartsplat.bitstream.quantize import MAX_POSITION_CELL_LOG2, MAX_QUALITY, Quantizer
 from smartsplat.errors import FormatError, LimitError, UnsupportedError
 from smartsplat.limits import Limits
+from smartsplat.metadata import NO_METADATA, Metadata
 
 SIGNATURE = b"\x89SSP\r\n\x1a\n"
 """As PNG's: a byte above 127, the name, and line ends that a text transfer would change."""
 
-MAJOR, MINOR = 3, 0
-GAUSSIANS, PROFILE = b"GAUS", b"iccp"
+MAJOR, MINOR = 4, 0
+GAUSSIANS, ALPHA, MASK, DENSITY = b"GAUS", b"ALPH", b"MASK", b"dens"
 """Chunk types. A capital first letter: a reader that does not know the type must give up."""
 
-_HEADER = struct.Struct("<8sBBHIIBBBBII")  # signature ... chunks; the table and a CRC-32 follow
+PACKED = {b"iccp": "icc", b"exif": "exif", b"xmp ": "xmp", b"iptc": "iptc"}
+"""Chunk types whose bodies are zlib streams -> the field of ``Metadata`` that they hold."""
+
+OPAQUE, STRAIGHT = 0, 1
+"""Values of the header's field for alpha."""
+
+_HEADER = struct.Struct("<8sBBBBIIBBBBBBBBII")  # signature ... chunks; the table and a CRC-32 follow
 _ENTRY = struct.Struct("<4sIII")  # type, stored length, unpacked length, CRC-32
 _CRC = struct.Struct("<I")
-_GROUP = struct.Struct("<I4H")  # Gaussians, and the tiles that they touch: x and y begin, x and y end
+_GROUP = struct.Struct("<I4H")  # Gaussians, or mixed blocks, and tiles: x and y begin, x and y end
+_DENSITY = struct.Struct("<II")  # pixels per metre: across, down
 
 GROUP_HEADER = _GROUP.size
 """Bytes of a group before its coded Gaussians."""
@@ -36,14 +49,47 @@ MAX_CHUNKS = 1 << 16
 MIN_GAUSSIAN_BYTES = 1
 """Coded bytes of a Gaussian, at least: bounds what a short file can make a reader allocate."""
 
+MAX_BLOCKS_PER_BYTE = _native.MAX_BLOCKS_PER_BYTE
+"""Mixed blocks of a mask for each coded byte, at most: bounds the work that a short file can ask for."""
+
+MAX_DEPTH = 16
+"""Bits per sample."""
+
 
 @dataclass(frozen=True)
 class Group:
-    """Gaussians that are coded together."""
+    """Gaussians that are coded together, or a part of a mask, whose ``count`` is of its mixed blocks."""
 
     count: int
     extent: tuple[int, int, int, int]  # tiles: x begin, y begin, x end, y end
     data: bytes
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """Opacity: the sum of grey Gaussians and a mask, whose parts do not overlap."""
+
+    quantizer: Quantizer  # of the Gaussians: one channel
+    groups: tuple[Group, ...] = ()
+    mask: tuple[Group, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a file holds beside its colours.
+
+    Args:
+        depth: bits per sample of the image that was encoded.
+        metadata: colour space, EXIF and the like.
+        alpha: None: the image is opaque.
+    """
+
+    depth: int = 8
+    metadata: Metadata = NO_METADATA
+    alpha: Alpha | None = None
+
+
+NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True)
@@ -52,38 +98,44 @@ class File:
 
     quantizer: Quantizer
     groups: tuple[Group, ...]
-    icc: bytes | None
+    extras: Extras = NO_EXTRAS
 
     @property
     def count(self) -> int:
-        return sum(group.count for group in self.groups)
+        """Gaussians, those of alpha included."""
+        alpha = self.extras.alpha.groups if self.extras.alpha else ()
+        return sum(group.count for group in (*self.groups, *alpha))
 
 
-def overhead(groups: int, icc: bytes | None) -> int:
-    """Bytes of a file that are not coded Gaussians."""
-    profile = _ENTRY.size + len(zlib.compress(icc, 9)) if icc else 0
-    return _HEADER.size + _CRC.size + groups * (_ENTRY.size + _GROUP.size) + profile
+Chunk = tuple[bytes, bytes, int]
+"""Type, body, and its length when unpacked."""
+
+
+def overhead(groups: int, extras: Extras = NO_EXTRAS) -> int:
+    """Bytes of a file that are not coded colours, of which there are so many groups."""
+    rest = sum(_ENTRY.size + len(body) for _, body, _ in _extra_chunks(extras))
+    return _HEADER.size + _CRC.size + groups * (_ENTRY.size + _GROUP.size) + rest
 
 
 def pack(file: File) -> bytes:
     """The bytes of a file."""
-    chunks: list[tuple[bytes, bytes, int]] = []
-    if file.icc:  # first, so that what is left of a file that ends early has its colours
-        chunks.append((PROFILE, zlib.compress(file.icc, 9), len(file.icc)))
-    for group in file.groups:
-        body = _GROUP.pack(group.count, *group.extent) + group.data
-        chunks.append((GAUSSIANS, body, len(body)))
-    q = file.quantizer
+    chunks = [*_extra_chunks(file.extras), *(_group_chunk(GAUSSIANS, group) for group in file.groups)]
+    q, metadata, alpha = file.quantizer, file.extras.metadata, file.extras.alpha
     header = _HEADER.pack(
         SIGNATURE,
         MAJOR,
         MINOR,
-        0,
+        q.channels,
+        file.extras.depth,
         q.width,
         q.height,
-        q.channels,
+        metadata.primaries,
+        metadata.transfer,
         q.quality,
         q.cell_log2,
+        OPAQUE if alpha is None else STRAIGHT,
+        alpha.quantizer.quality if alpha else 0,
+        alpha.quantizer.cell_log2 if alpha else 0,
         0,
         file.count,
         len(chunks),
@@ -91,6 +143,27 @@ def pack(file: File) -> bytes:
     table = b"".join(_ENTRY.pack(kind, len(body), size, zlib.crc32(body)) for kind, body, size in chunks)
     head = header + table
     return head + _CRC.pack(zlib.crc32(head)) + b"".join(body for _, body, _ in chunks)
+
+
+def _extra_chunks(extras: Extras) -> list[Chunk]:
+    """All but the colours. They come first: what is left of a file that ends early has its colour space and alpha."""
+    metadata, chunks = extras.metadata, []
+    for kind, field in PACKED.items():
+        data = getattr(metadata, field)
+        if data:
+            chunks.append((kind, zlib.compress(data, 9), len(data)))
+    if metadata.density is not None:
+        body = _DENSITY.pack(*metadata.density)
+        chunks.append((DENSITY, body, len(body)))
+    if extras.alpha is not None:
+        chunks.extend(_group_chunk(MASK, part) for part in extras.alpha.mask)
+        chunks.extend(_group_chunk(ALPHA, group) for group in extras.alpha.groups)
+    return chunks
+
+
+def _group_chunk(kind: bytes, group: Group) -> Chunk:
+    body = _GROUP.pack(group.count, *group.extent) + group.data
+    return kind, body, len(body)
 
 
 def unpack(data: bytes, limits: Limits = Limits(), partial: bool = False) -> File:
@@ -102,28 +175,45 @@ def unpack(data: bytes, limits: Limits = Limits(), partial: bool = False) -> Fil
         raise LimitError(f"the file has {len(data)} bytes, the limit is {limits.file_bytes}")
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)] or not data:
         raise FormatError("not a SmartSplat file: the signature is missing")
+    if len(data) > len(SIGNATURE) and data[len(SIGNATURE)] != MAJOR:
+        raise UnsupportedError(f"the file has format version {data[len(SIGNATURE)]}, this reader knows version {MAJOR}")
     if len(data) < _HEADER.size + _CRC.size:
-        raise FormatError(f"the file ends after {len(data)} bytes, inside its header")
-    _, major, _, flags, width, height, channels, quality, cell_log2, reserved, count, chunks = _HEADER.unpack_from(data)
-    if major != MAJOR:
-        raise UnsupportedError(f"the file has format version {major}, this reader knows version {MAJOR}")
+        raise FormatError(f"truncated: the file ends after {len(data)} bytes, inside its header")
+    chunks = _HEADER.unpack_from(data)[-1]
     if chunks > MAX_CHUNKS:
         raise FormatError(f"the header claims {chunks} chunks, the most is {MAX_CHUNKS}")
     table_end = _HEADER.size + chunks * _ENTRY.size
     if len(data) - _CRC.size < table_end:
-        raise FormatError(f"the file ends after {len(data)} bytes, inside its table of contents")
+        raise FormatError(f"truncated: the file ends after {len(data)} bytes, inside its table of contents")
     if _CRC.unpack_from(data, table_end)[0] != zlib.crc32(data[:table_end]):
         raise FormatError("the header is damaged: its checksum does not match")
-    if flags or reserved:
+    color, alpha, depth, metadata, count = _header(data, limits)
+    reading = _Reading(color, alpha, metadata, limits)
+    whole = _read_chunks(data, chunks, table_end + _CRC.size, reading, partial)
+    file = reading.file(depth)
+    if whole and file.count != count:
+        raise FormatError(f"the header claims {count} Gaussians, the chunks hold another number")
+    return file
+
+
+def _header(data: bytes, limits: Limits) -> tuple[Quantizer, Quantizer | None, int, Metadata, int]:
+    """The header's fields, checked: quantizers of colours and alpha, depth, code points, and Gaussians."""
+    _, _, _, channels, depth, width, height, primaries, transfer, *rest = _HEADER.unpack_from(data)
+    quality, cell, alpha, alpha_quality, alpha_cell, reserved, count, _ = rest
+    if reserved:
         raise FormatError("the header has reserved bits set")
     _check_size(width, height, channels, count, limits)
-    if quality > MAX_QUALITY or cell_log2 > MAX_POSITION_CELL_LOG2:
-        raise FormatError(f"quality {quality} or cell size 2^{cell_log2} is out of range")
-    quantizer = Quantizer(quality, cell_log2, width, height, channels)
-    groups, icc, whole = _chunks(data, chunks, table_end + _CRC.size, limits, partial)
-    if whole and sum(group.count for group in groups) != count:
-        raise FormatError(f"the header claims {count} Gaussians, the chunks hold another number")
-    return File(quantizer, tuple(groups), icc)
+    if not 1 <= depth <= MAX_DEPTH:
+        raise FormatError(f"a depth of {depth} bits is out of range")
+    if not primaries or not transfer:
+        raise FormatError(f"code points {primaries} and {transfer} of the colour space are out of range")
+    if max(quality, alpha_quality) > MAX_QUALITY or max(cell, alpha_cell) > MAX_POSITION_CELL_LOG2:
+        raise FormatError(f"quality {quality} or cell size 2^{cell} is out of range, of colours or alpha")
+    if alpha > STRAIGHT or (alpha == OPAQUE and (alpha_quality or alpha_cell)):
+        raise FormatError(f"alpha of an unknown kind, {alpha}")
+    color = Quantizer(quality, cell, width, height, channels)
+    of_alpha = None if alpha == OPAQUE else Quantizer(alpha_quality, alpha_cell, width, height, 1)
+    return color, of_alpha, depth, Metadata(primaries=primaries, transfer=transfer), count
 
 
 def _check_size(width: int, height: int, channels: int, count: int, limits: Limits) -> None:
@@ -137,43 +227,103 @@ def _check_size(width: int, height: int, channels: int, count: int, limits: Limi
         raise LimitError(f"the file claims {count} Gaussians, the limit is {limits.gaussians}")
 
 
-def _chunks(
-    data: bytes, chunks: int, start: int, limits: Limits, partial: bool
-) -> tuple[list[Group], bytes | None, bool]:
-    """Groups, profile, and whether all chunks are there."""
-    groups: list[Group] = []
-    icc: bytes | None = None
+class _Reading:
+    """A file whose chunks are being read."""
+
+    def __init__(self, color: Quantizer, alpha: Quantizer | None, metadata: Metadata, limits: Limits) -> None:
+        self._quantizers = color, alpha
+        self._metadata = metadata
+        self._limits = limits
+        self._groups: dict[bytes, list[Group]] = {GAUSSIANS: [], ALPHA: [], MASK: []}
+        self._masked: npt.NDArray[np.bool_] | None = None  # [rows, columns] tiles that have their part of the mask
+
+    @property
+    def shows_something(self) -> bool:
+        """Whether there are colours yet."""
+        return bool(self._groups[GAUSSIANS])
+
+    def take(self, index: int, kind: bytes, body: bytes, unpacked: int) -> None:
+        """One chunk; unknown ancillary ones are skipped."""
+        if kind in PACKED:
+            self._set(index, PACKED[kind], _inflate(index, PACKED[kind], body, unpacked, self._limits))
+            return
+        if kind in self._groups or kind == DENSITY:
+            if unpacked != len(body):
+                raise FormatError(f"chunk {index} of {len(body)} bytes claims {unpacked}, but is not packed")
+            if kind == DENSITY:
+                self._set(index, "density", _density(index, body))
+                return
+            if kind != GAUSSIANS and self._quantizers[1] is None:
+                raise FormatError(f"chunk {index} is alpha of an image that has none")
+            group = _group(index, body, self._limits, kind)
+            if kind == MASK:
+                self._cover(index, group)
+            self._groups[kind].append(group)
+        elif not kind[0] & 0x20:
+            raise UnsupportedError(f"chunk {index} has the unknown type {kind!r}, which is needed to decode the image")
+
+    def file(self, depth: int) -> File:
+        color, of_alpha = self._quantizers
+        groups, alpha_groups, mask = (tuple(groups) for groups in self._groups.values())
+        alpha = None if of_alpha is None else Alpha(of_alpha, alpha_groups, mask)
+        return File(color, groups, Extras(depth, self._metadata, alpha))
+
+    def _set(self, index: int, field: str, value: Any) -> None:
+        if getattr(self._metadata, field) is not None:  # a file of many would keep a reader busy for long
+            raise FormatError(f"chunk {index} is a second {NAMES[field]}")
+        self._metadata = replace(self._metadata, **{field: value})
+
+    def _cover(self, index: int, part: Group) -> None:
+        """Notes the tiles of a part of the mask, each of which may have one."""
+        rows, columns = (-(-side // TILE) for side in (self._quantizers[0].height, self._quantizers[0].width))
+        x0, y0, x1, y1 = part.extent
+        if not (x0 < x1 <= columns and y0 < y1 <= rows):
+            raise FormatError(f"chunk {index} is a mask outside the image, or of nothing")
+        if self._masked is None:
+            self._masked = np.zeros((rows, columns), bool)
+        tiles = self._masked[y0:y1, x0:x1]
+        if tiles.any():
+            raise FormatError(f"chunk {index} is a second mask of the same place")
+        tiles[:] = True
+
+
+NAMES = {"icc": "ICC profile", "exif": "EXIF block", "xmp": "XMP packet", "iptc": "IPTC block", "density": "density"}
+"""Fields of ``Metadata`` -> what messages call them."""
+
+
+def _read_chunks(data: bytes, chunks: int, start: int, reading: _Reading, partial: bool) -> bool:
+    """Every chunk; whether all are there."""
     for index in range(chunks):
         kind, stored, unpacked, crc = _ENTRY.unpack_from(data, _HEADER.size + index * _ENTRY.size)
         if len(data) - start < stored:
-            if partial and groups:
-                return groups, icc, False
-            raise FormatError(f"chunk {index} claims {stored} bytes, the file has {len(data) - start} left")
+            if partial and reading.shows_something:
+                return False
+            raise FormatError(f"truncated: chunk {index} claims {stored} bytes, the file has {len(data) - start} left")
         body = data[start : start + stored]
         start += stored
         if zlib.crc32(body) != crc:
             raise FormatError(f"chunk {index} is damaged: its checksum does not match")
-        if kind == GAUSSIANS:
-            if unpacked != stored:
-                raise FormatError(f"chunk {index} of {stored} bytes claims {unpacked}, but is not packed")
-            groups.append(_group(index, body, limits))
-        elif kind == PROFILE:
-            if icc is not None:  # a file of many would keep a reader busy for long
-                raise FormatError(f"chunk {index} is a second ICC profile")
-            icc = _inflate(index, body, unpacked, limits)
-        elif not kind[0] & 0x20:
-            raise UnsupportedError(f"chunk {index} has the unknown type {kind!r}, which is needed to decode the image")
+        reading.take(index, kind, body, unpacked)
     if start != len(data):
         raise FormatError(f"{len(data) - start} bytes follow the last chunk")
-    return groups, icc, True
+    return True
 
 
-def _group(index: int, body: bytes, limits: Limits) -> Group:
+def _density(index: int, body: bytes) -> tuple[int, int]:
+    if len(body) != _DENSITY.size or 0 in (density := _DENSITY.unpack(body)):
+        raise FormatError(f"chunk {index} is no density")
+    return density[0], density[1]
+
+
+def _group(index: int, body: bytes, limits: Limits, kind: bytes) -> Group:
     if len(body) < _GROUP.size:
-        raise FormatError(f"chunk {index} is too short for a group of Gaussians")
+        raise FormatError(f"chunk {index} is too short for a group")
     count, *extent = _GROUP.unpack_from(body)
     coded = body[_GROUP.size :]
-    if count > limits.gaussians or len(coded) < count * MIN_GAUSSIAN_BYTES:
+    if kind == MASK:
+        if count > len(coded) * MAX_BLOCKS_PER_BYTE:
+            raise FormatError(f"chunk {index} claims {count} mixed blocks in {len(coded)} bytes")
+    elif count > limits.gaussians or len(coded) < count * MIN_GAUSSIAN_BYTES:
         raise FormatError(f"chunk {index} claims {count} Gaussians in {len(coded)} bytes")
     x0, y0, x1, y1 = extent
     if x0 > x1 or y0 > y1:
@@ -181,14 +331,14 @@ def _group(index: int, body: bytes, limits: Limits) -> Group:
     return Group(count, (x0, y0, x1, y1), coded)
 
 
-def _inflate(index: int, body: bytes, size: int, limits: Limits) -> bytes:
-    if size > limits.profile_bytes:
-        raise LimitError(f"chunk {index} claims {size} bytes of ICC profile, the limit is {limits.profile_bytes}")
+def _inflate(index: int, field: str, body: bytes, size: int, limits: Limits) -> bytes:
+    if size > limits.metadata_bytes:
+        raise LimitError(f"chunk {index} claims {size} bytes of {NAMES[field]}, the limit is {limits.metadata_bytes}")
     try:
         inflater = zlib.decompressobj()
-        profile = inflater.decompress(body, size + 1)
+        content = inflater.decompress(body, size + 1)
     except zlib.error as error:
         raise FormatError(f"chunk {index} is damaged: {error}") from None
-    if len(profile) != size or not inflater.eof or inflater.unused_data:
+    if len(content) != size or not inflater.eof or inflater.unused_data:
         raise FormatError(f"chunk {index} does not unpack to the {size} bytes that it claims")
-    return profile
+    return content

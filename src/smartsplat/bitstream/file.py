@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from smartsplat.bitstream import entropy
-from smartsplat.bitstream.container import TILE, File, Group
+from smartsplat.bitstream.container import NO_EXTRAS, TILE, Extras, File, Group
 from smartsplat.bitstream.quantize import Quantizer, SymbolArray, dequantize, quantize
 from smartsplat.gaussians import CUTOFF, Gaussians
 
@@ -13,25 +13,33 @@ from smartsplat.gaussians import CUTOFF, Gaussians
 def to_file(
     gaussians: Gaussians,
     quantizer: Quantizer,
-    icc: bytes | None,
+    extras: Extras = NO_EXTRAS,
     threads: int = 1,
     *,
     group_size: int = entropy.GROUP_SIZE,
     min_layered_count: int = entropy.MIN_LAYERED_COUNT,
 ) -> File:
-    """The file that holds the Gaussians, with each group's extent, and the image's ICC profile if there is one.
+    """The file that holds the Gaussians, with each group's extent.
 
     Args:
+        extras: what it holds beside them.
         group_size: Gaussians in a group, at most.
         min_layered_count: Gaussians from which on those with the most energy come first.
     """
+    return File(quantizer, to_groups(gaussians, quantizer, threads, group_size, min_layered_count), extras)
+
+
+def to_groups(
+    gaussians: Gaussians,
+    quantizer: Quantizer,
+    threads: int = 1,
+    group_size: int = entropy.GROUP_SIZE,
+    min_layered_count: int = entropy.MIN_LAYERED_COUNT,
+) -> tuple[Group, ...]:
+    """The groups that hold the Gaussians, in the order of a file."""
     groups = entropy.split(quantize(gaussians, quantizer), group_size, min_layered_count)
     coded = entropy.encode(groups, quantizer, threads)
-    return File(
-        quantizer,
-        tuple(Group(len(group), extent(group, quantizer), data) for group, data in zip(groups, coded, strict=True)),
-        icc,
-    )
+    return tuple(Group(len(group), extent(group, quantizer), data) for group, data in zip(groups, coded, strict=True))
 
 
 def extent(symbols: SymbolArray, quantizer: Quantizer) -> tuple[int, int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from smartsplat import _native
-from smartsplat.arrays import ByteArray, FloatArray
+from smartsplat.arrays import ByteArray, FloatArray, SampleArray
 from smartsplat.encoder import error_sampling
 from smartsplat.encoder.sampler import CellRequest, SampledCells, TileBudgets
 from smartsplat.gaussians import Gaussians
@@ -24,18 +24,29 @@ class CpuSampler:
         self._strip_cells = strip_cells
 
     def sample_pixels(
-        self, pixels: ByteArray, budgets: TileBudgets, window: int, gradient_fraction: float
+        self,
+        pixels: SampleArray,
+        budgets: TileBudgets,
+        window: int,
+        gradient_fraction: float,
+        error_weights: ByteArray | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         pixels = np.ascontiguousarray(pixels)
         tiles = (budgets.boxes, budgets.counts, budgets.keys)
-        return _native.sample_pixels(pixels, *tiles, window, gradient_fraction, self._renderer.threads)
+        return _native.sample_pixels(pixels, error_weights, *tiles, window, gradient_fraction, self._renderer.threads)
 
-    def median_color(self, pixels: ByteArray, mean: FloatArray, radius: FloatArray) -> FloatArray:
+    def median_color(self, pixels: SampleArray, mean: FloatArray, radius: FloatArray) -> FloatArray:
         return _native.median_color(np.ascontiguousarray(pixels), mean, radius, self._renderer.threads)
 
     def sample_cells(
-        self, params: Gaussians, target: ByteArray, view: View, request: CellRequest, generator: np.random.Generator
+        self,
+        params: Gaussians,
+        target: SampleArray,
+        view: View,
+        request: CellRequest,
+        generator: np.random.Generator,
+        error_weights: ByteArray | None = None,
     ) -> SampledCells:
         strip_pixels = self._strip_cells * request.side**2
-        strips = self._renderer.residual_strips(params, target, view, request.side, strip_pixels)
+        strips = self._renderer.residual_strips(params, target, view, request.side, strip_pixels, error_weights)
         return error_sampling.sample_cells(strips, request.grid(view), request, generator)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from smartsplat.arrays import FloatArray
+from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.pyramid import PyramidLevel
 from smartsplat.encoder.sampler import CellRequest, Sampler
 from smartsplat.encoder.settings import DensifySettings
@@ -21,9 +23,14 @@ from smartsplat.gaussians import MIN_SCALE, Gaussians, base_scale
 from smartsplat.render import MAX_ERROR_CELL_LOG2
 
 
-def top_by_energy(gaussians: Gaussians, count: int) -> npt.NDArray[np.bool_]:
-    """A mask [N] of the ``count`` Gaussians with the most energy: the others are to be pruned."""
-    energy, pruned = np.nan_to_num(gaussians.energy(), nan=-1), len(gaussians) - count
+def weighted_energy(gaussians: Gaussians, weights: WeightPyramid | None) -> FloatArray:
+    """The energy of each Gaussian, [N], times the weight of errors where it is."""
+    return gaussians.energy() if weights is None else gaussians.energy() * weights.at(gaussians)
+
+
+def top_by_energy(gaussians: Gaussians, count: int, weights: WeightPyramid | None = None) -> npt.NDArray[np.bool_]:
+    """A mask [N] of the ``count`` Gaussians with the most weighted energy: the others are to be pruned."""
+    energy, pruned = np.nan_to_num(weighted_energy(gaussians, weights), nan=-1), len(gaussians) - count
     if pruned <= 0:
         return np.ones(len(gaussians), bool)
     max_pruned_energy = np.partition(energy, pruned - 1)[pruned - 1]
@@ -59,7 +66,7 @@ def added_gaussians(
     base = base_scale(int(view.width), int(view.height), final_count)
     request = CellRequest(_cell_side(settings.error_cell * base * view.scale_x), count, settings.blur)
     rows, columns = request.grid(view)
-    sampled = sampler.sample_cells(params, level.pixels, view, request, generator)
+    sampled = sampler.sample_cells(params, level.pixels, view, request, generator, level.weights)
     jitter = generator.random((count, 2))
     cell_size = np.array([view.width / columns, view.height / rows])
     mean = (np.stack([sampled.column, sampled.row], axis=1) + jitter) * cell_size + [view.x, view.y]

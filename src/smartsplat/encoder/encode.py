@@ -6,28 +6,56 @@ image  ->  target  ->  initialize (E9-E21)  ->  fit (E22: optimise, densify, qua
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from smartsplat.arguments import Background, background_color, thread_count, whole_number
+from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.bitstream import container
+from smartsplat.bitstream.container import NO_EXTRAS, Alpha, Extras, Group
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.decoder import Reader
+from smartsplat.encoder.alpha import AlphaFits, encode_alpha, exact_mask
+from smartsplat.encoder.bleed import bled
 from smartsplat.encoder.compute import Compute, open_compute
-from smartsplat.encoder.fit import CountPlan, Fit, Progress, ProgressCallback, initial_count
+from smartsplat.encoder.error_weights import WeightPyramid, alpha_weights, mean_square_error, product, weights_of
+from smartsplat.encoder.fit import (
+    CountPlan,
+    Fit,
+    Progress,
+    ProgressCallback,
+    initial_count,
+    psnr_of_mean_square,
+    rounding_error,
+)
+from smartsplat.encoder.flat import flat_file
 from smartsplat.encoder.initialize import initialize
-from smartsplat.encoder.psnr_search import search_psnr
-from smartsplat.encoder.rate_control import ByteBudget, ExactCount, drop_large_profile, fill_budget, prune_overlap
+from smartsplat.encoder.metadata_budget import within_budget
+from smartsplat.encoder.psnr_search import MIN_ROOM, SHORT_STEPS, search_psnr
+from smartsplat.encoder.rate_control import (
+    TYPICAL_GAUSSIAN_BYTES,
+    ByteBudget,
+    ExactCount,
+    fill_budget,
+    prune_overlap,
+)
 from smartsplat.encoder.settings import FitSettings, trials_of
 from smartsplat.encoder.target import Target
-from smartsplat.errors import SettingsError
+from smartsplat.errors import SettingsError, warn_of
 from smartsplat.gaussians import Gaussians, nominal_count
-from smartsplat.images.image import SourceImage, from_object
+from smartsplat.images.image import SourceImage, flatten, from_object
 from smartsplat.metrics import psnr_of_strips
-from smartsplat.threads import available_threads
+
+MIN_TRIAL_STEPS = 50
+"""Of the fits that only tell what bytes of opacity are worth; others take a quarter of the steps."""
+
+EXCESS_PARTS = (1 / 64, 1 / 16, 1 / 4)
+"""Of the bytes of a file with less error than its source: what may do as well."""
 
 
 def encode(
@@ -44,33 +72,37 @@ def encode(
     seed: int = 0,
     threads: int | None = None,
     device: str = "auto",
-    background: tuple[int, int, int] = (255, 255, 255),
+    weights: Any = None,
+    background: Background | None = None,
+    strip: bool = False,
     progress: ProgressCallback | None = None,
-    size: int | None = None,
 ) -> bytes:
     """Compress an image into the bytes of a .sspl file.
 
     The same arguments give the same bytes on one machine, whatever ``threads`` is. Give at most one of the targets
-    ``ratio``, ``bpp``, ``max_bytes``, ``psnr`` and ``gaussians``.
+    ``ratio``, ``bpp``, ``max_bytes``, ``psnr`` and ``gaussians``. What is changed or left out on the way is a
+    ``SmartSplatWarning``.
 
     Args:
-        image: a path, the bytes of an image file, an open binary file, a Pillow image, or a uint8 array [H, W],
-            [H, W, 1], [H, W, 3] or [H, W, 4].
+        image: a path, the bytes of an image file, an open binary file, a Pillow image, a ``SourceImage``, or an array
+            [H, W] or [H, W, 1 to 4] of uint8, uint16 or floats in [0, 1]; 2 and 4 channels have alpha.
         ratio: R, for a file of at most 3 H W / R bytes. The default target, with R = 100.
         bpp: at most so many bits per pixel.
         max_bytes: at most so many bytes.
-        psnr: at least so many decibels.
-        gaussians: exactly so many Gaussians.
+        psnr: at least so many decibels; with alpha, of composites over black and over white.
+        gaussians: exactly so many Gaussians, those of alpha included.
         effort: 1 (fast) to 9 (best): docs/effort.md.
         preset: "paper" fits with the paper's settings.
         steps: overrides the number of optimisation steps of the effort or the preset.
         seed: of the random numbers.
         threads: on the processor; the default is all.
         device: "cpu", "cuda" or "cuda:N" (docs/gpu.md); "auto" is the first GPU that can be used, or else the CPU.
-        background: RGB on which transparency is flattened.
+        weights: how much the errors of each pixel count: a grey image of the same size, in any form that ``image``
+            takes, the brightest pixel being 1 and black 0.
+        background: red, green and blue, 0 to 255, on which alpha is flattened; the default keeps it.
+        strip: leave out EXIF, XMP, IPTC and density. The colour space stays.
         progress: called after every step with a ``smartsplat.Progress``; returning False ends the fit there, and the
             file holds what there is.
-        size: the old name of ``max_bytes``, until version 0.7.
 
     Returns:
         The bytes of the file, everything included.
@@ -78,17 +110,20 @@ def encode(
     Raises:
         ImageError: the image cannot be read.
         LimitError: the image is too large.
-        SettingsError: a target contradicts another or cannot be met.
+        SettingsError: an argument makes no sense, a target contradicts another or cannot be met.
         DeviceError: the GPU is not there or too small.
     """
-    max_bytes = _renamed(size, max_bytes)
     targets: dict[str, Any] = {"ratio": ratio, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "gaussians": gaussians}
-    source = from_object(image, background=background)
-    target = Target.of(source.width, source.height, **targets)
-    source = drop_large_profile(source, target)
     trials = trials_of(effort, preset, steps)
-    compute = open_compute(device, threads or available_threads())
-    job = _Job(source, compute, seed, _ProgressRelay(progress))
+    worker_threads, seed = thread_count(threads), whole_number("seed", seed, 0)
+    source = prepared(from_object(image), targets, background=background, strip=strip)
+    known = image.notices if isinstance(image, SourceImage) else ()
+    warn_of(notice for notice in source.notices if notice not in known)
+    target = Target.of(source.width, source.height, **targets)
+    own_weights = None if weights is None else weights_of(from_object(weights), source)
+    if own_weights is not None and preset:
+        raise SettingsError(f"the preset {preset!r} takes no weights: its loss has SSIM")
+    job = _Job.of(source, own_weights, open_compute(device, worker_threads), seed, _ProgressRelay(progress))
     if target.min_psnr is not None:
         return _encode_to_psnr(job, target.min_psnr, trials[0])
     if target.gaussians is not None:
@@ -97,47 +132,140 @@ def encode(
     return _encode_best(job, target.max_bytes, trials)
 
 
+def prepared(
+    source: SourceImage, targets: dict[str, Any], *, background: Background | None = None, strip: bool = False
+) -> SourceImage:
+    """The image as it is going to be encoded, with notices of what that changes: ``encode`` begins with this.
+
+    Args:
+        targets: of the encode, by the names of ``Target.of``: small ones have no room for large metadata.
+        background, strip: as ``encode`` takes them.
+    """
+    if background is not None:
+        source = flatten(source, background_color(background))
+    if strip:
+        source = replace(source, metadata=replace(source.metadata, exif=None, xmp=None, iptc=None, density=None))
+    return within_budget(source, Target.of(source.width, source.height, **targets))
+
+
 def _encode_to_bytes(job: _Job, max_bytes: int, settings: FitSettings) -> bytes:
-    """One fit, in a file of at most ``max_bytes``."""
+    """One fit, in a file of at most ``max_bytes``, opacity first."""
+    if job.alpha is None:
+        return _encode_colors(job, max_bytes, settings, job.extras)
+    alpha = _encode_alpha(job, job.alpha, max_bytes, settings)
+    return _encode_colors(job, max_bytes, settings, replace(job.extras, alpha=alpha))
+
+
+def _encode_colors(job: _Job, max_bytes: int, settings: FitSettings, extras: Extras) -> bytes:
+    """One fit of a plane, in a file that holds ``extras``, too."""
+    flat = flat_file(job.source.pixels, extras)
+    if flat is not None and len(data := container.pack(flat)) <= max_bytes:
+        return data
     width, height = job.source.width, job.source.height
-    plan = ByteBudget(max_bytes, width * height, job.source.icc, job.compute.threads)
+    plan = ByteBudget(max_bytes, width * height, extras, job.compute.threads)
     count = plan.first_count()
     if settings.densify is None:  # the paper counts Gaussians, not bytes
         count = nominal_count(width, height, 3 * width * height / max_bytes)  # E5
     fitted, quantizer = _fit(job, plan, count, settings)
-    return fill_budget(fitted, quantizer, max_bytes, job.source.icc, job.compute.threads)
+    return fill_budget(fitted, quantizer, max_bytes, extras, job.compute.threads, job.weight_pyramid)
+
+
+def _encode_alpha(job: _Job, opacity: SampleArray, max_bytes: int, settings: FitSettings) -> Alpha:
+    """Opacity [H, W] in its share of the bytes of a whole file."""
+    plane = job.of_plane(opacity[..., None])
+    metadata_bytes = container.overhead(0, job.extras) - container.overhead(0)
+    short = replace(settings, steps=min(max(settings.steps // 4, MIN_TRIAL_STEPS), SHORT_STEPS, settings.steps))
+
+    def color_error(size: int) -> float:
+        return _mean_square(job, _encode_colors(job.beside, size + metadata_bytes, short, job.extras))
+
+    def alpha_error(size: int) -> float:
+        return _mean_square(plane, _encode_colors(plane.beside, size, short, NO_EXTRAS))
+
+    def groups(size: int) -> tuple[tuple[Group, ...], Quantizer]:
+        file = container.unpack(_encode_colors(plane.beside, size, settings, NO_EXTRAS))
+        return file.groups, file.quantizer
+
+    fits = AlphaFits(color_error, alpha_error, groups)
+    return encode_alpha(opacity, max_bytes - metadata_bytes, fits, job.compute.threads)
+
+
+def _mean_square(job: _Job, data: bytes) -> float:
+    """Mean square error of the colours of a file, samples in [0, 1], by the weights of the job."""
+    strips = Reader(data, threads=job.compute.threads).strips(dtype=job.source.pixels.dtype)
+    return mean_square_error(job.source.pixels, strips.parts, job.weights)
 
 
 def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple[Gaussians, Quantizer]:
     """Fit about ``count`` Gaussians to the source; returns them with the quantiser that they were fine-tuned for."""
     pixels, compute = job.source.pixels, job.compute
+    weights = None if settings.ssim else job.weights
     initial = initialize(
-        pixels, initial_count(count, settings), seed=job.seed, threads=compute.threads, sampler=compute.sampler
+        pixels,
+        initial_count(count, settings),
+        seed=job.seed,
+        threads=compute.threads,
+        sampler=compute.sampler,
+        error_weights=weights,
     )
-    fit = Fit(pixels, initial, plan, settings, compute, final_count=count, seed=job.seed)
-    gaussians, quantizer = fit.run(job.progress)
+    fit = Fit(pixels, initial, plan, settings, compute, final_count=count, seed=job.seed, weights=weights)
+    gaussians, quantizer = fit.run(job.report)
     return prune_overlap(gaussians, quantizer), quantizer
 
 
 def _encode_best(job: _Job, max_bytes: int, trials: Sequence[FitSettings]) -> bytes:
     """The file with the highest PSNR, so that an effort level never falls behind one whose trials it contains."""
     if len(trials) == 1:
-        return _encode_to_bytes(job, max_bytes, trials[0])
+        return _without_excess(job, _encode_to_bytes(job, max_bytes, trials[0]), trials[0])
     job.progress.all_steps = sum(settings.steps for settings in trials)
     files: list[tuple[float, bytes]] = []
     for settings in trials:
         data = _encode_to_bytes(job, max_bytes, settings)
-        files.append((job.psnr_of(data), data))
+        files.append((job.score_of(data), data))
         job.progress.steps_before += settings.steps
         if job.progress.stopped:
             break
-    return max(files, key=lambda file: file[0])[1]
+    best = max(range(len(files)), key=lambda index: files[index][0])
+    return _without_excess(job, files[best][1], trials[best])
+
+
+def _without_excess(job: _Job, data: bytes, settings: FitSettings) -> bytes:
+    """The file, or a smaller one if that, too, errs by less than the source's own samples: 58.9 dB of 8 bits."""
+    enough = psnr_of_mean_square(rounding_error(job.source.pixels.dtype))
+    if job.progress.stopped or job.progress.fit_psnr <= enough or job.psnr_of(data) <= enough:
+        return data
+    for part in EXCESS_PARTS:
+        max_bytes = int(part * len(data))
+        if max_bytes > container.overhead(1, job.extras) + MIN_ROOM:
+            smaller = _encode_to_bytes(job.beside, max_bytes, settings)
+            if job.progress.stopped:
+                break
+            if len(smaller) < len(data) and job.psnr_of(smaller) > enough:
+                return smaller
+    return data
 
 
 def _encode_count(job: _Job, count: int, settings: FitSettings) -> bytes:
     """One fit of exactly ``count`` Gaussians, whatever its bytes."""
+    extras = job.extras
+    if job.alpha is not None:
+        alpha = _alpha_for_count(job, job.alpha, count, settings)
+        extras, count = replace(extras, alpha=alpha), count - sum(group.count for group in alpha.groups)
     fitted, quantizer = _fit(job, ExactCount(count), count, settings)
-    return container.pack(to_file(fitted, quantizer, job.source.icc, job.compute.threads))
+    if len(fitted) != count and not job.progress.stopped:
+        raise SettingsError(f"{count} Gaussians would lie too much over each other: readers accept {len(fitted)}")
+    return container.pack(to_file(fitted, quantizer, extras, job.compute.threads))
+
+
+def _alpha_for_count(job: _Job, opacity: SampleArray, count: int, settings: FitSettings) -> Alpha:
+    """Opacity [H, W] that leaves at least half of so many Gaussians to the colours."""
+    max_bytes = container.overhead(1, job.extras) + int(count * TYPICAL_GAUSSIAN_BYTES)
+    try:
+        alpha = _encode_alpha(job, opacity, max_bytes, settings)
+    except SettingsError:  # few, then: a mask takes none, and its bytes do not matter here
+        return exact_mask(opacity, job.compute.threads)
+    few = sum(group.count for group in alpha.groups) <= count // 2
+    return alpha if few else exact_mask(opacity, job.compute.threads)
 
 
 def _encode_to_psnr(job: _Job, min_psnr: float, settings: FitSettings) -> bytes:
@@ -150,6 +278,7 @@ def _encode_to_psnr(job: _Job, min_psnr: float, settings: FitSettings) -> bytes:
         settings,
         job.source,
         job.compute.threads,
+        job.weight_pyramid,
     )
 
 
@@ -157,41 +286,78 @@ def _encode_to_psnr(job: _Job, min_psnr: float, settings: FitSettings) -> bytes:
 class _Job:
     """What stays the same over all fits of an encode."""
 
-    source: SourceImage
+    source: SourceImage  # of colours; what is transparent has those of what is visible nearby
+    original: SampleArray  # pixels of the source before that: what PSNR is measured against
+    alpha: SampleArray | None  # [H, W]
+    weights: ByteArray | None  # [H, W] of errors: those given times those of opacity
+    weight_pyramid: WeightPyramid | None
+    extras: Extras  # without alpha
     compute: Compute
     seed: int
     progress: _ProgressRelay
+    report: ProgressCallback  # of the fit at hand
+    own_weights: ByteArray | None  # those that the caller gave
+
+    @staticmethod
+    def of(
+        source: SourceImage, weights: ByteArray | None, compute: Compute, seed: int, progress: _ProgressRelay
+    ) -> _Job:
+        original, alpha, own = source.pixels, source.alpha, weights
+        if alpha is not None:
+            source = replace(source, pixels=bled(source.pixels, alpha), alpha=None)
+            weights = product(weights, alpha_weights(alpha))
+        pyramid = None if weights is None else WeightPyramid(weights)
+        extras = Extras(source.depth, source.metadata)
+        return _Job(source, original, alpha, weights, pyramid, extras, compute, seed, progress, progress, own)
+
+    def of_plane(self, pixels: SampleArray) -> _Job:
+        """The same for another plane, [H, W, 1], by the caller's weights alone."""
+        plane, weights = SourceImage(np.ascontiguousarray(pixels)), self.own_weights
+        pyramid = None if weights is None else WeightPyramid(weights)
+        job = replace(self, source=plane, original=plane.pixels, alpha=None, extras=NO_EXTRAS)
+        return replace(job, weights=weights, weight_pyramid=pyramid)
+
+    @property
+    def beside(self) -> _Job:
+        """The same for a fit beside those whose steps are counted."""
+        return replace(self, report=self.progress.beside)
 
     def psnr_of(self, data: bytes) -> float:
-        """PSNR, decibels, of a file against the source."""
-        strips = Reader(data, threads=self.compute.threads).strips()
-        return psnr_of_strips(self.source.pixels, strips.parts)
+        """PSNR, decibels, of a file against the source, opacity included."""
+        strips = Reader(data, threads=self.compute.threads).strips(dtype=self.source.pixels.dtype)
+        return psnr_of_strips(self.original, strips.parts, self.alpha)
+
+    def score_of(self, data: bytes) -> float:
+        """What the best of several files has most of: PSNR, or less error by the weights that the caller gave."""
+        return self.psnr_of(data) if self.own_weights is None else -_mean_square(self, data)
 
 
 class _ProgressRelay:
     """Passes the progress of fits on to the caller of ``encode``, and remembers whether that has stopped them.
 
-    Several fits are reported as one of ``all_steps`` steps; those that have ended made ``steps_before`` of them.
+    Several fits are reported as one of ``all_steps`` steps; those that have ended made ``steps_before`` of them. Fits
+    beside them are told of without a step. Once stopped, every fit ends after its first step. ``fit_psnr`` is the
+    highest PSNR that a fit ended with, decibels.
     """
 
     def __init__(self, callback: ProgressCallback | None) -> None:
         self.stopped = False
         self.all_steps: int | None = None
         self.steps_before = 0
+        self.fit_psnr = 0.0
         self._callback = callback
 
     def __call__(self, at: Progress) -> bool:
-        if self.all_steps is not None:
-            at = replace(at, step=self.steps_before + at.step, steps=self.all_steps)
-        self.stopped = self._callback is not None and self._callback(at) is False
+        if at.step == at.steps:
+            self.fit_psnr = max(self.fit_psnr, at.psnr)
+        return self._tell(at, at.step)
+
+    def beside(self, at: Progress) -> bool:
+        """The progress of a fit that the steps do not count."""
+        return self._tell(at, 0)
+
+    def _tell(self, at: Progress, step: int) -> bool:
+        if self._callback is not None and not self.stopped:
+            at = replace(at, step=self.steps_before + step, steps=self.all_steps or at.steps)
+            self.stopped = self._callback(at) is False
         return not self.stopped
-
-
-def _renamed(size: int | None, max_bytes: int | None) -> int | None:
-    """``max_bytes``, which was called ``size`` until version 0.6."""
-    if size is None:
-        return max_bytes
-    warnings.warn("encode(size=) is now encode(max_bytes=)", DeprecationWarning, stacklevel=3)
-    if max_bytes is not None:
-        raise SettingsError("size is the old name of max_bytes: give one of them")
-    return size

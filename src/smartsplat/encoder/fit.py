@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from smartsplat.arrays import ByteArray
+from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.bitstream.quantize import Quantizer, fake_quantize, position_cell_log2, quality_for_error
 from smartsplat.encoder.compute import Compute
-from smartsplat.encoder.densify import added_gaussians, top_by_energy
+from smartsplat.encoder.densify import added_gaussians, top_by_energy, weighted_energy
+from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.pyramid import PyramidLevel, pyramid_level, pyramid_steps
 from smartsplat.encoder.settings import FitSettings
 from smartsplat.gaussians import MIN_SCALE, Gaussians
@@ -25,9 +26,6 @@ from smartsplat.render import StepSettings
 
 SETTLE_FRACTIONS = (0.8, 0.85, 0.9, 0.94, 0.96)
 """Of the steps: when the count is brought in line with the target after densification has ended."""
-
-BYTE_ROUNDING_ERROR = 1 / (12 * 255**2)
-"""Mean square error of rounding a rendering to 8 bits: a fit that is better needs no finer Gaussians."""
 
 DENSIFY_QUANTIZATION_NOISE_FACTOR = 2.0
 """Quantisation noise while the count rises, in units of that of the settings: more and coarser Gaussians than the file
@@ -75,16 +73,17 @@ class Fit:
     """One image being fitted; ``run`` does it.
 
     Args:
-        pixels: uint8 [H, W, C].
+        pixels: uint8 or uint16 [H, W, C].
         initial: the Gaussians to start from, about ``initial_count`` of them.
         plan: decides on the number of Gaussians, if the settings densify.
         final_count: first estimate of the number of Gaussians at the end.
         seed: of the random numbers.
+        weights: uint8 [H, W] of the errors of each pixel, 255 being 1; None: all are 1.
     """
 
     def __init__(
         self,
-        pixels: ByteArray,
+        pixels: SampleArray,
         initial: Gaussians,
         plan: CountPlan,
         settings: FitSettings,
@@ -92,9 +91,12 @@ class Fit:
         *,
         final_count: int,
         seed: int = 0,
+        weights: ByteArray | None = None,
     ) -> None:
         self.height, self.width, self.channels = pixels.shape
         self.pixels = pixels
+        self.weights = weights
+        self.weight_pyramid = None if weights is None else WeightPyramid(weights)
         self.plan = plan
         self.settings = settings
         self.compute = compute
@@ -121,10 +123,11 @@ class Fit:
         settle_steps = {round(part * settings.steps) for part in SETTLE_FRACTIONS} if settings.densify else set()
         for step in range(settings.steps):
             if step in levels:
-                level = pyramid_level(self.pixels, levels[step])
+                level = pyramid_level(self.pixels, levels[step], self.weights)
             if step in (self.quantize_shapes_from, self.quantize_means_from):
                 self._quantize(means=step >= self.quantize_means_from)
-            result = self.renderer.step(self.params, self.adam, level.pixels, level.view, self._step_settings(step))
+            step_settings = self._step_settings(step)
+            result = self.renderer.step(self.params, self.adam, level.pixels, level.view, step_settings, level.weights)
             self.mean_square = result.mean_square
             if step in densify_steps:
                 self._densify(densify_steps[step], level)
@@ -199,7 +202,7 @@ class Fit:
         """Keep the ``kept`` Gaussians with the most energy and add new ones up to ``count``."""
         densify = self.settings.densify
         assert densify is not None
-        keep = top_by_energy(self.renderer.download(self.params), kept)
+        keep = top_by_energy(self.renderer.download(self.params), kept, self.weight_pyramid)
         if not keep.all():
             self.params, self.adam = self.params[keep], self.adam[keep]
         missing = count - len(self.params)
@@ -230,8 +233,10 @@ class Fit:
         return Quantizer(quality, cell, self.width, self.height, self.channels)
 
     def _squared_error(self) -> float:
-        """Of the whole image, at least what rounding to bytes leaves."""
-        return max(self.mean_square, BYTE_ROUNDING_ERROR) * float(self.width * self.height * self.channels)
+        """Of the whole image, at least what rounding to code values leaves."""
+        return max(self.mean_square, rounding_error(self.pixels.dtype)) * float(
+            self.width * self.height * self.channels
+        )
 
     def _worthwhile_quantization_noise(self, gaussians: Gaussians) -> float:
         """The squared error that quantisation may add, relative to that of the fit.
@@ -240,9 +245,14 @@ class Fit:
         P attributes take b bits and the error falls with the count as N^-alpha. On eight images at 100 to 2000 : 1
         alpha was 0.2 to 1.8, near 0.7 times the root of N times the energy of a weak Gaussian over the squared error.
         """
-        weak = math.pi * float(np.quantile(gaussians.energy(), WEAK_ENERGY_QUANTILE))
+        weak = math.pi * float(np.quantile(weighted_energy(gaussians, self.weight_pyramid), WEAK_ENERGY_QUANTILE))
         alpha = math.sqrt(weak * len(gaussians) / self._squared_error())
         return self.settings.quantization_noise * min(max(alpha, 0.3), 3.0)
+
+
+def rounding_error(dtype: np.dtype[Any]) -> float:
+    """Mean square error of rounding samples in [0, 1] to code values: a better fit needs no finer Gaussians."""
+    return 1 / (12 * float(np.iinfo(dtype).max) ** 2)
 
 
 def psnr_of_mean_square(mean_square: float) -> float:

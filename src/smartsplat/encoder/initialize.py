@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from smartsplat.arrays import ByteArray, FloatArray
+from smartsplat.arrays import ByteArray, FloatArray, SampleArray
 from smartsplat.encoder.sampler import Sampler, TileBudgets
-from smartsplat.encoder.sampling_tiles import sampling_tiles
+from smartsplat.encoder.sampling_tiles import SamplingTile, sampling_tiles
 from smartsplat.encoder.settings import InitializeSettings
 from smartsplat.errors import SettingsError
 from smartsplat.gaussians import MIN_SCALE, Gaussians, base_scale
@@ -22,28 +22,33 @@ from smartsplat.gaussians import MIN_SCALE, Gaussians, base_scale
 MIN_CANDIDATES = 1024
 """Uniform candidates in a batch, so that its acceptance rate means something."""
 
+MAX_THINNING = 64
+"""Of so many uniform candidates one is kept, however dark the weights of errors are: what bounds their number."""
+
 BAND_ROWS = 64
 """Rows of a band in the order of uniform points, pixels."""
 
 
 def initialize(
-    pixels: ByteArray,
+    pixels: SampleArray,
     count: int,
     *,
     settings: InitializeSettings = InitializeSettings(),
     seed: int = 0,
     threads: int = 1,
     sampler: Sampler | None = None,
+    error_weights: ByteArray | None = None,
 ) -> Gaussians:
     """Exactly ``count`` Gaussians for an image; the two scales of each are equal.
 
     Args:
-        pixels: uint8 [H, W, C], C = 1 or 3.
+        pixels: uint8 or uint16 [H, W, C], C = 1 or 3.
         count: of Gaussians, 0 or more.
         settings: of the placement.
         seed: of the random numbers.
         threads: for searches among points.
         sampler: one on ``threads`` threads of the processor unless given.
+        error_weights: [H, W], 255 being 1: how likely a pixel is to get a Gaussian.
 
     Returns:
         The weighted ones, tile by tile, then the uniform ones.
@@ -64,11 +69,12 @@ def initialize(
     base = base_scale(width, height, count)  # E14
 
     weighted_count = count_weighted(width, height, count, settings)  # E21
-    weighted, weight = place_weighted(pixels, weighted_count, settings, seed, sampler)  # E9-E12
+    weighted, weight = place_weighted(pixels, weighted_count, settings, seed, sampler, error_weights)  # E9-E12
     weighted_scale = (base * np.exp(-weight / 2)).astype(np.float32)  # E13
 
     radius = exclusion_radius(base, weighted_scale)  # E16
-    uniform = place_uniform(width, height, count - weighted_count, weighted, radius, generator, threads)  # E15
+    missing = count - weighted_count
+    uniform = place_uniform(width, height, missing, weighted, radius, generator, threads, error_weights)  # E15
     mean = np.concatenate([weighted, uniform])
     uniform_scale = neighbor_scale(uniform, mean, settings.neighbors, threads)  # E17
 
@@ -89,7 +95,12 @@ def count_weighted(width: int, height: int, count: int, settings: InitializeSett
 
 
 def place_weighted(
-    pixels: ByteArray, count: int, settings: InitializeSettings, seed: int, sampler: Sampler
+    pixels: SampleArray,
+    count: int,
+    settings: InitializeSettings,
+    seed: int,
+    sampler: Sampler,
+    error_weights: ByteArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """E9-E12: ``count`` distinct pixel centres, each tile's part sampled by the pixels' weights.
 
@@ -98,10 +109,24 @@ def place_weighted(
     height, width, _ = pixels.shape
     areas = sampling_tiles(width, height, settings.tile)
     boxes = np.array([(area.x, area.y, area.width, area.height) for area in areas], np.int64)
-    counts = np.array(_split_count(count, [area.width * area.height for area in areas]), np.int64)
+    counts = np.array(_tile_counts(count, areas, error_weights), np.int64)
     keys = np.array([_stream(seed, 0, index).generate_state(1, np.uint64)[0] for index in range(len(areas))])
     budgets = TileBudgets(boxes, counts, keys)
-    return sampler.sample_pixels(pixels, budgets, settings.variance_window, settings.gradient_fraction)
+    return sampler.sample_pixels(pixels, budgets, settings.variance_window, settings.gradient_fraction, error_weights)
+
+
+def _tile_counts(count: int, areas: list[SamplingTile], error_weights: ByteArray | None) -> list[int]:
+    """How many of the pixels each tile gives: in proportion to its area, or to its weights as far as it has pixels."""
+    sizes = [area.width * area.height for area in areas]
+    if error_weights is None or not error_weights.any():
+        return _split_count(count, sizes)
+    boxes = [np.s_[area.y : area.y + area.height, area.x : area.x + area.width] for area in areas]
+    by_weight = _split_count(count, [int(error_weights[box].sum(dtype=np.int64)) for box in boxes])
+    counts = [min(wanted, size) for wanted, size in zip(by_weight, sizes, strict=True)]
+    rooms = [size - given for given, size in zip(counts, sizes, strict=True)]
+    if sum(counts) < count:
+        counts = [a + b for a, b in zip(counts, _split_count(count - sum(counts), rooms), strict=True)]
+    return counts
 
 
 def _split_count(count: int, sizes: list[int]) -> list[int]:
@@ -127,11 +152,13 @@ def place_uniform(
     radius: float,
     generator: np.random.Generator,
     threads: int,
+    error_weights: ByteArray | None = None,
 ) -> FloatArray:
     """E15: ``count`` random positions [count, 2], none closer than ``radius`` to a weighted one.
 
     With the radius of E16 the weighted discs cover at most a ninth of the image, so nearly all candidates
-    pass. A radius that leaves almost no room is halved until it does, which always ends.
+    pass. A radius that leaves almost no room is halved until it does, which always ends. Candidates are dropped in
+    proportion to the weights of errors before, but never nearly all of them.
     """
     size = np.array([width, height], np.float32)
     tree = _tree(weighted)
@@ -139,6 +166,8 @@ def place_uniform(
     missing = count
     while missing > 0:
         candidates = generator.random((max(missing + missing // 4, MIN_CANDIDATES), 2), np.float32) * size
+        if error_weights is not None:
+            candidates = _thinned(candidates, error_weights, generator)
         order = _along_bands(candidates)
         far = np.empty(len(candidates), bool)
         nearest, _ = tree.query(candidates[order], distance_upper_bound=radius, workers=max(threads, 1))
@@ -150,6 +179,19 @@ def place_uniform(
         missing -= len(accepted[-1])
     points = np.concatenate(accepted)
     return points[_along_bands(points)]
+
+
+def _thinned(points: FloatArray, error_weights: ByteArray, generator: np.random.Generator) -> FloatArray:
+    """Those of the points [P, 2] that are kept, each with the probability of its weight; at least one in so many."""
+    rows, columns = error_weights.shape
+    column, row = np.minimum(points.astype(np.intp), [columns - 1, rows - 1]).T
+    luck = error_weights[row, column] - 255 * generator.random(len(points), np.float32)
+    kept = luck > 0
+    least = -(-len(points) // MAX_THINNING)
+    if np.count_nonzero(kept) < least:
+        kept[np.argpartition(-luck, least - 1)[:least]] = True
+    thinned: FloatArray = points[kept]
+    return thinned
 
 
 def _along_bands(points: FloatArray) -> npt.NDArray[np.intp]:

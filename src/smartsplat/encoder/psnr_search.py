@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from smartsplat.bitstream import container
+from smartsplat.bitstream.container import Extras
 from smartsplat.bitstream.file import to_file
 from smartsplat.decoder import Reader
 from smartsplat.encoder.densify import top_by_energy
+from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.settings import FitSettings
-from smartsplat.errors import SettingsError
+from smartsplat.errors import SettingsError, warn_of
 from smartsplat.images.image import SourceImage
 
 TOLERANCE = 0.1  # dB above the target that a file may have
@@ -63,6 +65,7 @@ def search_psnr(
     settings: FitSettings,
     source: SourceImage,
     threads: int,
+    weights: WeightPyramid | None = None,
 ) -> bytes:
     """The smallest file found whose decoded PSNR is at least ``min_psnr`` decibels.
 
@@ -74,12 +77,13 @@ def search_psnr(
         encode_to_bytes: one fit, in a file of at most so many bytes.
         psnr_of: of a file, decoded, decibels.
         is_stopped: whether the caller has ended the last fit early.
+        weights: of errors, for pruning.
 
     Raises:
         SettingsError: no fit reached the PSNR.
     """
     raw_bytes = 3 * source.width * source.height
-    min_bytes = container.overhead(1, source.icc) + MIN_ROOM
+    min_bytes = container.overhead(1, Extras(metadata=source.metadata)) + MIN_ROOM
     search = SecantSearch(
         min_psnr + TOLERANCE / 2,
         max(min_bytes, raw_bytes // FIRST_RATIO),
@@ -95,6 +99,8 @@ def search_psnr(
         full = trial >= SHORT_FITS or short.steps == settings.steps
         data = encode_to_bytes(search.size, settings if full else short)
         if is_stopped():
+            if best is None and (stopped_psnr := psnr_of(data)) < min_psnr:
+                warn_of([f"stopped at {stopped_psnr:.2f} dB, short of the {min_psnr:g} dB asked for"])
             return best or data
         decoded_psnr = psnr_of(data)
         psnr = min(decoded_psnr, MAX_PSNR)
@@ -109,10 +115,17 @@ def search_psnr(
         raise SettingsError(
             f"a PSNR of {min_psnr:g} dB was not reached: the best of {len(reached)} fits got {max(reached):.2f} dB"
         )
-    return _prune_to_psnr(best, best_psnr, min_psnr, psnr_of, threads)
+    return _prune_to_psnr(best, best_psnr, min_psnr, psnr_of, threads, weights)
 
 
-def _prune_to_psnr(data: bytes, psnr: float, min_psnr: float, psnr_of: Callable[[bytes], float], threads: int) -> bytes:
+def _prune_to_psnr(
+    data: bytes,
+    psnr: float,
+    min_psnr: float,
+    psnr_of: Callable[[bytes], float],
+    threads: int,
+    weights: WeightPyramid | None = None,
+) -> bytes:
     """The file, whose PSNR is ``psnr``, with fewer Gaussians if that is too far above ``min_psnr``."""
     file, gaussians = container.unpack(data), Reader(data, threads=threads).gaussians()
     enough, too_few = len(gaussians), 0
@@ -120,8 +133,8 @@ def _prune_to_psnr(data: bytes, psnr: float, min_psnr: float, psnr_of: Callable[
         count = (enough + too_few) // 2
         if count == too_few or psnr <= min_psnr + TOLERANCE:
             break
-        kept = gaussians[top_by_energy(gaussians, count)]
-        smaller = container.pack(to_file(kept, file.quantizer, file.icc, threads))
+        kept = gaussians[top_by_energy(gaussians, count, weights)]
+        smaller = container.pack(to_file(kept, file.quantizer, file.extras, threads))
         smaller_psnr = psnr_of(smaller)
         if smaller_psnr >= min_psnr:
             data, psnr, enough = smaller, smaller_psnr, count

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from smartsplat.arrays import ByteArray
+from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.encoder.settings import FitSettings
 from smartsplat.gaussians import base_scale
 from smartsplat.render import View
@@ -20,7 +20,7 @@ MAX_PIXEL_BASE_SCALES = 2.5
 details from the start that a coarser level does not show."""
 
 STRIP_ROWS = 256
-"""Rows of a level that are made at once."""
+"""Rows of the image that are averaged at once."""
 
 
 def pyramid_steps(width: int, height: int, final_count: int, settings: FitSettings) -> dict[int, int]:
@@ -41,21 +41,38 @@ def pyramid_steps(width: int, height: int, final_count: int, settings: FitSettin
 class PyramidLevel:
     """The image at the size of a level, and the view that renders at that size."""
 
-    pixels: ByteArray  # [rows, columns, C]
+    pixels: SampleArray  # [rows, columns, C]
     view: View
+    weights: ByteArray | None = None  # [rows, columns] of errors
 
 
-def pyramid_level(pixels: ByteArray, factor: int) -> PyramidLevel:
-    """An image [H, W, C] averaged over squares of ``factor`` pixels a side; its edge repeats."""
-    height, width, channels = pixels.shape
+def pyramid_level(pixels: SampleArray, factor: int, weights: ByteArray | None = None) -> PyramidLevel:
+    """An image [H, W, C], and weights [H, W], averaged over squares of ``factor`` pixels a side; edges repeat.
+
+    Averages have 8 bits whatever the image has: the last steps, at full size, see the others. Measured on a gradient
+    and two photographs of 16 bits, that loses nothing, and saves 0.75 bytes a pixel.
+    """
+    height, width, _ = pixels.shape
     if factor == 1:
-        return PyramidLevel(pixels, View.whole(width, height))
+        return PyramidLevel(pixels, View.whole(width, height), weights)
+    level = _reduced(pixels, factor)
+    rows, columns, _ = level.shape
+    view = View(0, 0, columns * factor, rows * factor, columns, rows)
+    return PyramidLevel(level, view, None if weights is None else _reduced(weights[..., None], factor)[..., 0])
+
+
+def _reduced(pixels: SampleArray, factor: int) -> ByteArray:
+    """Means over squares, rounded to 8 bits, [rows, columns, C], C = 1 or 3."""
+    height, width, channels = pixels.shape
     rows, columns = -(-height // factor), -(-width // factor)
     level = np.empty((rows, columns, channels), np.uint8)
-    for top in range(0, rows, STRIP_ROWS):
-        strip = pixels[top * factor : (top + STRIP_ROWS) * factor]
+    strip_rows = max(1, STRIP_ROWS // factor)
+    for top in range(0, rows, strip_rows):
+        strip = pixels[top * factor : (top + strip_rows) * factor]
+        if strip.dtype == np.uint16:
+            strip = ((strip.astype(np.uint32) + 128) // 257).astype(np.uint8)
         padding = ((0, -len(strip) % factor), (0, -width % factor), (0, 0))
         padded = np.pad(strip, padding, mode="edge")
         reduced = Image.fromarray(padded[..., 0] if channels == 1 else padded).reduce(factor)
-        level[top : top + STRIP_ROWS] = np.asarray(reduced).reshape(-1, columns, channels)
-    return PyramidLevel(level, View(0, 0, columns * factor, rows * factor, columns, rows))
+        level[top : top + strip_rows] = np.asarray(reduced).reshape(-1, columns, channels)
+    return level

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smartsplat.bitstream import container, entropy
-from smartsplat.bitstream.container import TILE
+from smartsplat.bitstream.container import NO_EXTRAS, TILE, Extras
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import MAX_QUALITY, Quantizer
 from smartsplat.encoder.densify import top_by_energy
-from smartsplat.encoder.target import Target
+from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.errors import SettingsError
 from smartsplat.gaussians import Gaussians
-from smartsplat.images.image import SourceImage, without_profile
 from smartsplat.limits import Limits
+from smartsplat.render import max_intersections
 
 TYPICAL_GAUSSIAN_BYTES = 4.6
 """Bytes of a Gaussian before any was coded: the mean over the development images."""
@@ -30,9 +30,6 @@ the weakest costs less than what room is left over is worth."""
 
 SAMPLE_SIZE = 1 << 16
 """Gaussians that are coded for an approximate count: off by 0.4 % of 136 000, by 2 % of 1.4 million."""
-
-MAX_PROFILE_FRACTION = 1 / 8
-"""Of a target in bytes, that an ICC profile may take."""
 
 MAX_QUALITY_GAIN = 48
 """Quality steps (eighths of an octave) by which a file with room to spare is refined at most."""
@@ -58,13 +55,13 @@ class ByteBudget:
     Args:
         max_bytes: of the whole file.
         max_count: of Gaussians: one a pixel, which is more than the bytes of the pixels hold.
-        icc: the profile that the file holds.
+        extras: what the file holds beside its colours.
         sample_size: Gaussians that are coded for an approximate count.
     """
 
     max_bytes: int
     max_count: int
-    icc: bytes | None = None
+    extras: Extras = NO_EXTRAS
     threads: int = 1
     sample_size: int = SAMPLE_SIZE
 
@@ -74,16 +71,16 @@ class ByteBudget:
         Raises:
             SettingsError: not even one Gaussian fits.
         """
-        overhead = container.overhead(1, self.icc)
+        overhead = container.overhead(1, self.extras)
         if self.max_bytes - overhead < MIN_CODED_BYTES:
             min_bytes = overhead + MIN_CODED_BYTES
             raise SettingsError(f"the target of {self.max_bytes} bytes is too small, a file takes at least {min_bytes}")
         return min(max(1, int((self.max_bytes - overhead) / TYPICAL_GAUSSIAN_BYTES)), self.max_count)
 
     def count(self, gaussians: Gaussians, quantizer: Quantizer, approximate: bool = False) -> int:
-        overhead = container.overhead(1, self.icc)
+        overhead = container.overhead(1, self.extras)
         sample = sample_for_coding(gaussians, quantizer, self.sample_size) if approximate else gaussians
-        size = len(container.pack(to_file(sample, quantizer, self.icc, self.threads)))
+        size = len(container.pack(to_file(sample, quantizer, self.extras, self.threads)))
         bytes_each = max((size - overhead) / len(sample), 0.5)
         return min(max(1, int((FILL_TARGET * self.max_bytes - overhead) / bytes_each)), self.max_count)
 
@@ -106,7 +103,12 @@ def sample_for_coding(
 
 
 def fill_budget(
-    gaussians: Gaussians, quantizer: Quantizer, max_bytes: int, icc: bytes | None, threads: int = 1
+    gaussians: Gaussians,
+    quantizer: Quantizer,
+    max_bytes: int,
+    extras: Extras = NO_EXTRAS,
+    threads: int = 1,
+    weights: WeightPyramid | None = None,
 ) -> bytes:
     """The best file of at most ``max_bytes``: refined while there is room, or with the weakest Gaussians pruned.
 
@@ -115,7 +117,7 @@ def fill_budget(
     """
 
     def packed(kept: Gaussians, quality: int) -> bytes:
-        return container.pack(to_file(kept, replace(quantizer, quality=quality), icc, threads))
+        return container.pack(to_file(kept, replace(quantizer, quality=quality), extras, threads))
 
     data = packed(gaussians, quantizer.quality)
     if len(data) <= max_bytes:
@@ -131,7 +133,7 @@ def fill_budget(
     data = packed(gaussians[:0], quantizer.quality)
     while too_many - fits > max(1, len(gaussians) // 500):
         guess = min(max(guess, fits + 1), too_many - 1)
-        pruned = packed(gaussians[top_by_energy(gaussians, guess)], quantizer.quality)
+        pruned = packed(gaussians[top_by_energy(gaussians, guess, weights)], quantizer.quality)
         if len(pruned) <= max_bytes:
             fits, data = guess, pruned
             guess = (fits + too_many) // 2
@@ -140,7 +142,7 @@ def fill_budget(
             guess = int(too_many * max_bytes / len(pruned))
     if not fits:  # not even one, as fine as this
         for quality in range(quantizer.quality - 8, -1, -8):
-            coarser = packed(gaussians[top_by_energy(gaussians, 1)], quality)
+            coarser = packed(gaussians[top_by_energy(gaussians, 1, weights)], quality)
             if len(coarser) <= max_bytes:
                 return coarser
     if len(data) > max_bytes:
@@ -152,24 +154,16 @@ def prune_overlap(gaussians: Gaussians, quantizer: Quantizer, limits: Limits = L
     """Without those that would make readers refuse the file for its work: see ``Limits.overlap``.
 
     Only images of long stripes come near the limit. Pruned are the Gaussians with the least energy for the tiles of
-    their boxes, until the boxes are within nine tenths of the limit.
+    their boxes, until the boxes are within nine tenths of the limit. As for readers, four tiles each do not count.
     """
     half_extent = gaussians.half_extent()
     tiles = -(-np.array([quantizer.width, quantizer.height]) // TILE)
-    max_touched = OVERLAP_FRACTION * limits.overlap * tiles.prod()
+    max_counted = max_intersections(OVERLAP_FRACTION * limits.overlap, int(tiles.prod()), 0)
     first = np.clip(np.floor((gaussians.mean - half_extent) / TILE), 0, tiles - 1)
     last = np.clip(np.floor((gaussians.mean + half_extent) / TILE), 0, tiles - 1)
     touched = (last - first + 1).prod(axis=1, dtype=np.float64)
-    if touched.sum() <= max_touched:
+    counted = touched - max_intersections(0, 0, 1)
+    if counted.sum() <= max_counted:
         return gaussians
     best = np.argsort(-gaussians.energy() / touched, kind="stable")
-    return gaussians[np.sort(best[np.cumsum(touched[best]) <= max_touched])]
-
-
-def drop_large_profile(source: SourceImage, target: Target) -> SourceImage:
-    """The image in sRGB if its profile takes too much of a target in bytes or is larger than readers accept."""
-    if source.icc is None:
-        return source
-    stored = container.overhead(0, source.icc) - container.overhead(0, None)
-    small = target.max_bytes is None or stored <= MAX_PROFILE_FRACTION * target.max_bytes
-    return source if small and len(source.icc) <= Limits().profile_bytes else without_profile(source)
+    return gaussians[np.sort(best[np.cumsum(counted[best]) <= max_counted])]

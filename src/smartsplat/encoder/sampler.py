@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from smartsplat.arrays import ByteArray, DoubleArray, FloatArray, IndexArray
+from smartsplat.arrays import ByteArray, DoubleArray, FloatArray, IndexArray, SampleArray
 from smartsplat.render import View
 
 MIN_WEIGHT = 1e-30
@@ -60,29 +60,44 @@ class SampledCells:
 
 
 class Sampler(Protocol):
-    """What an encoder samples an image with. ``params`` are those of the renderer that the sampler belongs to."""
+    """What an encoder samples an image with. ``params`` are those of the renderer that the sampler belongs to.
+
+    Of an image of 16 bits ``sample_pixels`` and ``median_color`` see the upper 8: a fit needs no more to start from.
+    """
 
     def sample_pixels(
-        self, pixels: ByteArray, budgets: TileBudgets, window: int, gradient_fraction: float
+        self,
+        pixels: SampleArray,
+        budgets: TileBudgets,
+        window: int,
+        gradient_fraction: float,
+        error_weights: ByteArray | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """E9-E12: pixels of an image [H, W, C] sampled without replacement by their weight, tile by tile.
 
         Args:
             window: side of the window of the variance, pixels, odd.
             gradient_fraction: lambda_m of E10.
+            error_weights: [H, W], 255 being 1, which the weights are multiplied with; None: all are 1.
 
         Returns:
             Their centres [P, 2], pixels, and their weights [P].
         """
 
-    def median_color(self, pixels: ByteArray, mean: FloatArray, radius: FloatArray) -> FloatArray:
+    def median_color(self, pixels: SampleArray, mean: FloatArray, radius: FloatArray) -> FloatArray:
         """E18-E20: weighted medians over the discs around ``mean`` [N, 2] of ``radius`` [N], pixels; [N, C] in [0, 1].
 
         Discs of a radius beyond 24 pixels are sampled on a lattice.
         """
 
     def sample_cells(
-        self, params: Any, target: ByteArray, view: View, request: CellRequest, generator: np.random.Generator
+        self,
+        params: Any,
+        target: SampleArray,
+        view: View,
+        request: CellRequest,
+        generator: np.random.Generator,
+        error_weights: ByteArray | None = None,
     ) -> SampledCells:
         """Error sampling: cells sampled without replacement by the mean square error of the rendering.
 
@@ -90,4 +105,5 @@ class Sampler(Protocol):
 
         Args:
             target: [rows, columns, C] of the view.
+            error_weights: [rows, columns], as ``Renderer.residual`` takes them.
         """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from smartsplat.arrays import ByteArray, DoubleArray, FloatArray, IndexArray
+from smartsplat.arrays import ByteArray, DoubleArray, FloatArray, IndexArray, SampleArray
 from smartsplat.encoder.sampler import BLUR_RADIUS, MIN_WEIGHT, CellRequest, SampledCells, TileBudgets
 from smartsplat.render import View, reference
 
@@ -64,24 +64,36 @@ def tile_weights(gradient: DoubleArray, variance: DoubleArray, gradient_fraction
     return gradient_fraction * gradient / gradient_unit + (1 - gradient_fraction) * variance / variance_unit
 
 
+def upper_bits(pixels: SampleArray) -> ByteArray:
+    """The upper 8 bits of samples, uint8."""
+    return (pixels >> (8 * pixels.itemsize - 8)).astype(np.uint8)
+
+
 def sample_pixels(
-    pixels: ByteArray, budgets: TileBudgets, window: int, gradient_fraction: float
+    pixels: SampleArray,
+    budgets: TileBudgets,
+    window: int,
+    gradient_fraction: float,
+    error_weights: ByteArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """E9-E12."""
-    gradient, variance = features(pixels, window)
+    gradient, variance = features(upper_bits(pixels), window)
     means, weights = [np.zeros((0, 2))], [np.zeros(0)]
     for (x, y, columns, rows), count, key in zip(budgets.boxes, budgets.counts, budgets.keys, strict=True):
         tile = np.s_[y : y + rows, x : x + columns]
         weight = tile_weights(gradient[tile], variance[tile], gradient_fraction).ravel()
+        if error_weights is not None:
+            weight *= error_weights[tile].ravel() / 255
         place = race(weight, int(count), int(key))
         means.append(np.stack([x + place % columns + 0.5, y + place // columns + 0.5], axis=1))
         weights.append(weight[place])
     return np.concatenate(means).astype(np.float32), np.concatenate(weights).astype(np.float32)
 
 
-def median_color(pixels: ByteArray, mean: FloatArray, radius: FloatArray) -> FloatArray:
-    """E18-E20: the smallest code value at or below which half of the disc's weight lies, over 255."""
+def median_color(pixels: SampleArray, mean: FloatArray, radius: FloatArray) -> FloatArray:
+    """E18-E20: the smallest code value of 8 bits at or below which half of the disc's weight lies, over 255."""
     height, width, channels = pixels.shape
+    samples = upper_bits(pixels)
     color = np.zeros((len(mean), channels))
     for i, ((x, y), r) in enumerate(zip(mean.astype(np.float64), radius.astype(np.float64), strict=True)):
         home_x, home_y = min(int(x), width - 1), min(int(y), height - 1)
@@ -93,7 +105,7 @@ def median_color(pixels: ByteArray, mean: FloatArray, radius: FloatArray) -> Flo
         exact = UNIT_WEIGHT * np.exp(-squared[inside] / (2 * r**2))  # E19
         weight = np.maximum(np.floor(exact + 0.5), 1).astype(np.int64)
         for c in range(channels):
-            histogram = np.bincount(pixels[row[inside], column[inside], c], weight, 256)
+            histogram = np.bincount(samples[row[inside], column[inside], c], weight, 256)
             color[i, c] = np.searchsorted(np.cumsum(histogram), (weight.sum() + 1) // 2) / 255  # E20
     return color.astype(np.float32)
 
@@ -111,13 +123,14 @@ def blurred(error: DoubleArray, blur: float) -> DoubleArray:
 
 def sample_cells(
     params: reference.DoubleGaussians,
-    target: ByteArray,
+    target: SampleArray,
     view: View,
     request: CellRequest,
     generator: np.random.Generator,
+    error_weights: ByteArray | None = None,
 ) -> SampledCells:
     """Cells by their blurred mean square error, and the mean residual of the 3 x 3 around each."""
-    cells = reference.residual(params, target, view, request.side)
+    cells = reference.residual(params, target, view, request.side, error_weights)
     rows, columns = request.grid(view)
     if request.count > rows * columns:
         place = np.sort(generator.integers(rows * columns, size=request.count))

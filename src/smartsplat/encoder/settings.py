@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from smartsplat.arguments import whole_number
 from smartsplat.errors import SettingsError
 
 MAX_VARIANCE_WINDOW = 13
@@ -150,12 +151,11 @@ def trials_of(effort: int, preset: str | None, steps: int | None) -> tuple[FitSe
     Raises:
         SettingsError: no such effort level or preset, or no step at all.
     """
-    if effort not in EFFORT_TRIALS:
-        raise SettingsError(f"effort must be 1 to {max(EFFORT_TRIALS)}, not {effort}")
+    effort = whole_number("effort", effort, 1, max(EFFORT_TRIALS))
     if preset not in (None, "paper"):
         raise SettingsError(f"unknown preset {preset!r}; the only one is 'paper'")
-    if steps is not None and steps < 1:
-        raise SettingsError(f"a fit takes at least one step, not {steps}")
+    if steps is not None:
+        steps = whole_number("steps", steps, 1)
     if preset:
         trials: tuple[FitSettings, ...] = (PAPER,)
     else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from smartsplat.arguments import positive_number, whole_number
 from smartsplat.errors import SettingsError
 from smartsplat.limits import Limits
 
 DEFAULT_RATIO = 100
+MIN_DEFAULT_BYTES = 200
+"""What a file may have if nothing is asked for, however tiny the image is."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Target:
         psnr: float | None = None,
         gaussians: int | None = None,
     ) -> Target:
-        """The target that the caller's arguments name for an image of so many pixels; a ratio of 100 if they name none.
+        """The target that the caller's arguments name for an image of so many pixels.
+
+        If they name none it is a ratio of 100, but what a tiny image needs.
 
         Raises:
             SettingsError: more than one target, or one that is no positive number or more than readers accept.
@@ -40,8 +44,10 @@ class Target:
         if len(named) > 1:
             raise SettingsError(f"{' and '.join(named)} exclude each other: give one target")
         for name, value in named.items():
-            if not (math.isfinite(value) and value > 0):
-                raise SettingsError(f"{name} must be a positive number, not {value}")
+            if name == "gaussians":
+                whole_number(name, value, 1)
+            else:
+                positive_number(name, value)
         if psnr is not None:
             return Target(min_psnr=psnr)
         limits = Limits()
@@ -49,6 +55,13 @@ class Target:
             if gaussians > limits.gaussians:
                 raise SettingsError(f"{gaussians} Gaussians are more than the {limits.gaussians} that readers accept")
             return Target(gaussians=gaussians)
-        pixels = width * height
-        budget = pixels * bpp / 8 if bpp is not None else 3 * pixels / (ratio or DEFAULT_RATIO)
-        return Target(max_bytes=int(min(budget if max_bytes is None else max_bytes, limits.file_bytes)))
+        raw_bytes = 3 * width * height
+        if max_bytes is not None:
+            budget = max_bytes
+        elif bpp is not None:
+            budget = width * height * bpp / 8
+        elif ratio is not None:
+            budget = raw_bytes / ratio
+        else:  # of a tiny image a hundredth would hold nothing
+            budget = max(raw_bytes / DEFAULT_RATIO, MIN_DEFAULT_BYTES)
+        return Target(max_bytes=int(min(budget, limits.file_bytes)))

@@ -1,1 +1,1 @@
-"""Image files, streams, arrays and Pillow images <-> 8-bit pixels."""
+"""Images in and out: ``image.py`` reads, ``writing/writer.py`` writes."""

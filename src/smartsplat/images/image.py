@@ -1,86 +1,81 @@
-"""Images in and out: files, streams, arrays and Pillow images to 8-bit pixels, and pixels to files."""
+"""Images in and out: files, streams, arrays and Pillow images to pixels, and pixels to files."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from smartsplat.arrays import ByteArray
-from smartsplat.errors import ImageError
-from smartsplat.images import vips_reader
-from smartsplat.images.atomic import write_atomically
-from smartsplat.images.color_modes import (
-    Color,
-    Flat,
-    alpha_notice,
-    blend,
-    flatten,
-    inspect,
-    mend_transparency,
-    to_srgb,
-)
-from smartsplat.images.pillow_reader import (
-    HEAD,
+from smartsplat.arguments import Background, background_color
+from smartsplat.arrays import SampleArray
+from smartsplat.errors import ImageError, SettingsError
+from smartsplat.images.color.color_spaces import in_srgb
+from smartsplat.images.flatten import STRIP_PIXELS, flattened
+from smartsplat.images.reading.formats import open_stored
+from smartsplat.images.reading.pillow_reader import stored_by_pillow
+from smartsplat.images.reading.sources import (
+    SampleStrips,
     Source,
-    check_frames,
+    Unreadable,
     check_size,
     explained,
-    load,
     name_of,
-    open_image,
-    orientation,
-    reason,
     stream_of,
 )
-from smartsplat.images.png_tiff_writer import write_png, write_tiff
-from smartsplat.images.strips import Strips
+from smartsplat.images.reading.stored import Assembled, StoredImage, assemble
 from smartsplat.limits import Limits
-
-WRITABLE = {
-    "png": "PNG",
-    "jpg": "JPEG",
-    "jpeg": "JPEG",
-    "webp": "WEBP",
-    "tif": "TIFF",
-    "tiff": "TIFF",
-    "avif": "AVIF",
-    "bmp": "BMP",
-    "ppm": "PPM",
-}
-"""Suffix -> Pillow's name of the format."""
-
-_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "PNG": {"compress_level": 3},
-    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
-    "WEBP": {"lossless": True},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-    "AVIF": {"quality": 90},
-}
-
-_MAX_SIDE = {"WEBP": 16383, "JPEG": 65500, "AVIF": 65536}  # pixels
+from smartsplat.metadata import NO_METADATA, SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
 
 
 @dataclass(frozen=True, eq=False)
 class SourceImage:
-    """Pixels as the encoder takes them, upright and opaque."""
+    """An image as the encoder takes it, upright.
 
-    pixels: ByteArray  # [H, W, C] uint8, C = 1 (grey) or 3 (RGB), C-contiguous
-    icc: bytes | None = None  # profile of these channels; None: sRGB
-    notices: tuple[str, ...] = ()  # what was changed on the way in, one line each
+    Args:
+        pixels: [H, W, C] uint8 or uint16, C = 1 (grey) or 3 (RGB), C-contiguous; not multiplied with alpha.
+        alpha: [H, W] of the same type, C-contiguous; None: opaque.
+        depth: bits per sample in the source, 1 to 8 for uint8 and 9 to 16 for uint16; 0 stands for those of the type.
+            Whatever it is, samples cover the full range of their type.
+        metadata: colour space, EXIF and the like.
+        notices: what was changed on the way in, one line each.
+    """
+
+    pixels: SampleArray
+    alpha: SampleArray | None = None
+    depth: int = 0
+    metadata: Metadata = NO_METADATA
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        array = self.pixels
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
-            raise ImageError(f"pixels must be uint8 [H, W, 1 or 3], not {array.dtype} {list(array.shape)}")
+        array, alpha = self.pixels, self.alpha
+        bits = 8 * array.dtype.itemsize
+        if (
+            array.dtype not in (np.uint8, np.uint16)
+            or array.ndim != 3
+            or array.shape[2] not in (1, 3)
+            or 0 in array.shape
+        ):
+            raise ImageError(f"pixels must be uint8 or uint16 [H, W, 1 or 3], not {array.dtype} {list(array.shape)}")
         if not array.flags.c_contiguous:
             raise ImageError("pixels must be C-contiguous")
+        if alpha is not None and (
+            alpha.dtype != array.dtype or alpha.shape != array.shape[:2] or not alpha.flags.c_contiguous
+        ):
+            raise ImageError(f"alpha must be C-contiguous {array.dtype} {list(array.shape[:2])}")
+        if not self.depth:
+            object.__setattr__(self, "depth", bits)
+        elif not bits - 8 < self.depth <= bits:
+            raise ImageError(f"a depth of {self.depth} bits does not go with {array.dtype}")
+
+    @property
+    def icc(self) -> bytes | None:
+        """Profile of the colour channels."""
+        return self.metadata.icc
 
     @property
     def width(self) -> int:
@@ -95,175 +90,148 @@ class SourceImage:
         return int(self.pixels.shape[2])
 
 
-def read(source: Source, *, background: Color = (255, 255, 255), limits: Limits = Limits()) -> SourceImage:
-    """The image in a file, in a binary stream (from its beginning) or in bytes.
+def read_image(
+    source: Source,
+    *,
+    page: int | None = None,
+    float_range: tuple[float, float] = (0.0, 1.0),
+    accept_damaged: bool = False,
+    limits: Limits = Limits(),
+) -> SourceImage:
+    """The image in a file, in a binary stream (from its beginning) or in bytes, upright.
 
-    Grey stays one channel, everything else becomes RGB; alpha is flattened on ``background`` and the EXIF
-    orientation is applied. LimitError: more pixels than ``limits`` allow; ImageError: all else.
+    Grey stays one channel, all other colours become RGB; alpha is kept unless every pixel is opaque.
+
+    Args:
+        source: a path, a binary stream or bytes.
+        page: which of the pages, frames or images of a file, from 1; None: its main one, with a notice if there
+            are others.
+        float_range: the floating-point samples of black and white. Samples outside, by up to a tenth of the range,
+            are clipped.
+        accept_damaged: whether to take what can be read of a damaged file.
+        limits: of pixels; they are checked before pixels are decoded.
+
+    Raises LimitError: more pixels than ``limits`` allow; ImageError: all else.
     """
     name = name_of(source)
-    with explained(name) as notices:
-        with stream_of(source) as stream:
-            flat, turn = _decode(stream, name, background, limits)
-        pixels = np.ascontiguousarray(_upright(flat.pixels, turn))
-    return SourceImage(pixels, flat.icc, (*flat.notices, *notices))
+    check_float_range(float_range)
+    with explained(name) as notices, stream_of(source) as stream:
+        stored = open_stored(stream, name, page, limits)
+        assembled = _assembled(stored, name, float_range, accept_damaged)
+    return _source_image(assembled, notices)
 
 
-def _decode(stream: BinaryIO, name: str, background: Color, limits: Limits) -> tuple[Flat, int]:
-    """Pixels as they are stored, and their EXIF orientation; Pillow's own copy is freed on return."""
-    head = stream.read(HEAD)
-    image = open_image(stream, head, name, limits)
-    notices = check_frames(image, name)
-    layout = inspect(image, head)
-    if vips_reader.is_ordinary(image, stream):
-        with contextlib.suppress(vips_reader.Unreadable):  # Pillow says why not, or reads it all the same
-            flat = flatten(image, background, layout, vips_reader.strips(image, stream))
-            return Flat(flat.pixels, flat.icc, (*notices, *flat.notices)), 1
-        notices = (*notices, *vips_reader.advice(image))
-    mend_transparency(image)
-    load(image)
-    flat = flatten(image, background, layout)
-    return Flat(flat.pixels, flat.icc, (*notices, *flat.notices)), orientation(image)
+def _assembled(stored: StoredImage, name: str, float_range: tuple[float, float], accept_damaged: bool) -> Assembled:
+    try:
+        return assemble(stored, name, float_range)
+    except Unreadable as problem:
+        if re.search("not (supported|implemented|configured)", str(problem)):
+            raise ImageError(f"{name}: cannot be read: {problem}") from None
+        if not accept_damaged:
+            raise ImageError(
+                f"{name}: is damaged: {problem}; --accept-damaged (accept_damaged=True) reads what is left"
+            ) from None
+        stored.notices.append(f"DAMAGED: parts of the image are missing or wrong: {problem}")
+    try:
+        return assemble(stored, name, float_range, lenient=True)
+    except Unreadable as problem:
+        raise ImageError(f"{name}: is damaged, nothing of it can be read: {problem}") from None
+
+
+def _source_image(assembled: Assembled, notices: Iterable[str]) -> SourceImage:
+    said = tuple(dict.fromkeys((*assembled.notices, *notices)))
+    return SourceImage(assembled.pixels, assembled.alpha, assembled.depth, assembled.metadata, said)
+
+
+def check_float_range(float_range: tuple[float, float]) -> None:
+    """SettingsError unless it is two finite numbers, the first below the second."""
+    if len(float_range) != 2 or not -np.inf < float_range[0] < float_range[1] < np.inf:
+        raise SettingsError(f"the range of floats must be two numbers, the lower first, not {float_range}")
 
 
 def from_object(
     image: Source | SourceImage | Image.Image | npt.NDArray[Any],
     *,
-    background: Color = (255, 255, 255),
+    float_range: tuple[float, float] = (0.0, 1.0),
     limits: Limits = Limits(),
 ) -> SourceImage:
     """The image in whatever a caller has.
 
-    That is an array (uint8 [H, W] or [H, W, 1, 3 or 4]; shared, not copied, if it can be used as it is), a
-    Pillow image (its current frame), a SourceImage, or anything that ``read`` takes.
+    Args:
+        image: an array (bool, uint8, uint16, float32 or float64; [H, W] or [H, W, 1 to 4], where 2 is grey and
+            alpha, 4 RGB and alpha, not multiplied with it; shared, not copied, if it can be used as it is), a
+            Pillow image (its current frame), a SourceImage, or anything that ``read_image`` takes.
+        float_range: as of ``read_image``.
+        limits: of pixels.
+
+    Raises LimitError: more pixels than ``limits`` allow; ImageError: all else.
     """
     if isinstance(image, SourceImage):
         check_size("the image", image.width, image.height, limits)
         return image
+    check_float_range(float_range)
     if isinstance(image, np.ndarray):
-        return _from_array(image, background, limits)
+        return _from_array(image, float_range, limits)
     if not isinstance(image, Image.Image):
-        return read(image, background=background, limits=limits)
+        return read_image(image, float_range=float_range, limits=limits)
     name = "the Pillow image"
     with explained(name) as notices:
         check_size(name, image.width, image.height, limits)
-        layout = inspect(image, b"")
-        load(image)
-        flat = flatten(image, background, layout)
-        pixels = np.ascontiguousarray(_upright(flat.pixels, orientation(image)))
-    return SourceImage(pixels, flat.icc, (*flat.notices, *notices))
+        assembled = _assembled(stored_by_pillow(image), name, float_range, accept_damaged=False)
+    return _source_image(assembled, notices)
 
 
-def _from_array(array: npt.NDArray[Any], background: Color, limits: Limits) -> SourceImage:
+def _from_array(array: npt.NDArray[Any], float_range: tuple[float, float], limits: Limits) -> SourceImage:
     shaped = array[:, :, None] if array.ndim == 2 else array
-    if shaped.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[2] not in (1, 3, 4):
+    kinds = {"bool": 1, "uint8": 255, "uint16": 65535, "float32": None, "float64": None}
+    if shaped.dtype.name not in kinds or shaped.ndim != 3 or shaped.shape[2] not in (1, 2, 3, 4):
         given = f"{array.dtype} {list(array.shape)}"
-        raise ImageError(f"the array must be uint8 [H, W] or [H, W, 1, 3 or 4], not {given}")
-    check_size("the array", shaped.shape[1], shaped.shape[0], limits)
-    if shaped.shape[2] < 4:
+        raise ImageError(
+            f"the array must be bool, uint8, uint16, float32 or float64 [H, W] or [H, W, 1 to 4], not {given}"
+        )
+    name = "the array"
+    height, width, channels = shaped.shape
+    check_size(name, width, height, limits)
+    if channels in (1, 3) and shaped.dtype in (np.uint8, np.uint16) and shaped.dtype.isnative:
         return SourceImage(np.ascontiguousarray(shaped))
-    color, alpha = shaped[:, :, :3], shaped[:, :, 3]
-    if alpha.min() == 255:
-        return SourceImage(np.ascontiguousarray(color))
-    return SourceImage(blend(color, alpha, background), notices=(alpha_notice(background),))
+    rows = max(1, STRIP_PIXELS // width)
+
+    def strips(lenient: bool) -> SampleStrips:
+        for top in range(0, height, rows):
+            yield top, shaped[top : top + rows]
+
+    bands = ("L", "LA", "RGB", "RGBA")[channels - 1]
+    bits = 8 * shaped.dtype.itemsize if shaped.dtype != bool else 1
+    return _source_image(
+        assemble(StoredImage(width, height, bands, strips, bits, kinds[shaped.dtype.name]), name, float_range), ()
+    )
+
+
+def flatten(image: SourceImage, background: Background) -> SourceImage:
+    """The image over a background (r, g, b from 0 to 255), in the image's own colours, with a notice.
+
+    It becomes RGB where it is grey and the background is not. An image without alpha is returned as it is.
+    """
+    if image.alpha is None:
+        return image
+    pixels = flattened(image.pixels, image.alpha, background_color(background))
+    metadata, notices = image.metadata, image.notices
+    if pixels.shape[2] != image.channels and metadata.icc is not None:
+        metadata = replace(metadata, icc=None)
+        notices = (*notices, "colour profile dropped: it is for GRAY, the image is RGB")
+    notice = f"alpha flattened on background {','.join(map(str, background))}"
+    return SourceImage(pixels, None, image.depth, metadata, (*notices, notice))
 
 
 def without_profile(image: SourceImage) -> SourceImage:
     """The image in sRGB, so that its profile need not be stored, with a notice that says so."""
-    if image.icc is None:
+    if image.metadata.icc is None:
         return image
-    converted = to_srgb(image.pixels, image.icc)
-    if converted is None:
-        notice = "colour profile dropped: it cannot be stored, nor be used to convert the image to sRGB"
-        return SourceImage(image.pixels, notices=(*image.notices, notice))
+    metadata = replace(image.metadata, icc=None, primaries=SRGB_PRIMARIES, transfer=SRGB_TRANSFER)
     notice = "converted to sRGB: the colour profile takes too much of the file"
-    return SourceImage(converted, notices=(*image.notices, notice))
-
-
-def _upright(pixels: ByteArray, turn: int) -> ByteArray:
-    """A view [H, W, C] of the stored pixels that undoes an EXIF orientation from 1 to 8."""
-    if turn >= 5:  # stored by columns
-        pixels = pixels.swapaxes(0, 1)
-    if turn in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if turn in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-def write(
-    destination: str | os.PathLike[str] | BinaryIO,
-    pixels: ByteArray | Strips,
-    *,
-    icc: bytes | None = None,
-    format: str | None = None,
-    threads: int = 1,
-    **save_options: Any,
-) -> None:
-    """Writes ``pixels`` (uint8 [H, W, 1 or 3]) in the format of the destination's suffix, or in ``format``.
-
-    A file appears whole or not at all. Strips are written to PNG and TIFF one by one, on ``threads`` threads, and
-    joined for every other format. ``save_options`` are Pillow's for that format and override the defaults here.
-    BMP and PPM cannot hold a profile. Raises ImageError.
-    """
-    name = name_of(destination)
-    is_path = isinstance(destination, str | os.PathLike)
-    kind = _kind(format or (os.path.splitext(name)[1] if is_path else ""), name)
-    options = {**_SAVE_OPTIONS.get(kind, {}), **({"icc_profile": icc} if icc else {}), **save_options}
     try:
-        if not isinstance(pixels, Strips):
-            pixels = SourceImage(np.ascontiguousarray(pixels)).pixels
-        height, width, channels = pixels.shape
-        if max(width, height) > _MAX_SIDE.get(kind, 1 << 31):
-            raise ImageError(f"{kind} ends at {_MAX_SIDE[kind]} pixels a side, the image has {width} x {height}")
-        if kind == "AVIF" and channels == 3:
-            options.setdefault("subsampling", "4:4:4")
-
-        def save(file: BinaryIO) -> None:
-            if isinstance(pixels, Strips) and kind == "PNG":
-                write_png(file, pixels, icc, threads)
-            elif isinstance(pixels, Strips) and kind == "TIFF" and file.seekable() and file.tell() == 0:
-                write_tiff(file, pixels, icc, threads)
-            else:
-                _save(file, pixels.joined() if isinstance(pixels, Strips) else pixels, kind, options)
-
-        if isinstance(destination, str | os.PathLike):
-            write_atomically(destination, save)
-        else:
-            save(destination)
-            destination.flush()
-    except Exception as error:  # an encoder can raise nearly anything
-        raise ImageError(f"{name}: cannot be written: {reason(error)}") from error
-
-
-def _save(file: BinaryIO, pixels: ByteArray, kind: str, options: dict[str, Any]) -> None:
-    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
-    image.save(cast(BinaryIO, _Sink(file)), kind, **options)
-
-
-def _kind(suffix: str, name: str) -> str:
-    """Pillow's name of the format to write."""
-    kind = WRITABLE.get(suffix.lower().removeprefix("."))
-    if kind is None:
-        problem = f"{suffix} is not an image format" if suffix else "no image format is given"
-        raise ImageError(f"{name}: {problem}; known are {', '.join(WRITABLE)}")
-    return kind
-
-
-class _Sink(io.RawIOBase):
-    """Hides the descriptor of a file from Pillow, which takes a short write to a full disk for success."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return self._file.write(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
+        converted = in_srgb(image.pixels, image.metadata)
+    except ImageError:
+        converted = image.pixels
+        notice = "colour profile dropped: it cannot be stored, nor be used to convert the image to sRGB"
+    return SourceImage(converted, image.alpha, image.depth, metadata, (*image.notices, notice))

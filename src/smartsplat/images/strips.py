@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from smartsplat.arrays import ByteArray
+from smartsplat.arrays import SampleArray
 
 ROW_MULTIPLE = 64
 """Every strip but the last has a multiple of this many rows."""
@@ -16,18 +17,25 @@ ROW_MULTIPLE = 64
 
 @dataclass(frozen=True, eq=False)
 class Strips:
-    """An image, uint8 [H, W, C], as strips of its rows from top to bottom; they can be gone through once."""
+    """An image as strips of its rows from top to bottom; they can be gone through once.
 
-    shape: tuple[int, int, int]  # H, W, C
-    parts: Iterable[ByteArray]  # [h, W, C], C-contiguous, h a multiple of ROW_MULTIPLE in all but the last
+    Args:
+        shape: H, W, C, with C = 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
+        parts: [h, W, C] of ``dtype``, C-contiguous, h a multiple of ROW_MULTIPLE in all but the last.
+        dtype: np.uint8 or np.uint16.
+    """
 
-    def joined(self) -> ByteArray:
-        """The whole image."""
+    shape: tuple[int, int, int]
+    parts: Iterable[SampleArray]
+    dtype: type[np.unsignedinteger[Any]] = np.uint8
+
+    def joined(self) -> SampleArray:
+        """The whole image, [H, W, C] of ``dtype``."""
         parts = iter(self.parts)
         first = next(parts)
         if first.shape == self.shape:
             return first
-        pixels = np.empty(self.shape, np.uint8)
+        pixels = np.empty(self.shape, self.dtype)
         top = 0
         for part in itertools.chain((first,), parts):
             pixels[top : top + len(part)] = part

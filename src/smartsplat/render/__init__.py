@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from smartsplat.arrays import ByteArray, FloatArray
+import numpy as np
+import numpy.typing as npt
+
+from smartsplat.arrays import ByteArray, FloatArray, SampleArray
 from smartsplat.gaussians import Gaussians
 
 FILTER_VARIANCE = 0.1
@@ -59,6 +62,16 @@ class View:
 def filter_variance(scale: float) -> float:
     """Variance of the pixel filter in image pixels: an output pixel averages ``1 / scale`` of them."""
     return FILTER_VARIANCE * (1 / scale**2 - 1) if scale < 1 else 0.0
+
+
+def check_weights(weights: ByteArray | None, view: View, settings: StepSettings | None = None) -> None:
+    """ValueError if weights do not go with a view, or with the loss of a step."""
+    if weights is None:
+        return
+    if weights.dtype != np.uint8 or weights.shape != (view.rows, view.columns) or not weights.flags.c_contiguous:
+        raise ValueError(f"weights of {weights.dtype} {weights.shape} for {view}")
+    if settings is not None and settings.ssim:
+        raise ValueError("a loss with SSIM takes no weights")
 
 
 def max_covered_pixels(overlap: float, pixels: int, count: int) -> float:
@@ -137,8 +150,10 @@ class Renderer(Protocol):
     def render(self, params: Any, view: View) -> FloatArray:
         """E4, float32 [rows, columns, C], not clamped."""
 
-    def render_bytes(self, params: Any, view: View, overlap: float = math.inf) -> ByteArray:
-        """The rendering clamped to [0, 1] and rounded half up to 8 bits.
+    def render_samples(
+        self, params: Any, view: View, dtype: npt.DTypeLike = np.uint8, overlap: float = math.inf
+    ) -> SampleArray:
+        """The rendering clamped to [0, 1] and rounded half up to the code values of ``dtype``, uint8 or uint16.
 
         Raises:
             OverflowError: more than ``overlap`` Gaussians lie over a pixel on average; before anything large is
@@ -146,9 +161,9 @@ class Renderer(Protocol):
         """
 
     def render_strips(
-        self, params: Any, view: View, strip_pixels: int, overlap: float = math.inf
-    ) -> Iterator[ByteArray]:
-        """``render_bytes`` in strips of whole rows with about so many pixels.
+        self, params: Any, view: View, strip_pixels: int, dtype: npt.DTypeLike = np.uint8, overlap: float = math.inf
+    ) -> Iterator[SampleArray]:
+        """``render_samples`` in strips of whole rows with about so many pixels.
 
         Nothing else may be asked of this renderer until the last one is rendered.
         """
@@ -157,18 +172,34 @@ class Renderer(Protocol):
         """dL/d(parameter) for dL/d(image) [rows, columns, C], by natural parameters (pixels, radians)."""
 
     def loss_gradient(
-        self, params: Any, target: ByteArray, view: View, settings: StepSettings
+        self, params: Any, target: SampleArray, view: View, settings: StepSettings, weights: ByteArray | None = None
     ) -> tuple[Gaussians, StepResult]:
-        """The gradient of the loss (E22) against ``target`` [rows, columns, C], without the rate term."""
+        """The gradient of the loss (E22) against ``target`` [rows, columns, C], without the rate term.
+
+        Args:
+            weights: [rows, columns] of the errors of each pixel, 255 being 1, for losses without SSIM; None: all are 1.
+                They multiply errors and squares; sums are divided by the number of pixels all the same.
+        """
 
     def adam_state(self, params: Any) -> Any:
         """Adam's state for new Gaussians."""
 
-    def step(self, params: Any, adam: Any, target: ByteArray, view: View, settings: StepSettings) -> StepResult:
+    def step(
+        self,
+        params: Any,
+        adam: Any,
+        target: SampleArray,
+        view: View,
+        settings: StepSettings,
+        weights: ByteArray | None = None,
+    ) -> StepResult:
         """One step: render, loss against ``target`` [rows, columns, C], gradient, Adam on ``params`` in place."""
 
-    def residual(self, params: Any, target: ByteArray, view: View, cell: int) -> FloatArray:
+    def residual(
+        self, params: Any, target: SampleArray, view: View, cell: int, weights: ByteArray | None = None
+    ) -> FloatArray:
         """Errors by square cells of ``cell`` output pixels a side, a power of two up to 64, [rows, columns, C + 1].
 
-        The mean of (target - clamped rendering) of each channel, and the mean square error.
+        The mean of (target - clamped rendering) of each channel by the pixels' ``weights`` (0 where all are 0), and
+        the mean of the weighted squares.
         """

@@ -10,9 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from smartsplat import _native
-from smartsplat.arrays import ByteArray, FloatArray
+from smartsplat.arrays import ByteArray, FloatArray, SampleArray
 from smartsplat.gaussians import Gaussians
-from smartsplat.render import StepResult, StepSettings, View, max_covered_pixels, max_intersections, strip_rows
+from smartsplat.render import (
+    StepResult,
+    StepSettings,
+    View,
+    check_weights,
+    max_covered_pixels,
+    max_intersections,
+    strip_rows,
+)
 from smartsplat.threads import available_threads
 
 
@@ -80,25 +88,32 @@ class CpuRenderer:
         self._rasterizer.render(params, view, image)
         return image
 
-    def render_bytes(self, params: Gaussians, view: View, overlap: float = math.inf) -> ByteArray:
-        (image,) = self.render_strips(params, view, view.rows * view.columns, overlap)
+    def render_samples(
+        self, params: Gaussians, view: View, dtype: npt.DTypeLike = np.uint8, overlap: float = math.inf
+    ) -> SampleArray:
+        (image,) = self.render_strips(params, view, view.rows * view.columns, dtype, overlap)
         return image
 
     def render_strips(
-        self, params: Gaussians, view: View, strip_pixels: int, overlap: float = math.inf
-    ) -> Iterator[ByteArray]:
+        self,
+        params: Gaussians,
+        view: View,
+        strip_pixels: int,
+        dtype: npt.DTypeLike = np.uint8,
+        overlap: float = math.inf,
+    ) -> Iterator[SampleArray]:
         self._prepare_strips(params, view, overlap)
         rows = strip_rows(view, strip_pixels, _native.MACROTILE)
-        return (self._rendered_rows(top, view, rows, params.channels) for top in range(0, view.rows, rows))
+        return (self._rendered_rows(top, view, rows, params.channels, dtype) for top in range(0, view.rows, rows))
 
     def _prepare_strips(self, params: Gaussians, view: View, overlap: float) -> None:
         count, tiles = len(params), -(-view.columns // _native.TILE) * -(-view.rows // _native.TILE)
         limits = max_covered_pixels(overlap, view.columns * view.rows, count), max_intersections(overlap, tiles, count)
         self._rasterizer.prepare_strips(params, view, *limits)
 
-    def _rendered_rows(self, top: int, view: View, rows: int, channels: int) -> ByteArray:
+    def _rendered_rows(self, top: int, view: View, rows: int, channels: int, dtype: npt.DTypeLike) -> SampleArray:
         # numpy asks for huge pages, which the first touch of a large image needs: 6 against 85 ms at 16 MP.
-        image = np.empty((min(rows, view.rows - top), view.columns, channels), np.uint8)
+        image: SampleArray = np.empty((min(rows, view.rows - top), view.columns, channels), dtype)
         self._rasterizer.render_rows(top, image)
         return image
 
@@ -108,10 +123,16 @@ class CpuRenderer:
         return gradient
 
     def loss_gradient(
-        self, params: Gaussians, target: ByteArray, view: View, settings: StepSettings
+        self,
+        params: Gaussians,
+        target: SampleArray,
+        view: View,
+        settings: StepSettings,
+        weights: ByteArray | None = None,
     ) -> tuple[Gaussians, StepResult]:
+        check_weights(weights, view, settings)
         gradient = Gaussians.of_size(len(params), params.channels)
-        loss, mean_square = self._rasterizer.loss_gradient(params, target, view, settings, gradient)
+        loss, mean_square = self._rasterizer.loss_gradient(params, target, weights, view, settings, gradient)
         return gradient, StepResult(loss, mean_square)
 
     def adam_state(self, params: Gaussians) -> AdamState:
@@ -119,17 +140,32 @@ class CpuRenderer:
         return AdamState(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(len(params), np.int32))
 
     def step(
-        self, params: Gaussians, adam: AdamState, target: ByteArray, view: View, settings: StepSettings
+        self,
+        params: Gaussians,
+        adam: AdamState,
+        target: SampleArray,
+        view: View,
+        settings: StepSettings,
+        weights: ByteArray | None = None,
     ) -> StepResult:
-        loss, mean_square = self._rasterizer.step(params, adam, target, view, settings)
+        check_weights(weights, view, settings)
+        loss, mean_square = self._rasterizer.step(params, adam, target, weights, view, settings)
         return StepResult(loss, mean_square)
 
-    def residual(self, params: Gaussians, target: ByteArray, view: View, cell: int) -> FloatArray:
-        (cells,) = self.residual_strips(params, target, view, cell, view.rows * view.columns)
+    def residual(
+        self, params: Gaussians, target: SampleArray, view: View, cell: int, weights: ByteArray | None = None
+    ) -> FloatArray:
+        (cells,) = self.residual_strips(params, target, view, cell, view.rows * view.columns, weights)
         return cells
 
     def residual_strips(
-        self, params: Gaussians, target: ByteArray, view: View, cell: int, strip_pixels: int
+        self,
+        params: Gaussians,
+        target: SampleArray,
+        view: View,
+        cell: int,
+        strip_pixels: int,
+        weights: ByteArray | None = None,
     ) -> Iterator[FloatArray]:
         """What ``residual`` finds, in strips of whole rows of cells with about so many pixels.
 
@@ -137,9 +173,12 @@ class CpuRenderer:
         """
         if target.shape != (view.rows, view.columns, params.channels):
             raise ValueError(f"a target of {target.shape} for {view}")
+        check_weights(weights, view)
         self._prepare_strips(params, view, math.inf)
         rows = strip_rows(view, strip_pixels, _native.MACROTILE)
-        return (self._rasterizer.residual(top, target[top : top + rows], cell) for top in range(0, view.rows, rows))
+        tops = range(0, view.rows, rows)
+        weights_of = {top: None if weights is None else weights[top : top + rows] for top in tops}
+        return (self._rasterizer.residual(top, target[top : top + rows], weights_of[top], cell) for top in tops)
 
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each part of the calls since ``reset_clocks``, summed over threads."""

@@ -41,7 +41,7 @@ def find(name: str) -> Device:
             return find("cuda")
         except DeviceError:
             return CPU
-    number = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
+    number = re.fullmatch(r"cuda(?::(\d{1,3}))?", name) if isinstance(name, str) else None
     if number is None:
         raise SettingsError(f"there is no device {name!r}: give auto, cpu, cuda or cuda:N")
     if _missing():

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from smartsplat.arrays import ByteArray, DoubleArray
+from smartsplat.arrays import ByteArray, DoubleArray, SampleArray
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
-from smartsplat.render import StepResult, StepSettings, View, filter_variance, strip_rows
+from smartsplat.render import StepResult, StepSettings, View, check_weights, filter_variance, strip_rows
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5
@@ -85,18 +85,20 @@ def render(params: DoubleGaussians, view: View) -> DoubleArray:
     return image
 
 
-def to_bytes(image: DoubleArray) -> ByteArray:
-    """Clamp to [0, 1] and round half up to 8 bits."""
-    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+def to_samples(image: DoubleArray, dtype: npt.DTypeLike = np.uint8) -> SampleArray:
+    """Clamp to [0, 1] and round half up to the code values of ``dtype``, uint8 or uint16."""
+    return np.floor(np.clip(image, 0, 1) * np.iinfo(dtype).max + 0.5).astype(dtype)
 
 
-def render_bytes(params: DoubleGaussians, view: View) -> ByteArray:
-    return to_bytes(render(params, view))
+def render_samples(params: DoubleGaussians, view: View, dtype: npt.DTypeLike = np.uint8) -> SampleArray:
+    return to_samples(render(params, view), dtype)
 
 
-def render_strips(params: DoubleGaussians, view: View, strip_pixels: int) -> Iterator[ByteArray]:
+def render_strips(
+    params: DoubleGaussians, view: View, strip_pixels: int, dtype: npt.DTypeLike = np.uint8
+) -> Iterator[SampleArray]:
     rows = strip_rows(view, strip_pixels, 1)
-    image = render_bytes(params, view)
+    image = render_samples(params, view, dtype)
     return (image[top : top + rows] for top in range(0, view.rows, rows))
 
 
@@ -159,18 +161,29 @@ def ssim(image: DoubleArray, target: DoubleArray) -> tuple[float, DoubleArray]:
     return total / image.size, gradient / image.size
 
 
-def loss(image: DoubleArray, target: ByteArray, settings: StepSettings) -> tuple[float, float, DoubleArray]:
-    """E22 with an L2 term: loss, mean square error, and the gradient by the clamped rendering."""
+def _factors(weights: ByteArray | None) -> DoubleArray:
+    """What errors are multiplied with, [rows, columns, 1]."""
+    return np.ones((1, 1, 1)) if weights is None else weights[..., None] / 255.0
+
+
+def loss(
+    image: DoubleArray, target: SampleArray, settings: StepSettings, weights: ByteArray | None = None
+) -> tuple[float, float, DoubleArray]:
+    """E22 with an L2 term: loss, mean square error, and the gradient by the clamped rendering.
+
+    ``weights`` [rows, columns], 255 being 1, multiply the absolute and the square error of each pixel.
+    """
     clamped = np.clip(image, 0, 1)
-    expected = target / 255.0
-    error = clamped - expected
-    value = settings.l1 * np.abs(error).mean() + settings.l2 * (error**2).mean()
-    gradient = (settings.l1 * np.sign(error) + 2 * settings.l2 * error) / error.size
+    expected = target / float(np.iinfo(target.dtype).max)
+    error, factor = clamped - expected, _factors(weights)
+    mean_square = float((factor * error**2).mean())
+    value = settings.l1 * (factor * np.abs(error)).mean() + settings.l2 * mean_square
+    gradient = factor * (settings.l1 * np.sign(error) + 2 * settings.l2 * error) / error.size
     if settings.ssim:
         similarity, d_similarity = ssim(clamped, expected)
         value += settings.ssim * (1 - similarity)
         gradient = gradient - settings.ssim * d_similarity
-    return float(value), float((error**2).mean()), gradient
+    return float(value), mean_square, gradient
 
 
 def rate_term(params: DoubleGaussians, settings: StepSettings) -> tuple[float, DoubleGaussians]:
@@ -192,18 +205,28 @@ def adam_state(params: DoubleGaussians) -> DoubleAdamState:
 
 
 def loss_gradient(
-    params: DoubleGaussians, target: ByteArray, view: View, settings: StepSettings
+    params: DoubleGaussians,
+    target: SampleArray,
+    view: View,
+    settings: StepSettings,
+    weights: ByteArray | None = None,
 ) -> tuple[DoubleGaussians, StepResult]:
     """The gradient of the loss, without the rate term."""
-    value, mean_square, d_image = loss(render(params, view), target, settings)
+    check_weights(weights, view, settings)
+    value, mean_square, d_image = loss(render(params, view), target, settings, weights)
     return render_gradient(params, view, d_image), StepResult(value, mean_square)
 
 
 def step(
-    params: DoubleGaussians, adam: DoubleAdamState, target: ByteArray, view: View, settings: StepSettings
+    params: DoubleGaussians,
+    adam: DoubleAdamState,
+    target: SampleArray,
+    view: View,
+    settings: StepSettings,
+    weights: ByteArray | None = None,
 ) -> StepResult:
     """One step of Adam on ``params``, in place."""
-    d, result = loss_gradient(params, target, view, settings)
+    d, result = loss_gradient(params, target, view, settings, weights)
     rate, d_rate = rate_term(params, settings)
     cosine, sine = np.cos(params.rotation), np.sin(params.rotation)
     own_axes = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], 1)  # [N, axis, xy]
@@ -234,14 +257,19 @@ def step(
     return StepResult(result.loss + rate, result.mean_square)
 
 
-def residual(params: DoubleGaussians, target: ByteArray, view: View, cell: int) -> DoubleArray:
-    """Mean of (target - clamped rendering) [..., :C] and mean square error [..., C] over cells."""
-    error = target / 255.0 - np.clip(render(params, view), 0, 1)
+def residual(
+    params: DoubleGaussians, target: SampleArray, view: View, cell: int, weights: ByteArray | None = None
+) -> DoubleArray:
+    """Weighted mean of (target - clamped rendering) [..., :C] and mean of the weighted squares [..., C] over cells."""
+    check_weights(weights, view)
+    error = target / float(np.iinfo(target.dtype).max) - np.clip(render(params, view), 0, 1)
+    factor = np.broadcast_to(_factors(weights), (view.rows, view.columns, 1))
     rows, columns = -(-view.rows // cell), -(-view.columns // cell)
     out = np.empty((rows, columns, error.shape[2] + 1))
     for row in range(rows):
         for column in range(columns):
-            part = error[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
-            out[row, column, :-1] = part.mean(axis=(0, 1))
-            out[row, column, -1] = (part**2).mean()
+            inside = np.s_[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+            part, by = error[inside], factor[inside]
+            out[row, column, :-1] = (by * part).sum(axis=(0, 1)) / (by.sum() or 1)
+            out[row, column, -1] = (by * part**2).mean()
     return out

@@ -19,7 +19,7 @@ def data() -> bytes:
     encoded = smartsplat.encode(PIXELS, ratio=20, effort=1)
     quantizer = container.unpack(encoded).quantizer
     gaussians = smartsplat.open(encoded).gaussians()
-    return container.pack(to_file(gaussians, quantizer, None, group_size=20, min_layered_count=50))
+    return container.pack(to_file(gaussians, quantizer, group_size=20, min_layered_count=50))
 
 
 def test_rows_go_up_to_the_whole_file(data: bytes) -> None:

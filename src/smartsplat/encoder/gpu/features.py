@@ -6,10 +6,16 @@ import triton.language as tl
 
 
 @triton.jit
+def upper_bits(code_value):
+    """The upper 8 bits of samples of 8 or 16, int32."""
+    return code_value.to(tl.int32) >> (code_value.dtype.primitive_bitwidth - 8)
+
+
+@triton.jit
 def _code_value(image, x, y, c, width, height, channels: tl.constexpr):
-    """A sample, int32; the image's edge repeats outwards."""
+    """A sample's upper 8 bits, int32; the image's edge repeats outwards."""
     column, row = tl.minimum(tl.maximum(x, 0), width - 1), tl.minimum(tl.maximum(y, 0), height - 1)
-    return tl.load(image + (row.to(tl.int64) * width + column) * channels + c).to(tl.int32)
+    return upper_bits(tl.load(image + (row.to(tl.int64) * width + column) * channels + c))
 
 
 @triton.jit
@@ -50,7 +56,7 @@ def tile_pixels(tiles, blocks, block: tl.constexpr):
 
 @triton.jit(do_not_specialize=["width", "height", "blocks"])
 def peaks(
-    image,  # [H, W, C] uint8
+    image,  # [H, W, C] uint8 or uint16
     tiles,  # [T, 4] int32: column, row, columns, rows
     maxima,  # out [T, blocks, 2] float32: largest gradient and variance
     width,

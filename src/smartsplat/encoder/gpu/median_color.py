@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from smartsplat.encoder.gpu.features import upper_bits
 from smartsplat.render.gpu.launcher import Launcher
 
 DISC_SIDES = (16, 32, 64)
@@ -36,10 +37,10 @@ def _home_pixel(coordinate, length):
 
 @triton.jit(do_not_specialize=["width", "height", "smaller_side"])
 def medians(
-    image,  # [H, W, C] uint8
+    image,  # [H, W, C] uint8 or uint16
     mean,  # [N, 2] float32
     radius,  # [N] float32
-    code_values,  # out [N, C] uint8
+    code_values,  # out [N, C] uint8: the upper bits of samples
     width,
     height,
     smaller_side,  # of the next smaller square
@@ -69,7 +70,7 @@ def medians(
         half = total // 2 + total % 2
         pixel = image + (row * width + column) * channels
         for c in tl.static_range(channels):
-            value = tl.load(pixel + c, belongs, 0).to(tl.int32)
+            value = upper_bits(tl.load(pixel + c, belongs, 0))
             median = total * 0
             for bit in tl.static_range(8):
                 higher = median + (128 >> bit)
@@ -79,7 +80,7 @@ def medians(
 
 
 def median_code_values(launcher: Launcher, image: Tensor, mean: Tensor, radius: Tensor) -> Tensor:
-    """``Sampler.median_color`` of an image on the device, uint8 [H, W, C], as code values: uint8 [N, C]."""
+    """``Sampler.median_color`` of an image on the device, uint8 or uint16 [H, W, C], as code values: uint8 [N, C]."""
     height, width, channels = image.shape
     code_values = launcher.empty((len(mean), channels), torch.uint8)
     for smaller_side, side in zip((0, *DISC_SIDES), DISC_SIDES, strict=False):

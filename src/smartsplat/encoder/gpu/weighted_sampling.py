@@ -1,9 +1,9 @@
 """Pixels sampled by weight and without replacement (E10-E12), by an exponential race in each tile.
 
-The image is on the device already, uint8 [H, W, C]. ``race`` computes the features of its pixels again: keeping those
-of ``peaks`` would take 8 bytes a pixel of the whole image. Only a group of tiles has its weights and times in memory,
-12 bytes a pixel. A tile's random numbers are those of the CPU, a hash of the pixel's place, and so, but for ties, are
-the winners.
+The image is on the device already, uint8 or uint16 [H, W, C]. ``race`` computes the features of its pixels again:
+keeping those of ``peaks`` would take 8 bytes a pixel of the whole image. Only a group of tiles has its weights and
+times in memory, 12 bytes a pixel. A tile's random numbers are those of the CPU, a hash of the pixel's place, and so,
+but for ties, are the winners.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,8 @@ UNIFORM_STEP = tl.constexpr(2.0**-53)
 
 @triton.jit(do_not_specialize=["width", "height", "blocks", "max_places", "gradient_fraction"])
 def race(
-    image,  # [H, W, C] uint8
+    image,  # [H, W, C] uint8 or uint16
+    error_weights,  # [H, W] uint8, which weights are multiplied with, 255 being 1; None: all are 1
     tiles,  # [T, 4] int32
     units,  # [T, 2] float32: what the features are divided by
     keys,  # [T] int64, the bits of unsigned numbers
@@ -60,6 +61,9 @@ def race(
     gradient, variance = features(image, x, y, width, height, channels, window, block)
     weight = gradient_fraction * tl.div_rn(gradient, tl.load(units + 2 * tile))
     weight += (1 - gradient_fraction) * tl.div_rn(variance, tl.load(units + 2 * tile + 1))
+    if error_weights is not None:
+        factor = tl.load(error_weights + (y.to(tl.int64) * width + x), valid, 0).to(tl.float32)
+        weight *= tl.div_rn(factor, 255.0)
     z = (place + 1).to(tl.uint64) * SPLITMIX_STEP + tl.load(keys + tile).to(tl.uint64)
     z = (z ^ (z >> 30)) * SPLITMIX_FACTOR1
     z = (z ^ (z >> 27)) * SPLITMIX_FACTOR2
@@ -72,12 +76,17 @@ def race(
 
 
 def sample_pixels(
-    launcher: Launcher, image: Tensor, budgets: TileBudgets, window: int, gradient_fraction: float
+    launcher: Launcher,
+    image: Tensor,
+    error_weights: Tensor | None,
+    budgets: TileBudgets,
+    window: int,
+    gradient_fraction: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """``Sampler.sample_pixels`` of an image on the device, uint8 [H, W, C]."""
+    """``Sampler.sample_pixels`` of an image on the device, uint8 or uint16 [H, W, C], and weights uint8 [H, W]."""
     means, weights = zip(
         *(
-            _winners(group, *race_entries(launcher, image, group, window, gradient_fraction))
+            _winners(group, *race_entries(launcher, image, error_weights, group, window, gradient_fraction))
             for group in _groups(budgets)
         ),
         strict=True,
@@ -99,7 +108,12 @@ def _max_places(budgets: TileBudgets) -> int:
 
 
 def race_entries(
-    launcher: Launcher, image: Tensor, budgets: TileBudgets, window: int, gradient_fraction: float
+    launcher: Launcher,
+    image: Tensor,
+    error_weights: Tensor | None,
+    budgets: TileBudgets,
+    window: int,
+    gradient_fraction: float,
 ) -> tuple[Tensor, Tensor]:
     """The race of the pixels of some tiles.
 
@@ -118,7 +132,7 @@ def race_entries(
     units = maxima.amax(dim=1)
     units = torch.where(units > 0, units, torch.ones_like(units))
     keys = launcher.upload(budgets.keys.view(np.int64))
-    arrays = (image, tiles, units, keys, weights, entries)
+    arrays = (image, error_weights, tiles, units, keys, weights, entries)
     launcher.launch(race, tile_count * blocks, *arrays, *sizes, max_places, gradient_fraction, *form)
     return weights, entries
 

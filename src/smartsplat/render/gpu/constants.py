@@ -22,6 +22,3 @@ WINDOW_NORM = tl.constexpr(1 / (1 - gaussians.EDGE))
 
 HALF_LOG2_E = tl.constexpr(0.72134752044448170368)
 """exp(-q / 2) = 2^-(q HALF_LOG2_E)."""
-
-CODE_VALUE = tl.constexpr(1 / 255)
-"""What a step of an 8-bit sample stands for."""

@@ -1,4 +1,4 @@
-"""One GPU as the renderer and the sampler use it: kernel launches, tensors, the target image, and errors of memory."""
+"""One GPU as the renderer and the sampler use it: launches, tensors, the target and its weights, errors of memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from smartsplat.arrays import ByteArray
+from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.errors import DeviceError
 from smartsplat.render import View
 from smartsplat.render.gpu.constants import TILE
@@ -21,7 +21,7 @@ INTERSECTION_BYTES = 40
 
 USUAL_INTERSECTIONS_PER_TILE = 20
 GAUSSIAN_BYTES = 300
-PIXEL_BYTES = 3  # of the target
+PIXEL_BYTES = 3  # of a target of 8 bits
 
 ERROR_CELL_BYTES_PER_PIXEL = 8
 """Of a densify step, with cells of two pixels a side."""
@@ -36,7 +36,9 @@ class Launcher:
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
-        self._resident: tuple[ByteArray, Tensor] | None = None
+        self._image: tuple[SampleArray, Tensor] | None = None
+        self._weights: tuple[ByteArray, Tensor] | None = None
+        self._pixel_bytes = PIXEL_BYTES
 
     def launch(self, kernel: Any, programs: int, *arguments: Any, warps: int = 4) -> None:
         """Launch a Triton kernel on this device, unless there is nothing to do for it.
@@ -73,12 +75,23 @@ class Launcher:
         torch.cumsum(counts, dim=0, dtype=torch.int64, out=offsets[1:])
         return offsets
 
-    def resident(self, image: ByteArray) -> Tensor:
+    def resident(self, image: SampleArray) -> Tensor:
         """An image on the device. It is uploaded when it is first asked for, and must not change afterwards."""
-        if self._resident is None or self._resident[0] is not image:
-            self._resident = None
-            self._resident = image, self.upload(image)
-        return self._resident[1]
+        self._pixel_bytes = image.itemsize * image.shape[2]
+        if self._image is None or self._image[0] is not image:
+            self._image = None
+            self._image = image, self.upload(image)
+        return self._image[1]
+
+    def resident_weights(self, weights: ByteArray | None) -> Tensor | None:
+        """The weights of an image's errors on the device, which are kept beside it in the same way."""
+        if weights is None:
+            self._weights = None
+            return None
+        if self._weights is None or self._weights[0] is not weights:
+            self._weights = None
+            self._weights = weights, self.upload(weights)
+        return self._weights[1]
 
     @contextmanager
     def memory_errors(self, count: int, view: View) -> Iterator[None]:
@@ -91,20 +104,24 @@ class Launcher:
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
-            self._resident = None
+            self._image = self._weights = None
             free, memory = torch.cuda.mem_get_info(self.device)
             # What others have is neither free nor torch's to give again.
             room = free + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
             needed = f"{view.columns} x {view.rows} pixels and {count} Gaussians do not fit into {self.device}"
             memory_left = f"{room / 1e9:.1f} of {memory / 1e9:.1f} GB"
-            advice = _fitting_size(view, count, room)
+            advice = _fitting_size(view, count, room, self._pixel_bytes)
             raise DeviceError(f"{needed}, which has {memory_left} to spare: {advice}") from error
 
 
-def _fitting_size(view: View, count: int, room: float) -> str:
-    """The size that fits into ``room`` bytes with as many Gaussians a pixel, by what a step or a densify step takes."""
+def _fitting_size(view: View, count: int, room: float, pixel_bytes: int) -> str:
+    """The size that fits into ``room`` bytes with as many Gaussians a pixel, by what a step or a densify step takes.
+
+    Args:
+        pixel_bytes: of a target.
+    """
     lists = USUAL_INTERSECTIONS_PER_TILE * INTERSECTION_BYTES / TILE.value**2
-    pixel = PIXEL_BYTES + max(lists, ERROR_CELL_BYTES_PER_PIXEL) + GAUSSIAN_BYTES * count / (view.columns * view.rows)
+    pixel = pixel_bytes + max(lists, ERROR_CELL_BYTES_PER_PIXEL) + GAUSSIAN_BYTES * count / (view.columns * view.rows)
     return f"about {room / pixel / 1e6:.0f} megapixels would; use a higher ratio, a smaller image or --device cpu"
 
 

@@ -1,9 +1,13 @@
-"""Loss: what all kernels that compare a rendering with its target share. The rendering is clamped to [0, 1] first."""
+"""Loss: what all kernels that compare a rendering with its target share. The rendering is clamped to [0, 1] first.
+
+Samples have 8 or 16 bits, as the type of the pointer to them says; ``peak`` is their largest code value.
+"""
 
 import triton
 import triton.language as tl
 
-from smartsplat.render.gpu.constants import CODE_VALUE
+WEIGHT_STEP = tl.constexpr(1 / 255)
+"""What a step of the weight of an error stands for."""
 
 
 @triton.jit
@@ -13,16 +17,32 @@ def clamped(value):
 
 
 @triton.jit
-def to_bytes(value):
-    """Clamped and rounded half up to 8 bits."""
-    return tl.floor(clamped(value) * 255.0 + 0.5).to(tl.uint8)
+def to_samples(value, sample: tl.constexpr):
+    """Clamped and rounded half up to code values of a type."""
+    peak: tl.constexpr = (1 << sample.primitive_bitwidth) - 1.0
+    return tl.floor(clamped(value) * peak + 0.5).to(sample)
+
+
+@triton.jit
+def value_of(code_value):
+    """code_value / peak."""
+    peak: tl.constexpr = (1 << code_value.dtype.primitive_bitwidth) - 1.0
+    return code_value.to(tl.float32) * (1 / peak)
 
 
 @triton.jit
 def error_of(value, code_value):
-    """value - code_value / 255, exactly 0 where both are white or both black, with and without fused multiply-adds:
+    """value - code_value / peak, exactly 0 where both are white or both black, with and without fused multiply-adds:
     Adam would follow what rounding leaves there, however small, in steps of full size."""
-    return (value * 255.0 - code_value.to(tl.float32)) * CODE_VALUE
+    peak: tl.constexpr = (1 << code_value.dtype.primitive_bitwidth) - 1.0
+    return (value * peak - code_value.to(tl.float32)) * (1 / peak)
+
+
+@triton.jit
+def weights_of(weights, column, row, width, height):
+    """The weights [H, W] uint8 of the errors of some pixels, in [0, 1]; 0 outside the image."""
+    place = weights + (row.to(tl.int64) * width + column)
+    return tl.load(place, (row < height) & (column < width), 0).to(tl.float32) * WEIGHT_STEP
 
 
 @triton.jit

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from smartsplat.arrays import ByteArray, FloatArray
+from smartsplat.arrays import ByteArray, FloatArray, SampleArray
 from smartsplat.gaussians import Gaussians
-from smartsplat.render import StepResult, StepSettings, View, strip_rows
+from smartsplat.render import StepResult, StepSettings, View, check_weights, strip_rows
 from smartsplat.render.gpu.adam import adam_step, natural_gradient
 from smartsplat.render.gpu.bin import TileLists, tile_lists
 from smartsplat.render.gpu.constants import TILE
@@ -21,13 +22,16 @@ from smartsplat.render.gpu.residual import residual_cells
 from smartsplat.render.gpu.ssim import fit_strips
 from smartsplat.render.gpu.tile import ImageRows, backward_rows, empty_partials, fit_tiles, render_rows
 
+SAMPLE_TYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16}
+"""What numpy and torch call them."""
+
 
 class GpuRenderer:
     """The contract of ``Renderer`` on one GPU.
 
-    A target is uploaded when it is first seen and must not change afterwards. Sums have a fixed order: the same device
-    and the same versions of torch and Triton give the same results, except for tiles that more than
-    ``bin.MAX_SORTED_LIST`` Gaussians touch. Not to be shared between Python threads.
+    A target and its weights are uploaded when they are first seen and must not change afterwards. Sums have a fixed
+    order: the same device and the same versions of torch and Triton give the same results, except for tiles that more
+    than ``bin.MAX_SORTED_LIST`` Gaussians touch. Not to be shared between Python threads.
 
     Every method that works on the device raises DeviceError if its memory does not suffice.
 
@@ -55,32 +59,46 @@ class GpuRenderer:
         image: FloatArray = self.render_tensor(params, view).cpu().numpy()
         return image
 
-    def render_bytes(self, params: TensorGaussians, view: View, overlap: float = math.inf) -> ByteArray:
-        image: ByteArray = self.render_bytes_tensor(params, view, overlap).cpu().numpy()
+    def render_samples(
+        self, params: TensorGaussians, view: View, dtype: npt.DTypeLike = np.uint8, overlap: float = math.inf
+    ) -> SampleArray:
+        image: SampleArray = self.render_samples_tensor(params, view, _sample_type(dtype), overlap).cpu().numpy()
         return image
 
     def render_strips(
-        self, params: TensorGaussians, view: View, strip_pixels: int, overlap: float = math.inf
-    ) -> Iterator[ByteArray]:
+        self,
+        params: TensorGaussians,
+        view: View,
+        strip_pixels: int,
+        dtype: npt.DTypeLike = np.uint8,
+        overlap: float = math.inf,
+    ) -> Iterator[SampleArray]:
+        samples = _sample_type(dtype)
         with self.launcher.memory_errors(len(params), view):
             lists = self.bin(params, view, overlap)
         rows = strip_rows(view, strip_pixels, int(TILE.value))
         strips = ((top, min(top + rows, view.rows)) for top in range(0, view.rows, rows))
-        return (self._rendered(lists, params.channels, view, strip, torch.uint8).cpu().numpy() for strip in strips)
+        return (self._rendered(lists, params.channels, view, strip, samples).cpu().numpy() for strip in strips)
 
     def render_gradient(self, params: TensorGaussians, view: View, d_image: FloatArray) -> Gaussians:
         return self.download(self.gradient_tensor(params, view, self.launcher.upload(d_image)))
 
     def loss_gradient(
-        self, params: TensorGaussians, target: ByteArray, view: View, settings: StepSettings
+        self,
+        params: TensorGaussians,
+        target: SampleArray,
+        view: View,
+        settings: StepSettings,
+        weights: ByteArray | None = None,
     ) -> tuple[Gaussians, StepResult]:
-        tensor = self._target(params, target, view)
+        check_weights(weights, view, settings)
+        tensors = self._target(params, target, weights, view)
         with self.launcher.memory_errors(len(params), view):
             lists = self.bin(params, view)
             partials = empty_partials(self.launcher, lists)
-            sums = self._loss_pass(lists, tensor, partials, settings)
+            sums = self._loss_pass(lists, *tensors, partials, settings)
             gradient = natural_gradient(self.launcher, params, lists, partials)
-            result = _result(sums.tolist(), 0.0, tensor.numel(), settings)
+            result = _result(sums.tolist(), 0.0, target.size, settings)
         return self.download(gradient), result
 
     def adam_state(self, params: TensorGaussians) -> TensorAdamState:
@@ -89,21 +107,30 @@ class GpuRenderer:
         return TensorAdamState(first, second, self.launcher.zeros((len(params),), torch.int32))
 
     def step(
-        self, params: TensorGaussians, adam: TensorAdamState, target: ByteArray, view: View, settings: StepSettings
+        self,
+        params: TensorGaussians,
+        adam: TensorAdamState,
+        target: SampleArray,
+        view: View,
+        settings: StepSettings,
+        weights: ByteArray | None = None,
     ) -> StepResult:
+        check_weights(weights, view, settings)
         if adam.first.shape != (len(params), 5 + params.channels):
             raise ValueError(f"moments of {tuple(adam.first.shape)} for {len(params)} Gaussians")
-        tensor = self._target(params, target, view)
+        tensors = self._target(params, target, weights, view)
         with self.launcher.memory_errors(len(params), view):
             lists = self.bin(params, view)
             partials = empty_partials(self.launcher, lists)
-            sums = self._loss_pass(lists, tensor, partials, settings)
+            sums = self._loss_pass(lists, *tensors, partials, settings)
             rate_sums = adam_step(self.launcher, params, adam, lists, partials, settings)
             *totals, rate = torch.cat([sums, rate_sums.sum().reshape(1)]).tolist()  # one wait for the device
-        return _result(totals, rate, tensor.numel(), settings)
+        return _result(totals, rate, target.size, settings)
 
-    def residual(self, params: TensorGaussians, target: ByteArray, view: View, cell: int) -> FloatArray:
-        cells: FloatArray = self.residual_tensor(params, target, view, cell).cpu().numpy()
+    def residual(
+        self, params: TensorGaussians, target: SampleArray, view: View, cell: int, weights: ByteArray | None = None
+    ) -> FloatArray:
+        cells: FloatArray = self.residual_tensor(params, target, view, cell, weights).cpu().numpy()
         return cells
 
     # ---- the same on tensors ---------------------------------------------------------------------------------------
@@ -113,15 +140,17 @@ class GpuRenderer:
         with self.launcher.memory_errors(len(params), view):
             return self._rendered(self.bin(params, view), params.channels, view, (0, view.rows), torch.float32)
 
-    def render_bytes_tensor(self, params: TensorGaussians, view: View, overlap: float = math.inf) -> Tensor:
-        """``render_bytes`` as a tensor: uint8 [rows, columns, C].
+    def render_samples_tensor(
+        self, params: TensorGaussians, view: View, dtype: torch.dtype = torch.uint8, overlap: float = math.inf
+    ) -> Tensor:
+        """``render_samples`` as a tensor: uint8 or uint16 [rows, columns, C].
 
         Raises:
             OverflowError: more than ``overlap`` Gaussians lie over a pixel on average.
         """
         with self.launcher.memory_errors(len(params), view):
             lists = self.bin(params, view, overlap)
-            return self._rendered(lists, params.channels, view, (0, view.rows), torch.uint8)
+            return self._rendered(lists, params.channels, view, (0, view.rows), dtype)
 
     def gradient_tensor(self, params: TensorGaussians, view: View, d_image: Tensor) -> TensorGaussians:
         """``render_gradient`` on tensors: dL/d(parameter) for dL/d(image) ``d_image`` [rows, columns, C]."""
@@ -134,11 +163,14 @@ class GpuRenderer:
             backward_rows(self.launcher, lists, rows, partials, 0, view.rows)
             return natural_gradient(self.launcher, params, lists, partials)
 
-    def residual_tensor(self, params: TensorGaussians, target: ByteArray, view: View, cell: int) -> Tensor:
+    def residual_tensor(
+        self, params: TensorGaussians, target: SampleArray, view: View, cell: int, weights: ByteArray | None = None
+    ) -> Tensor:
         """``residual`` as a tensor: float32 [rows, columns, C + 1]."""
-        tensor = self._target(params, target, view)
+        check_weights(weights, view)
+        tensors = self._target(params, target, weights, view)
         with self.launcher.memory_errors(len(params), view):
-            return residual_cells(self.launcher, self.bin(params, view), tensor, view, cell)
+            return residual_cells(self.launcher, self.bin(params, view), *tensors, view, cell)
 
     def bin(self, params: TensorGaussians, view: View, overlap: float = math.inf) -> TileLists:
         """The lists of Gaussians by tile, which all other methods work on.
@@ -159,16 +191,29 @@ class GpuRenderer:
         render_rows(self.launcher, lists, ImageRows.contiguous(image, begin), begin, end)
         return image
 
-    def _loss_pass(self, lists: TileLists, target: Tensor, partials: Tensor, settings: StepSettings) -> Tensor:
+    def _loss_pass(
+        self, lists: TileLists, target: Tensor, weights: Tensor | None, partials: Tensor, settings: StepSettings
+    ) -> Tensor:
         """Rendering, loss and backward pass: sums of |e|, e^2 and SSIM over all samples, float64 [3]."""
-        run = fit_strips if settings.ssim else fit_tiles
-        return run(self.launcher, lists, target, partials, settings)
+        if settings.ssim:
+            return fit_strips(self.launcher, lists, target, partials, settings)
+        return fit_tiles(self.launcher, lists, target, weights, partials, settings)
 
-    def _target(self, params: TensorGaussians, target: ByteArray, view: View) -> Tensor:
-        if target.shape != (view.rows, view.columns, params.channels) or target.dtype != np.uint8:
+    def _target(
+        self, params: TensorGaussians, target: SampleArray, weights: ByteArray | None, view: View
+    ) -> tuple[Tensor, Tensor | None]:
+        """A target and its weights on the device."""
+        if target.shape != (view.rows, view.columns, params.channels) or target.dtype not in SAMPLE_TYPES:
             raise ValueError(f"a target of {target.dtype} {target.shape} for {view}")
         with self.launcher.memory_errors(len(params), view):
-            return self.launcher.resident(target)
+            return self.launcher.resident(target), self.launcher.resident_weights(weights)
+
+
+def _sample_type(dtype: npt.DTypeLike) -> torch.dtype:
+    """torch's name of a type of samples."""
+    if np.dtype(dtype) not in SAMPLE_TYPES:
+        raise ValueError(f"samples of {np.dtype(dtype)}")
+    return SAMPLE_TYPES[np.dtype(dtype)]
 
 
 def _result(sums: list[float], rate: float, samples: int, settings: StepSettings) -> StepResult:

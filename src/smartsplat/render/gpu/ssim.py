@@ -8,7 +8,7 @@ lies before them, and columns beyond the last may be read.
 
 Going down, a thread blurs each row along x and adds it, with the weights of the blur along y, to the sums for the rows
 around, which it keeps in registers: nothing half blurred is ever in memory. Buffers are a strip's, never an image's.
-Bytes a sample: 13 (prepare), 20 (slopes), 21 (gradient).
+Bytes a sample: 13 (prepare), 20 (slopes), 21 (gradient), of a target of 8 bits.
 """
 
 import math
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from smartsplat.render import StepSettings, reference
 from smartsplat.render.gpu.bin import TileLists
-from smartsplat.render.gpu.constants import CODE_VALUE, TILE
+from smartsplat.render.gpu.constants import TILE
 from smartsplat.render.gpu.launcher import Launcher
-from smartsplat.render.gpu.loss import clamped, error_of, pixel_slope
+from smartsplat.render.gpu.loss import clamped, error_of, pixel_slope, value_of
 from smartsplat.render.gpu.tile import ImageRows, backward_rows, render_rows
 
 STRIP_PIXELS = 1 << 23
@@ -95,7 +95,7 @@ def _blurred_along_x(row, zero):
 @triton.jit(do_not_specialize=["rows", "width", "blocks", "groups", "first_row"])
 def prepare(
     planes,  # [6, C, R, pitch] float32: the rendering, not clamped; out: both images in [0, 1]
-    target,  # [H, W, C] uint8
+    target,  # [H, W, C] uint8 or uint16
     rows,  # R
     width,
     pitch,
@@ -111,7 +111,7 @@ def prepare(
         place = (c * rows + y) * pitch + x
         sample = target + ((y + first_row).to(tl.int64) * width + x) * channels + c
         tl.store(planes + (plane + place), clamped(tl.load(planes + place, valid, 0.0)), valid)
-        tl.store(planes + (2 * plane + place), tl.load(sample, valid, 0).to(tl.float32) * CODE_VALUE, valid)
+        tl.store(planes + (2 * plane + place), value_of(tl.load(sample, valid, 0)), valid)
 
 
 @triton.jit(do_not_specialize=["rows", "width", "blocks", "groups", "begin", "end"])
@@ -174,7 +174,7 @@ def _slope(out, plane, mean_x, mean_y, squares, products, valid):
 @triton.jit(do_not_specialize=["rows", "width", "blocks", "groups", "first_row", "begin", "end", "l1", "l2", "ssim"])
 def gradient(
     planes,  # the rendering and the derivatives; out, in place of the rendering: the loss's gradient by it
-    target,  # [H, W, C] uint8
+    target,  # [H, W, C] uint8 or uint16
     losses,  # out [programs, 2] float32: sums of |e| and e^2 over the rows begin to end
     rows,
     width,
@@ -209,7 +209,7 @@ def gradient(
         sample = target + ((y + first_row).to(tl.int64) * width + x) * channels + c
         value, code_value = clamped(tl.load(place, own, 0.0)), tl.load(sample, own, 0)
         error = tl.where(own & (y >= begin) & (y < end), error_of(value, code_value), 0.0)
-        similarity = mean + 2 * value * square + code_value.to(tl.float32) * CODE_VALUE * product
+        similarity = mean + 2 * value * square + value_of(code_value) * product
         tl.store(place, pixel_slope(error, l1, l2) - ssim * similarity, own)
         absolute += tl.abs(error)
         total += error * error

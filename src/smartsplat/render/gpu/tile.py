@@ -5,7 +5,7 @@ splat and the loop around them are shared by eight evaluations, and sums over a 
 memory and no barrier. Counted in the machine code for sm_90 (Triton 3.8), an intersection takes a warp 88 instructions
 to render and 228 in the backward pass, of which some 30 sum its eight values over the lanes.
 Without SSIM, ``fit`` does rendering, loss and the backward pass in one go: neither the rendering nor its gradient ever
-exists in memory, and of the image only its bytes are read.
+exists in memory, and of the image only its samples are read.
 
 The two loops, ``blended`` and ``_backward``, are all that would change if small matrix products did their sums.
 """
@@ -23,7 +23,7 @@ from smartsplat.render import StepSettings
 from smartsplat.render.gpu.bin import TileLists
 from smartsplat.render.gpu.constants import EDGE, SPLAT_FLOATS, TILE
 from smartsplat.render.gpu.launcher import Launcher
-from smartsplat.render.gpu.loss import errors, pixel_slope, to_bytes
+from smartsplat.render.gpu.loss import errors, pixel_slope, to_samples, weights_of
 
 LANES = tl.constexpr(32)
 TILE_PIXELS = tl.constexpr(TILE.value**2)
@@ -150,7 +150,7 @@ def render(
     starts,  # [tiles + 1] int64
     gaussians,  # [total] int32
     splats,  # [N, SPLAT_FLOATS] float32
-    out,  # float32, not clamped, or uint8
+    out,  # float32, not clamped, or uint8 or uint16
     first_tile,  # of the first program
     columns,  # of tiles
     width,  # of the output, pixels
@@ -160,7 +160,6 @@ def render(
     column_stride,  # from a pixel to the next
     channel_stride,  # from a channel to the next
     channels: tl.constexpr,
-    as_bytes: tl.constexpr,
 ):
     tile = first_tile + tl.program_id(0)
     begin, end, x, y = tile_of(starts, tile, columns)
@@ -170,16 +169,17 @@ def render(
     valid = (pixel // TILE < end_row - top) & (pixel % TILE < width - left)
     inside = pixel // TILE * row_stride + pixel % TILE * column_stride  # a tile's own offsets have 32 bits
     place = out + ((top - first_row).to(tl.int64) * row_stride + left * column_stride) + inside
-    if as_bytes:
-        tl.store(place, to_bytes(color0), valid)
-        if channels == 3:
-            tl.store(place + channel_stride, to_bytes(color1), valid)
-            tl.store(place + 2 * channel_stride, to_bytes(color2), valid)
-    else:
+    sample: tl.constexpr = out.dtype.element_ty
+    if sample == tl.float32:
         tl.store(place, color0, valid)
         if channels == 3:
             tl.store(place + channel_stride, color1, valid)
             tl.store(place + 2 * channel_stride, color2, valid)
+    else:
+        tl.store(place, to_samples(color0, sample), valid)
+        if channels == 3:
+            tl.store(place + channel_stride, to_samples(color1, sample), valid)
+            tl.store(place + 2 * channel_stride, to_samples(color2, sample), valid)
 
 
 @triton.jit(do_not_specialize=["columns", "width", "height", "l1", "l2"])
@@ -188,9 +188,10 @@ def fit(
     gaussians,  # [total] int32
     slots,  # [total] int32
     splats,  # [N, SPLAT_FLOATS] float32
-    target,  # [H, W, C] uint8
+    target,  # [H, W, C] uint8 or uint16
+    weights,  # [H, W] uint8, of the errors; None: all are 1
     partials,  # out [total, SPLAT_FLOATS] float32
-    losses,  # out [tiles, 2] float32: sums of |e| and e^2
+    losses,  # out [tiles, 2] float32: sums of |e| and e^2, weighted
     columns,  # of tiles
     width,  # pixels
     height,
@@ -211,6 +212,10 @@ def fit(
         absolute += tl.abs(error1) + tl.abs(error2)
         square += error1 * error1 + error2 * error2
         d1, d2 = pixel_slope(error1, l1, l2), pixel_slope(error2, l1, l2)
+    if weights is not None:
+        weight = weights_of(weights, column, row, width, height)
+        absolute, square = weight * absolute, weight * square
+        d0, d1, d2 = weight * d0, weight * d1, weight * d2
     tl.store(losses + 2 * tile, tl.sum(absolute))
     tl.store(losses + 2 * tile + 1, tl.sum(square))
     _backward(gaussians, slots, begin, end, splats, partials, x, y, d0, d1, d2, channels)
@@ -256,7 +261,7 @@ def backward(
 class ImageRows:
     """Rows of an image in memory, or of its gradient; strides are in elements."""
 
-    values: Tensor  # float32 or uint8
+    values: Tensor  # float32, uint8 or uint16
     width: int  # pixels
     channels: int
     first_row: int  # of the image, which ``values`` begins with
@@ -280,8 +285,7 @@ def render_rows(launcher: Launcher, lists: TileLists, out: ImageRows, begin: int
     first, last = begin // TILE.value, -(-end // TILE.value)
     arrays = (lists.starts, lists.gaussians, lists.splats, out.values)
     sizes = (first * lists.columns, lists.columns, out.width, out.first_row, end, *out.strides)
-    form = (out.channels, out.values.dtype == torch.uint8)
-    launcher.launch(render, (last - first) * lists.columns, *arrays, *sizes, *form, warps=1)
+    launcher.launch(render, (last - first) * lists.columns, *arrays, *sizes, out.channels, warps=1)
 
 
 def backward_rows(
@@ -294,21 +298,29 @@ def backward_rows(
     launcher.launch(backward, (last - first) * lists.columns, *arrays, *sizes, d_image.channels, warps=1)
 
 
-def fit_tiles(launcher: Launcher, lists: TileLists, target: Tensor, partials: Tensor, settings: StepSettings) -> Tensor:
+def fit_tiles(
+    launcher: Launcher,
+    lists: TileLists,
+    target: Tensor,
+    weights: Tensor | None,
+    partials: Tensor,
+    settings: StepSettings,
+) -> Tensor:
     """Rendering, loss without SSIM and backward pass in one kernel.
 
     Args:
-        target: [H, W, C] uint8.
+        target: [H, W, C] uint8 or uint16.
+        weights: [H, W] uint8, of the errors; None: all are 1.
         partials: written, from ``empty_partials``.
 
     Returns:
-        Sums of |e| and e^2 over all samples, and 0 in the place of SSIM's: float64 [3].
+        Weighted sums of |e| and e^2 over all samples, and 0 in the place of SSIM's: float64 [3].
     """
     height, width, channels = target.shape
     losses = launcher.empty((lists.tiles, 2))
-    arrays = (lists.starts, lists.gaussians, lists.slots, lists.splats, target, partials, losses)
-    weights = (settings.l1 / target.numel(), 2 * settings.l2 / target.numel())
-    launcher.launch(fit, lists.tiles, *arrays, lists.columns, width, height, *weights, channels, warps=1)
+    arrays = (lists.starts, lists.gaussians, lists.slots, lists.splats, target, weights, partials, losses)
+    slopes = (settings.l1 / target.numel(), 2 * settings.l2 / target.numel())
+    launcher.launch(fit, lists.tiles, *arrays, lists.columns, width, height, *slopes, channels, warps=1)
     return torch.nn.functional.pad(losses.sum(dim=0, dtype=torch.float64), (0, 1))
 
 

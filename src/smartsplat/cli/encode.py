@@ -1,0 +1,260 @@
+"""``smartsplat encode``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smartsplat.cli import options as shared
+from smartsplat.cli.batch import Job, jobs_of, make_folder, run_jobs
+from smartsplat.cli.files import (
+    Overwriting,
+    check_output,
+    has_content,
+    input_name,
+    open_input,
+    output_name,
+    print_result,
+    write_bytes,
+)
+from smartsplat.cli.messages import Messages, complain, say
+from smartsplat.cli.progress import progress_line
+from smartsplat.cli.signals import early_stop, exit_code
+from smartsplat.errors import SmartSplatError
+
+if TYPE_CHECKING:
+    from smartsplat.images.image import SourceImage
+
+INTERRUPTED = exit_code(2)
+TARGET, FIT = "Target, one of them", "Fit"
+"""Headings of the help."""
+
+Ratio = Annotated[
+    float | None,
+    typer.Option(
+        "-r",
+        "--ratio",
+        rich_help_panel=TARGET,
+        help="At most 3 x width x height / RATIO bytes; the default target, at 100.",
+    ),
+]
+Bpp = Annotated[float | None, typer.Option(rich_help_panel=TARGET, help="At most this many bits for each pixel.")]
+MaxBytes = Annotated[int | None, typer.Option("--bytes", rich_help_panel=TARGET, help="At most this many bytes.")]
+Psnr = Annotated[float | None, typer.Option(rich_help_panel=TARGET, help="At least this PSNR, decibels.")]
+Count = Annotated[int | None, typer.Option(rich_help_panel=TARGET, help="Exactly this many Gaussians.")]
+Effort = Annotated[
+    int, typer.Option("-e", "--effort", min=1, max=9, rich_help_panel=FIT, help="Speed (1) against quality (9).")
+]
+Preset = Annotated[
+    str | None, typer.Option(metavar="NAME", rich_help_panel=FIT, help="paper: the settings of the SmartSplat paper.")
+]
+Steps = Annotated[
+    int | None, typer.Option(metavar="N", rich_help_panel=FIT, help="Steps of the fit, instead of the effort's.")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="MASK", rich_help_panel=FIT, help="A grey image of the same size: white matters most."),
+]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=FIT, help="Same seed, same machine, same file.")]
+Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF, XMP, IPTC and density; colours stay.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "-f", "--force", rich_help_panel=shared.FILES, help="Replace a file that is no .sspl, or by a stopped fit."
+    ),
+]
+
+
+def encode(
+    files: Annotated[list[str], typer.Argument(metavar="IN... [OUT]", help="Images; then OUT.sspl. - is a stream.")],
+    output: shared.Output = None,
+    out_dir: shared.OutDir = None,
+    force: Force = False,
+    no_overwrite: shared.NoOverwrite = False,
+    ratio: Ratio = None,
+    bpp: Bpp = None,
+    max_bytes: MaxBytes = None,
+    psnr: Psnr = None,
+    gaussians: Count = None,
+    effort: Effort = 5,
+    preset: Preset = None,
+    steps: Steps = None,
+    weights: Weights = None,
+    seed: Seed = 0,
+    background: shared.Background = None,
+    strip: Strip = False,
+    page: shared.Page = None,
+    float_range: shared.FloatRange = None,
+    accept_damaged: shared.AcceptDamaged = False,
+    device: shared.Device = "auto",
+    threads: shared.Threads = None,
+    quiet: shared.Quiet = False,
+    verbose: shared.Verbose = False,
+    as_json: shared.Json = False,
+) -> None:
+    """Compress images: IN OUT, IN -o OUT, or IN... --out-dir DIR.
+
+    An input is never replaced, and any other file that is no .sspl only with --force.
+
+    Ctrl-C ends a fit early, writes what there is and exits with 130; Ctrl-C again writes nothing.
+    Where OUT.sspl is there already it stays, and what there is becomes OUT.stopped.sspl, unless
+    --force is given.
+    """
+    targets = {"ratio": ratio, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "gaussians": gaussians}
+    fit = {"effort": effort, "preset": preset, "steps": steps, "seed": seed, "threads": threads}
+    try:
+        jobs = jobs_of(files, output, out_dir, ".sspl")
+        encoder = _Encoder(
+            inputs=[job.source for job in jobs] + ([weights] if weights else []),
+            overwriting=_overwriting(force, no_overwrite),
+            targets=targets,
+            options=fit | shared.given({"weights": open_input(weights) if weights else None}),
+            reading=shared.reading_options(page, float_range, accept_damaged),
+            background=shared.color(background),
+            strip=strip,
+            device=_check_settings(targets, effort, preset, steps, device),
+            messages=Messages(quiet, verbose),
+            as_json=as_json,
+        )
+        if out_dir is not None:
+            make_folder(out_dir)
+    except SmartSplatError as error:
+        raise typer.Exit(complain(error)) from None
+    run_jobs(jobs, encoder.run)
+
+
+def _overwriting(force: bool, never: bool) -> Overwriting:
+    from smartsplat.bitstream.container import SIGNATURE
+
+    return Overwriting(force, never, lambda head: head.startswith(SIGNATURE), "is there and is no SmartSplat file")
+
+
+def _check_settings(targets: dict[str, Any], effort: int, preset: str | None, steps: int | None, device: str) -> str:
+    """Complains before an image is read; returns the device that there is."""
+    from smartsplat.encoder.settings import trials_of
+    from smartsplat.encoder.target import Target
+    from smartsplat.render.device import CPU, find
+
+    Target.of(1, 1, **targets)
+    trials_of(effort, preset, steps)
+    found = find(device)
+    if found != CPU:
+        say(f"smartsplat: fitting on {found.title} ({found.name})")
+    return found.name
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """Encodes one image after the other.
+
+    Args:
+        inputs: files that are read, and never replaced.
+        targets, options: arguments of ``smartsplat.encode``.
+        reading: arguments of ``images.image.read``.
+        background, strip: as ``smartsplat.encode`` takes them.
+    """
+
+    inputs: Sequence[str]
+    overwriting: Overwriting
+    targets: dict[str, Any]
+    options: dict[str, Any]
+    reading: dict[str, Any]
+    background: tuple[int, int, int] | None
+    strip: bool
+    device: str
+    messages: Messages
+    as_json: bool
+
+    def run(self, job: Job) -> None:
+        """Raises typer.Exit after a fit that Ctrl-C ended early, and where it came while the file was written."""
+        import smartsplat
+
+        begin = time.perf_counter()
+        check_output(job.output, self.inputs, self.overwriting)
+        name = input_name(job.source)
+        image = self._read(job.source, name)
+        self.messages.stage(f"{name}: {_description(image)}, read in {time.perf_counter() - begin:.1f} s")
+        fit_begin = time.perf_counter()
+        with early_stop(lambda: self._announce(job.output)) as stop:
+            with progress_line(stop, self.messages.quiet) as show, self.messages.warnings_as_notices(name):
+                data = smartsplat.encode(image, **self.targets, **self.options, device=self.device, progress=show)
+            output = self._stopped_name(job.output) if stop.asked else job.output
+            self.messages.stage(f"{name}: fitted and coded in {time.perf_counter() - fit_begin:.1f} s")
+            check_output(output, self.inputs, self.overwriting)  # again: a fit may take hours
+            write_bytes(output, data)
+            self._compare_sizes(job.source, name, len(data))
+            self._report(job.source, output, image, data, time.perf_counter() - begin)
+        if stop.asked:
+            raise typer.Exit(INTERRUPTED)
+
+    def _read(self, source: str, name: str) -> SourceImage:
+        """The image as it is going to be encoded."""
+        from smartsplat.encoder.encode import prepared
+        from smartsplat.images.image import read_image
+
+        image = read_image(open_input(source), **self.reading)
+        image = prepared(image, self.targets, background=self.background, strip=self.strip)
+        self.messages.notices(name, image.notices)
+        return image
+
+    def _compare_sizes(self, source: str, name: str, size: int) -> None:
+        """A file larger than the one it was made of is seldom what somebody wants."""
+        source_size = os.path.getsize(source) if os.path.isfile(source) else None
+        if source_size is not None and size > source_size:
+            self.messages.notices(name, [f"the file is larger than its source: {size} bytes, not {source_size}"])
+
+    def _stopped_name(self, output: str) -> str:
+        """Where half a fit goes: beside a file that is better for all one knows."""
+        if self.overwriting.force or not has_content(output):
+            return output
+        root, suffix = os.path.splitext(output)
+        return f"{root}.stopped{suffix}"
+
+    def _announce(self, output: str) -> None:
+        where = output_name(self._stopped_name(output))
+        say(f"\nsmartsplat: stopping early and writing what there is to {where}; Ctrl-C again to give up")
+
+    def _report(self, source: str, output: str, image: SourceImage, data: bytes, seconds: float) -> None:
+        import smartsplat
+        from smartsplat import metrics
+
+        reader = smartsplat.open(data, threads=self.options["threads"])
+        info = reader.info
+        strips = reader.strips(dtype=image.pixels.dtype)
+        psnr = metrics.psnr_of_strips(image.pixels, strips.parts, image.alpha)
+        row = {
+            "input": source,
+            "output": output,
+            "width": info.width,
+            "height": info.height,
+            "gaussians": info.gaussians,
+            "bytes": info.bytes,
+            "ratio": round(info.ratio, 3),
+            "bpp": round(info.bpp, 5),
+            "psnr": finite(psnr),
+            "seconds": round(seconds, 3),
+        }
+        if self.as_json:
+            print_result(json.dumps(row), sys.stderr if output == "-" else None)
+            return
+        self.messages.status(
+            f"{output_name(output)}: {info.width} x {info.height} pixels, {info.gaussians} Gaussians, "
+            f"{info.bytes} bytes, {info.ratio:.1f} : 1, {info.bpp:.4f} bpp, {psnr:.4f} dB, {seconds:.1f} s"
+        )
+
+
+def finite(value: float) -> float | None:
+    """Rounded, or null where JSON has no number: equal images have an infinite PSNR."""
+    return round(value, 4) if abs(value) != float("inf") else None
+
+
+def _description(image: SourceImage) -> str:
+    kind = ("grey" if image.channels == 1 else "RGB") + (" with alpha" if image.alpha is not None else "")
+    return f"{image.width} x {image.height} pixels, {kind}, {image.depth} bits"

@@ -1,0 +1,129 @@
+"""Weights of errors: where an image has to be right, and where it need not be. One plane for step, sampling, pruning.
+
+A caller gives them (``encode(weights=)``), and opacity makes some: what is transparent costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from smartsplat.arrays import ByteArray, FloatArray, SampleArray
+from smartsplat.errors import SettingsError
+from smartsplat.gaussians import CUTOFF, Gaussians
+from smartsplat.images.image import SourceImage, flatten
+from smartsplat.limits import Limits
+
+MIN_ALPHA_WEIGHT = 2
+"""Of 255, for what is transparent: colours go on there as they are nearby, and shrinking mixes in no black."""
+
+MAX_LEVELS = 12
+"""Of the pyramid that Gaussians are looked up in."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue (ITU-R BT.601), as Pillow's."""
+
+STRIP_ROWS = 256
+"""Rows that are worked on at once."""
+
+
+def alpha_weights(alpha: SampleArray) -> ByteArray:
+    """The squares of opacity [H, W], uint8: what errors of a colour add to those of the composite, over any background.
+
+    The composite's error is alpha times the colour's, and the loss squares it.
+    """
+    white = int(np.iinfo(alpha.dtype).max)
+    weights = np.empty(alpha.shape, np.uint8)
+    for top in range(0, len(alpha), STRIP_ROWS):
+        opacity = alpha[top : top + STRIP_ROWS] / np.float32(white)
+        weights[top : top + STRIP_ROWS] = np.maximum(np.rint(255 * opacity * opacity), MIN_ALPHA_WEIGHT)
+    return weights
+
+
+def product(first: ByteArray | None, second: ByteArray | None) -> ByteArray | None:
+    """Both weights multiplied; None is 1 everywhere. What is black in neither is not black in the product."""
+    if first is None or second is None:
+        return second if first is None else first
+    result = np.empty_like(first)
+    for top in range(0, len(first), STRIP_ROWS):
+        wide = first[top : top + STRIP_ROWS].astype(np.uint16) * second[top : top + STRIP_ROWS]
+        result[top : top + STRIP_ROWS] = np.maximum((wide + 127) // 255, wide > 0)
+    return result
+
+
+def weights_of(mask: SourceImage, source: SourceImage) -> ByteArray:
+    """A grey image as weights [H, W]: its brightest is 1, black 0, transparent black; colours count by their luma.
+
+    What is dark all over weighs nothing less than what is white all over: one place is weighed against another.
+
+    Raises:
+        SettingsError: it has another size than ``source``, or is black everywhere.
+    """
+    if (mask.width, mask.height) != (source.width, source.height):
+        raise SettingsError(
+            f"weights of {mask.width} x {mask.height} pixels do not fit an image of {source.width} x {source.height}"
+        )
+    pixels = (flatten(mask, (0, 0, 0)) if mask.alpha is not None else mask).pixels
+    luma = np.array(LUMA if pixels.shape[2] == 3 else (1.0,), np.float32)
+    strips = [slice(top, top + STRIP_ROWS) for top in range(0, len(pixels), STRIP_ROWS)]
+    brightest = max(float((pixels[rows] @ luma).max()) for rows in strips)
+    if brightest == 0:
+        raise SettingsError("the weights are black everywhere")
+    weights = np.empty(pixels.shape[:2], np.uint8)
+    for rows in strips:
+        weights[rows] = np.rint(pixels[rows] @ luma * np.float32(255 / brightest))
+    return weights
+
+
+def mean_square_error(reference: SampleArray, parts: Iterable[SampleArray], weights: ByteArray | None) -> float:
+    """Of an image in strips against ``reference`` [H, W, C] of the same type, samples in [0, 1], errors by weights."""
+    total, top = 0.0, 0
+    for part in parts:
+        for begin in range(0, len(part), STRIP_ROWS):
+            rows = slice(top + begin, min(top + begin + STRIP_ROWS, top + len(part)))
+            difference = reference[rows].astype(np.float32) - part[begin : begin + STRIP_ROWS]
+            square = np.square(difference, out=difference).sum(axis=2)
+            if weights is not None:
+                square *= weights[rows] / np.float32(255)
+            total += float(square.sum(dtype=np.float64))
+        top += len(part)
+    return total / (float(np.iinfo(reference.dtype).max) ** 2 * reference.size)
+
+
+class WeightPyramid:
+    """Mean weights over squares of 2^k pixels, for Gaussians of all sizes."""
+
+    def __init__(self, weights: ByteArray) -> None:
+        self._levels = [weights]
+        while len(self._levels) < MAX_LEVELS and min(self._levels[-1].shape) > 1:
+            self._levels.append(_halved(self._levels[-1]))
+
+    def at(self, gaussians: Gaussians) -> FloatArray:
+        """The mean weight where each Gaussian is, [N] in (0, 1]: over a square of about its shorter half extent.
+
+        A Gaussian whose numbers are none has some weight, too.
+        """
+        side = CUTOFF * np.nan_to_num(gaussians.scale.min(axis=1)).clip(0, Limits().side)
+        level = np.clip(np.rint(np.log2(np.maximum(side, 1))), 0, len(self._levels) - 1).astype(np.intp)
+        height, width = self._levels[0].shape
+        mean = np.nan_to_num(gaussians.mean).clip(0, [width - 1, height - 1])
+        result = np.empty(len(gaussians), np.float32)
+        for index in np.unique(level):
+            own = np.flatnonzero(level == index)
+            plane = self._levels[index]
+            column, row = (mean[own] / 2.0**index).astype(np.intp).T
+            result[own] = np.maximum(plane[row, column], 1) / np.float32(255)
+        return result
+
+
+def _halved(weights: ByteArray) -> ByteArray:
+    """Means over squares of two pixels a side, rounded; the edge repeats."""
+    rows, columns = -(-weights.shape[0] // 2), -(-weights.shape[1] // 2)
+    half = np.empty((rows, columns), np.uint8)
+    for top in range(0, rows, STRIP_ROWS):
+        strip = weights[2 * top : 2 * (top + STRIP_ROWS)]
+        padded = np.pad(strip, ((0, len(strip) % 2), (0, strip.shape[1] % 2)), mode="edge").astype(np.uint16)
+        total = padded[0::2, 0::2] + padded[1::2, 0::2] + padded[0::2, 1::2] + padded[1::2, 1::2]
+        half[top : top + STRIP_ROWS] = (total + 2) // 4
+    return half

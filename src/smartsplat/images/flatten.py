@@ -1,0 +1,30 @@
+"""Opacity flattened: colours over a background."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from smartsplat.arguments import Background
+from smartsplat.arrays import SampleArray
+
+STRIP_PIXELS = 1 << 18
+"""Pixels that are flattened at once: the numbers in between are wide."""
+
+
+def flattened(color: SampleArray, alpha: SampleArray, background: Background) -> SampleArray:
+    """Colours over a background, [H, W, C or 3], rounded: grey stays grey where the background is.
+
+    Args:
+        color: [H, W, C] uint8 or uint16, not multiplied with alpha.
+        alpha: [H, W] of the same type.
+    """
+    white = int(np.iinfo(color.dtype).max)
+    height, width, channels = color.shape
+    channels = channels if len(set(background)) == 1 else 3
+    ground = np.array(background[:channels], np.uint64) * (white // 255)
+    result: SampleArray = np.empty((height, width, channels), color.dtype)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        weight = alpha[top : top + rows, :, None].astype(np.uint64)
+        result[top : top + rows] = (color[top : top + rows] * weight + ground * (white - weight) + white // 2) // white
+    return result

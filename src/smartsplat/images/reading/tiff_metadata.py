@@ -1,0 +1,98 @@
+"""What a TIFF says beside its pixels: profile, XMP, IPTC, density, and EXIF made of its directories."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from smartsplat.images.reading.exif import ORIENTATION_TAG, directory_density
+from smartsplat.images.reading.photoshop import iptc_of
+from smartsplat.images.reading.tiff_directory import DamagedDirectoryError, Directory, TiffFile
+from smartsplat.metadata import Metadata
+
+_XMP, _IPTC, _PHOTOSHOP, _ICC, _EXIF, _GPS = 700, 33723, 34377, 34675, 34665, 34853
+_CAMERA = (271, 272, 306)  # maker, model and time
+_MAKER_NOTE, _INTEROPERABILITY = 37500, 40965  # hold places in the file
+_IPTC_MARK = b"\x1c"
+
+_DESCRIBING = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432)
+"""Tags of a page that EXIF has, too: what it shows, camera, resolution, program, time, artist, copyright."""
+
+
+def metadata_of(file: TiffFile, directory: Directory) -> tuple[Metadata, int]:
+    """The metadata of a page, and its orientation from 1 to 8."""
+    turn = int((file.values(directory, ORIENTATION_TAG) or (1,))[0])
+    iptc = file.raw(directory, _IPTC)
+    if iptc and iptc[:1] != _IPTC_MARK and iptc[3:4] == _IPTC_MARK:
+        # Some writers say that these bytes are numbers of 32 bits, and turn them with the byte order.
+        iptc = b"".join(iptc[start : start + 4][::-1] for start in range(0, len(iptc), 4))
+    metadata = Metadata(
+        icc=file.raw(directory, _ICC),
+        exif=_exif(file, directory),
+        xmp=file.raw(directory, _XMP),
+        iptc=iptc or iptc_of(file.raw(directory, _PHOTOSHOP)),
+        density=directory_density(file, directory),
+    )
+    return metadata, turn if 1 <= turn <= 8 else 1
+
+
+def _exif(file: TiffFile, page: Directory) -> bytes | None:
+    """EXIF data of a page, as a TIFF structure of their own; None where it has none.
+
+    Only values are taken that mean the same at another place: the maker note does not.
+    """
+    if not page.entries.keys() & {_EXIF, _GPS, *_CAMERA}:
+        return None
+    parts: list[tuple[int, dict[int, tuple[int, int, bytes]]]] = []
+    for tag in (_EXIF, _GPS):
+        for place in file.values(page, tag)[:1]:
+            try:
+                parts.append((tag, _values(file, file.directory_at(int(place)))))
+            except DamagedDirectoryError:
+                continue
+    main = _values(file, Directory({tag: page.entries[tag] for tag in _DESCRIBING if tag in page.entries}))
+    for tag, _ in parts:
+        main[tag] = (4, 1, bytes(4))
+    start = 8
+    place = start + _size(main)
+    for tag, values in parts:
+        main[tag] = (4, 1, struct.pack(f"{file.order}I", place))
+        place += _size(values)
+    result = (b"II*\0" if file.order == "<" else b"MM\0*") + struct.pack(f"{file.order}I", start)
+    for values in (main, *(values for _, values in parts)):
+        result += _written(values, len(result), file.order)
+    return result
+
+
+def _values(file: TiffFile, directory: Directory) -> dict[int, tuple[int, int, bytes]]:
+    """Tag -> type, count and bytes, of those that a classic TIFF can hold and that name no place in the file."""
+    result = {}
+    for tag, entry in directory.entries.items():
+        data = file.raw(directory, tag)
+        if (
+            data is not None
+            and entry.kind <= 12
+            and tag not in (_MAKER_NOTE, _INTEROPERABILITY)
+            and len(data) < 1 << 16
+        ):
+            result[tag] = (entry.kind, entry.count, data)
+    return result
+
+
+def _size(values: dict[int, tuple[int, int, bytes]]) -> int:
+    """Bytes of a directory with its values."""
+    longer = sum(len(data) + len(data) % 2 for _, _, data in values.values() if len(data) > 4)
+    return 2 + 12 * len(values) + 4 + longer
+
+
+def _written(values: dict[int, tuple[int, int, bytes]], start: int, order: str) -> bytes:
+    """A directory of a classic TIFF whose first byte is at ``start``, with its values behind."""
+    behind = start + 2 + 12 * len(values) + 4
+    entries, longer = b"", b""
+    for tag, (kind, count, data) in sorted(values.items()):
+        field: Any = data.ljust(4, b"\0")
+        if len(data) > 4:
+            field = struct.pack(f"{order}I", behind + len(longer))
+            longer += data + bytes(len(data) % 2)
+        entries += struct.pack(f"{order}HHI", tag, kind, count) + field
+    return struct.pack(f"{order}H", len(values)) + entries + bytes(4) + longer

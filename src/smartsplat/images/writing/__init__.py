@@ -1,0 +1,1 @@
+"""Samples to image files, whole or strip by strip; start with ``writer.py``."""

@@ -1,0 +1,102 @@
+"""Directories of TIFF files, and of EXIF data, which are TIFF files without pixels."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+ORIENTATION = 274
+"""The tag."""
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""Type of a value -> its bytes."""
+
+_LETTERS = {1: "B", 3: "H", 4: "I", 5: "I", 7: "B"}
+"""Type -> struct's letter, of the types that are written: byte, short, long, rational (two of them), undefined."""
+
+Order = Literal["<", ">"]
+"""struct's mark of the byte order."""
+
+Value = tuple[int, Sequence[int]]  # type, numbers
+
+
+@dataclass(frozen=True)
+class FirstDirectory:
+    """The first directory of a TIFF structure.
+
+    Args:
+        order: of the bytes of its numbers.
+        start: where it begins, bytes from the beginning of the structure.
+        entries: tag -> its twelve bytes as they stand there. What they point to lies inside the structure.
+        size: of the directory, bytes, with the link to the next.
+    """
+
+    order: Order
+    start: int
+    entries: Mapping[int, bytes]
+    size: int
+
+
+def first_directory(data: bytes) -> FirstDirectory:
+    """Reads the first directory; entries that point outside of ``data`` are left out. ValueError: there is none."""
+    orders: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}
+    order = orders.get(data[:4])
+    if order is None or len(data) < 8:
+        raise ValueError("it does not begin as a TIFF structure")
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    if start + 2 > len(data):
+        raise ValueError("its first directory lies outside of it")
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    size = 2 + 12 * count + 4
+    if start + size > len(data):
+        raise ValueError("its first directory does not end inside of it")
+    entries = {}
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, values, offset = struct.unpack_from(f"{order}HHII", data, place)
+        length = values * _SIZES.get(kind, len(data))
+        if length <= 4 or offset + length <= len(data):
+            entries[tag] = data[place : place + 12]
+    return FirstDirectory(order, start, entries, size)
+
+
+def without_orientation(exif: bytes) -> bytes:
+    """EXIF data that do not speak of the orientation; all else stays in its place. ValueError: they are damaged."""
+    directory = first_directory(exif)
+    if ORIENTATION not in directory.entries:
+        return exif
+    start, order, size = directory.start, directory.order, directory.size
+    (count,) = struct.unpack_from(f"{order}H", exif, start)
+    rows = [exif[place : place + 12] for place in range(start + 2, start + size - 4, 12)]
+    left = [row for row in rows if struct.unpack(f"{order}H", row[:2]) != (ORIENTATION,)]
+    link = exif[start + size - 4 : start + size]
+    shorter = struct.pack(f"{order}H", len(left)) + b"".join(left) + link
+    return exif[:start] + shorter.ljust(2 + 12 * count + 4, b"\0") + exif[start + size :]
+
+
+def packed_directory(values: Mapping[int, Value], raw: Mapping[int, bytes], order: Order, start: int) -> bytes:
+    """The last directory of a file.
+
+    Args:
+        values: tag -> what it has; rationals are pairs of numbers, one after the other.
+        raw: tag -> twelve bytes of an entry that points to what already is in the file; ``values`` go before it.
+        order: of the bytes of numbers.
+        start: the directory's place in the file, bytes.
+
+    Returns:
+        Its entries, and behind them the values that are longer than four bytes.
+    """
+    entries = {tag: entry for tag, entry in raw.items() if tag not in values}
+    behind = start + 2 + 12 * (len(entries) + len(values)) + 4
+    longer = b""
+    for tag, (kind, numbers) in values.items():
+        data = struct.pack(f"{order}{len(numbers)}{_LETTERS[kind]}", *numbers)
+        if len(data) > 4:
+            place = struct.pack(f"{order}I", behind + len(longer))
+            longer += data + bytes(len(data) % 2)  # every value starts on a word
+        else:
+            place = data.ljust(4, b"\0")
+        entries[tag] = struct.pack(f"{order}HHI", tag, kind, len(data) // _SIZES[kind]) + place
+    rows = b"".join(entries[tag] for tag in sorted(entries))
+    return struct.pack(f"{order}H", len(entries)) + rows + bytes(4) + longer

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import smartsplat
+from tests.cli.commands import fails, run
+from tests.samples import landscape
+
+
+def test_info(workdir: Path) -> None:
+    text = run("info", "a.sspl").stdout
+    info = smartsplat.open("a.sspl").info
+    assert f"{info.gaussians} Gaussians" in text
+    assert f"{info.bytes} bytes" in text
+    assert "96 x 64 pixels, RGB, 8 bits, sRGB, format" in text
+    row = json.loads(run("info", "a.sspl", "--json").stdout)
+    assert (row["width"], row["height"], row["gaussians"], row["bytes"]) == (96, 64, info.gaussians, info.bytes)
+    assert row["bits_per_gaussian"] == info.bits_per_gaussian
+    assert "not a SmartSplat file" in fails("info", "a.png")
+    assert "missing" in fails("info", "missing")
+
+
+def test_info_of_a_part(workdir: Path) -> None:
+    whole = smartsplat.encode(landscape(400, 400), gaussians=9000, steps=1, effort=1, threads=1)
+    Path("short.sspl").write_bytes(whole[:-1])
+    row = json.loads(run("info", "short.sspl", "--partial", "--json").stdout)
+    assert 0 < row["gaussians"] < 9000
+    assert row["bytes"] == len(whole) - 1
+
+
+def test_info_adds_up_to_the_file(workdir: Path) -> None:
+    alpha = np.full((64, 96), 100, np.uint8)
+    alpha[:, :50] = 0
+    data = smartsplat.encode(np.dstack((landscape(96, 64), alpha)), max_bytes=1500, steps=5, threads=1)
+    Path("clear.sspl").write_bytes(data)
+    lines = run("info", "clear.sspl").stdout.splitlines()
+    assert "RGB with alpha, 8 bits" in lines[0]
+    assert "alpha" in lines[-2]
+    parts = [int(line.split()[-2]) for line in lines[3:]]
+    assert sum(parts) == pytest.approx(len(data), abs=len(parts))
