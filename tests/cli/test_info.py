@@ -42,3 +42,11 @@ def test_info_adds_up_to_the_file(workdir: Path) -> None:
     assert "alpha" in lines[-2]
     parts = [int(line.split()[-2]) for line in lines[3:]]
     assert sum(parts) == pytest.approx(len(data), abs=len(parts))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 50, 3), (40, 50, 4)])
+def test_info_of_a_file_without_gaussians(shape: tuple[int, ...], workdir: Path) -> None:
+    Path("black.sspl").write_bytes(smartsplat.encode(np.zeros(shape, np.uint8)))
+    lines = run("info", "black.sspl").stdout.splitlines()
+    assert lines[2].startswith("0 Gaussians in 0 groups")
+    assert [line.split()[0] for line in lines[3:]] == ["alpha"] * (len(shape) == 3 and shape[2] == 4) + ["container"]

@@ -298,7 +298,11 @@ def _read_chunks(data: bytes, chunks: int, start: int, reading: _Reading, partia
         if len(data) - start < stored:
             if partial and reading.shows_something:
                 return False
-            raise FormatError(f"truncated: chunk {index} claims {stored} bytes, the file has {len(data) - start} left")
+            left = len(data) - start
+            raise FormatError(
+                f"truncated: chunk {index} claims {stored} bytes, the file has {left} left"
+                + (", and no colors before it" if partial else "")
+            )
         body = data[start : start + stored]
         start += stored
         if zlib.crc32(body) != crc:

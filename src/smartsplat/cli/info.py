@@ -48,7 +48,7 @@ def _lines(found: Info) -> Iterator[str]:
     yield f"{found.bytes} bytes, {found.ratio:.1f} : 1, {found.bpp:.4f} bits per pixel"
     yield f"{found.gaussians} Gaussians in {found.groups} groups, {total / 8:.2f} bytes each, quality {found.quality}"
     coded = found.bytes - found.container_bytes - found.alpha_bytes
-    for name, bits in found.bits_per_gaussian.items():
+    for name, bits in found.bits_per_gaussian.items() if found.gaussians else ():
         yield f"  {name:<9} {bits:6.2f} bits per Gaussian  {coded * bits / total:12.0f} bytes"
     if found.has_alpha:
         yield f"  alpha     {'':24}{found.alpha_bytes:12d} bytes"

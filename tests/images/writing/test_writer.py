@@ -117,7 +117,7 @@ def test_rounding_is_to_the_nearest() -> None:
 @pytest.mark.parametrize("channels", [2, 4])
 def test_alpha_where_there_is_no_place_for_it(suffix: str, channels: int, tmp_path: Path) -> None:
     for pixels in (noise(4, 5, channels), cut(noise(4, 5, channels))):
-        with pytest.raises(ImageError, match=rf"a\.{suffix}: cannot be written: .* holds no alpha; give a background"):
+        with pytest.raises(ImageError, match=rf"a\.{suffix}: cannot be written: .* holds no alpha: give a background"):
             write(tmp_path / f"a.{suffix}", pixels)
     assert os.listdir(tmp_path) == []
 

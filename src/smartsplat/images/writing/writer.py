@@ -218,7 +218,7 @@ def _kind(suffix: str, name: str) -> str:
 def _check(form: _Format, strips: Strips, save_options: Mapping[str, Any]) -> None:
     height, width, channels = strips.shape
     if channels in (2, 4) and not form.alpha:
-        raise ImageError(f"{form.suffix} holds no alpha; give a background to flatten it on")
+        raise ImageError(f"{form.suffix} holds no alpha: give a background to flatten it on (--background)")
     if max(width, height) > form.max_side:
         raise ImageError(f"{form.suffix} ends at {form.max_side} pixels a side, the image has {width} x {height}")
     if save_options and form.deep:
