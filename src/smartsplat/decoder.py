@@ -119,7 +119,7 @@ class Info:
     bpp: float
     version: str
     quality: int  # of the colours
-    groups: int  # of colours
+    groups: int  # of Gaussians, those of alpha included
     alpha_bytes: int  # coded
     icc_bytes: int  # unpacked
     metadata_bytes: int  # unpacked, of EXIF, XMP and IPTC
@@ -309,7 +309,7 @@ class Reader:
             bpp=8 * self._size / (self.width * self.height),
             version=f"{container.MAJOR}.{container.MINOR}",
             quality=file.quantizer.quality,
-            groups=len(file.groups),
+            groups=len(file.groups) + (len(alpha.groups) if alpha else 0),
             alpha_bytes=coded_alpha,
             icc_bytes=len(metadata.icc or b""),
             metadata_bytes=sum(len(part or b"") for part in (metadata.exif, metadata.xmp, metadata.iptc)),

@@ -48,5 +48,16 @@ def test_info_adds_up_to_the_file(workdir: Path) -> None:
 def test_info_of_a_file_without_gaussians(shape: tuple[int, ...], workdir: Path) -> None:
     Path("black.sspl").write_bytes(smartsplat.encode(np.zeros(shape, np.uint8)))
     lines = run("info", "black.sspl").stdout.splitlines()
-    assert lines[2].startswith("0 Gaussians in 0 groups")
+    assert lines[2] == "0 Gaussians in 0 groups, quality 0"
     assert [line.split()[0] for line in lines[3:]] == ["alpha"] * (len(shape) == 3 and shape[2] == 4) + ["container"]
+
+
+def test_info_of_a_file_whose_gaussians_are_all_of_alpha(workdir: Path) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, 90).astype(np.uint8), (60, 90))
+    black = np.zeros_like(ramp)
+    Path("shade.sspl").write_bytes(smartsplat.encode(np.dstack((black, black, black, ramp)), threads=1))
+    lines = run("info", "shade.sspl").stdout.splitlines()
+    count, _, _, groups, *_ = lines[2].split()
+    assert int(count) > 0
+    assert groups == "1"
+    assert [line.split()[0] for line in lines[3:]] == ["alpha", "container"]

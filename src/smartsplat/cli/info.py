@@ -46,9 +46,9 @@ def _lines(found: Info) -> Iterator[str]:
     kind = ("grey" if found.channels == 1 else "RGB") + (" with alpha" if found.has_alpha else "")
     yield f"{found.width} x {found.height} pixels, {kind}, {found.depth} bits, {_colors(found)}, format {found.version}"
     yield f"{found.bytes} bytes, {found.ratio:.1f} : 1, {found.bpp:.4f} bits per pixel"
-    yield f"{found.gaussians} Gaussians in {found.groups} groups, {total / 8:.2f} bytes each, quality {found.quality}"
+    yield f"{found.gaussians} Gaussians in {found.groups} groups, quality {found.quality}"
     coded = found.bytes - found.container_bytes - found.alpha_bytes
-    for name, bits in found.bits_per_gaussian.items() if found.gaussians else ():
+    for name, bits in found.bits_per_gaussian.items() if total else ():
         yield f"  {name:<9} {bits:6.2f} bits per Gaussian  {coded * bits / total:12.0f} bytes"
     if found.has_alpha:
         yield f"  alpha     {'':24}{found.alpha_bytes:12d} bytes"
