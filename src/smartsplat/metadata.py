@@ -7,6 +7,14 @@ from dataclasses import dataclass
 SRGB_PRIMARIES, SRGB_TRANSFER = 1, 13
 """Code points of ITU-T H.273: those of BT.709, and the curve of sRGB."""
 
+UNSPECIFIED = 2
+"""The code point that says nothing."""
+
+
+def are_named(primaries: int, transfer: int) -> bool:
+    """Whether two code points, of primaries and of transfer characteristics, say what colours are."""
+    return all(0 < code < 256 and code != UNSPECIFIED for code in (primaries, transfer))
+
 
 @dataclass(frozen=True)
 class Metadata:

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from smartsplat.arrays import ByteArray, FloatArray, SampleArray
+from smartsplat.encoder.pyramid import reduced
 from smartsplat.errors import SettingsError
 from smartsplat.gaussians import CUTOFF, Gaussians
 from smartsplat.images.image import SourceImage, flatten
+from smartsplat.images.strips import row_slices
 from smartsplat.limits import Limits
 
 MIN_ALPHA_WEIGHT = 2
@@ -35,9 +37,9 @@ def alpha_weights(alpha: SampleArray) -> ByteArray:
     """
     white = int(np.iinfo(alpha.dtype).max)
     weights = np.empty(alpha.shape, np.uint8)
-    for top in range(0, len(alpha), STRIP_ROWS):
-        opacity = alpha[top : top + STRIP_ROWS] / np.float32(white)
-        weights[top : top + STRIP_ROWS] = np.maximum(np.rint(255 * opacity * opacity), MIN_ALPHA_WEIGHT)
+    for rows in row_slices(len(alpha), 1, STRIP_ROWS):
+        opacity = alpha[rows] / np.float32(white)
+        weights[rows] = np.maximum(np.rint(255 * opacity * opacity), MIN_ALPHA_WEIGHT)
     return weights
 
 
@@ -46,9 +48,9 @@ def product(first: ByteArray | None, second: ByteArray | None) -> ByteArray | No
     if first is None or second is None:
         return second if first is None else first
     result = np.empty_like(first)
-    for top in range(0, len(first), STRIP_ROWS):
-        wide = first[top : top + STRIP_ROWS].astype(np.uint16) * second[top : top + STRIP_ROWS]
-        result[top : top + STRIP_ROWS] = np.maximum((wide + 127) // 255, wide > 0)
+    for rows in row_slices(len(first), 1, STRIP_ROWS):
+        wide = first[rows].astype(np.uint16) * second[rows]
+        result[rows] = np.maximum((wide + 127) // 255, wide > 0)
     return result
 
 
@@ -64,9 +66,9 @@ def weights_of(mask: SourceImage, source: SourceImage) -> ByteArray:
         raise SettingsError(
             f"weights of {mask.width} x {mask.height} pixels do not fit an image of {source.width} x {source.height}"
         )
-    pixels = (flatten(mask, (0, 0, 0)) if mask.alpha is not None else mask).pixels
+    pixels = flatten(mask, (0, 0, 0)).pixels
     luma = np.array(LUMA if pixels.shape[2] == 3 else (1.0,), np.float32)
-    strips = [slice(top, top + STRIP_ROWS) for top in range(0, len(pixels), STRIP_ROWS)]
+    strips = list(row_slices(len(pixels), 1, STRIP_ROWS))
     brightest = max(float((pixels[rows] @ luma).max()) for rows in strips)
     if brightest == 0:
         raise SettingsError("the weights are black everywhere")
@@ -97,7 +99,7 @@ class WeightPyramid:
     def __init__(self, weights: ByteArray) -> None:
         self._levels = [weights]
         while len(self._levels) < MAX_LEVELS and min(self._levels[-1].shape) > 1:
-            self._levels.append(_halved(self._levels[-1]))
+            self._levels.append(reduced(self._levels[-1][..., None], 2)[..., 0])
 
     def at(self, gaussians: Gaussians) -> FloatArray:
         """The mean weight where each Gaussian is, [N] in (0, 1]: over a square of about its shorter half extent.
@@ -115,15 +117,3 @@ class WeightPyramid:
             column, row = (mean[own] / 2.0**index).astype(np.intp).T
             result[own] = np.maximum(plane[row, column], 1) / np.float32(255)
         return result
-
-
-def _halved(weights: ByteArray) -> ByteArray:
-    """Means over squares of two pixels a side, rounded; the edge repeats."""
-    rows, columns = -(-weights.shape[0] // 2), -(-weights.shape[1] // 2)
-    half = np.empty((rows, columns), np.uint8)
-    for top in range(0, rows, STRIP_ROWS):
-        strip = weights[2 * top : 2 * (top + STRIP_ROWS)]
-        padded = np.pad(strip, ((0, len(strip) % 2), (0, strip.shape[1] % 2)), mode="edge").astype(np.uint16)
-        total = padded[0::2, 0::2] + padded[1::2, 0::2] + padded[0::2, 1::2] + padded[1::2, 1::2]
-        half[top : top + STRIP_ROWS] = (total + 2) // 4
-    return half

@@ -10,6 +10,7 @@ from PIL import Image
 from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.encoder.settings import FitSettings
 from smartsplat.gaussians import base_scale
+from smartsplat.images.strips import rounded_to_8_bits
 from smartsplat.render import View
 
 MIN_LEVEL_SIDE = 32
@@ -55,22 +56,20 @@ def pyramid_level(pixels: SampleArray, factor: int, weights: ByteArray | None = 
     height, width, _ = pixels.shape
     if factor == 1:
         return PyramidLevel(pixels, View.whole(width, height), weights)
-    level = _reduced(pixels, factor)
+    level = reduced(pixels, factor)
     rows, columns, _ = level.shape
     view = View(0, 0, columns * factor, rows * factor, columns, rows)
-    return PyramidLevel(level, view, None if weights is None else _reduced(weights[..., None], factor)[..., 0])
+    return PyramidLevel(level, view, None if weights is None else reduced(weights[..., None], factor)[..., 0])
 
 
-def _reduced(pixels: SampleArray, factor: int) -> ByteArray:
+def reduced(pixels: SampleArray, factor: int) -> ByteArray:
     """Means over squares, rounded to 8 bits, [rows, columns, C], C = 1 or 3."""
     height, width, channels = pixels.shape
     rows, columns = -(-height // factor), -(-width // factor)
     level = np.empty((rows, columns, channels), np.uint8)
     strip_rows = max(1, STRIP_ROWS // factor)
     for top in range(0, rows, strip_rows):
-        strip = pixels[top * factor : (top + strip_rows) * factor]
-        if strip.dtype == np.uint16:
-            strip = ((strip.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        strip = rounded_to_8_bits(pixels[top * factor : (top + strip_rows) * factor])
         padding = ((0, -len(strip) % factor), (0, -width % factor), (0, 0))
         padded = np.pad(strip, padding, mode="edge")
         reduced = Image.fromarray(padded[..., 0] if channels == 1 else padded).reduce(factor)

@@ -6,6 +6,7 @@ import numpy as np
 
 from smartsplat.arguments import Background
 from smartsplat.arrays import SampleArray
+from smartsplat.images.strips import row_slices
 
 STRIP_PIXELS = 1 << 18
 """Pixels that are flattened at once: the numbers in between are wide."""
@@ -23,8 +24,7 @@ def flattened(color: SampleArray, alpha: SampleArray, background: Background) ->
     channels = channels if len(set(background)) == 1 else 3
     ground = np.array(background[:channels], np.uint64) * (white // 255)
     result: SampleArray = np.empty((height, width, channels), color.dtype)
-    rows = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        weight = alpha[top : top + rows, :, None].astype(np.uint64)
-        result[top : top + rows] = (color[top : top + rows] * weight + ground * (white - weight) + white // 2) // white
+    for rows in row_slices(height, width, STRIP_PIXELS):
+        weight = alpha[rows, :, None].astype(np.uint64)
+        result[rows] = (color[rows] * weight + ground * (white - weight) + white // 2) // white
     return result

@@ -28,6 +28,7 @@ from smartsplat.images.reading.sources import (
     stream_of,
 )
 from smartsplat.images.reading.stored import Assembled, StoredImage, assemble
+from smartsplat.images.strips import row_slices
 from smartsplat.limits import Limits
 from smartsplat.metadata import NO_METADATA, SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
 
@@ -194,11 +195,10 @@ def _from_array(array: npt.NDArray[Any], float_range: tuple[float, float], limit
     check_size(name, width, height, limits)
     if channels in (1, 3) and shaped.dtype in (np.uint8, np.uint16) and shaped.dtype.isnative:
         return SourceImage(np.ascontiguousarray(shaped))
-    rows = max(1, STRIP_PIXELS // width)
 
     def strips(lenient: bool) -> SampleStrips:
-        for top in range(0, height, rows):
-            yield top, shaped[top : top + rows]
+        for rows in row_slices(height, width, STRIP_PIXELS):
+            yield rows.start, shaped[rows]
 
     bands = ("L", "LA", "RGB", "RGBA")[channels - 1]
     bits = 8 * shaped.dtype.itemsize if shaped.dtype != bool else 1

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from smartsplat.arrays import SampleArray
+from smartsplat.arrays import ByteArray, SampleArray
 
 ROW_MULTIPLE = 64
 """Every strip but the last has a multiple of this many rows."""
+
+_ROUNDED_SAMPLES = 1 << 20
+"""Samples that are rounded at once: they need four bytes each on the way."""
+
+
+def row_slices(height: int, row_size: int, most: int) -> Iterator[slice]:
+    """The rows of an image in groups of at most ``most`` samples or pixels, of which a row has ``row_size``."""
+    rows = max(1, most // max(1, row_size))
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+def rounded_to_8_bits(pixels: SampleArray) -> ByteArray:
+    """uint16 samples [H, W, C] as uint8: the nearest, 65535 becomes 255. uint8 is returned as it is."""
+    if pixels.dtype == np.uint8:
+        return cast(ByteArray, pixels)
+    result = np.empty(pixels.shape, np.uint8)
+    for rows in row_slices(len(pixels), pixels[:1].size, _ROUNDED_SAMPLES):
+        result[rows] = (pixels[rows].astype(np.uint32) + 128) // 257
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from smartsplat.arrays import SampleArray
 from smartsplat.errors import ImageError
 from smartsplat.images.strips import Strips
-from smartsplat.images.writing.writer import WRITABLE, rounded_to_8_bits, write
+from smartsplat.images.writing.writer import WRITABLE, write
 from smartsplat.metadata import Metadata
 from tests.samples import cut, exif_data, gamma_profile
 
@@ -101,16 +101,6 @@ def test_16_bits_are_rounded_where_a_format_has_8(suffix: str, tmp_path: Path) -
     write(tmp_path / f"bytes.{suffix}", np.tile(smooth(3), (2, 1, 1)))
     expected = (tmp_path / f"bytes.{suffix}").read_bytes()
     assert [(tmp_path / f"{name}.{suffix}").read_bytes() for name in ("whole", "strips")] == [expected, expected]
-
-
-def test_rounding_is_to_the_nearest() -> None:
-    values = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
-    rounded = rounded_to_8_bits(values)
-    assert rounded.dtype == np.uint8
-    assert np.array_equal(rounded, np.rint(values / 257))
-    assert rounded_to_8_bits(rounded) is rounded
-    wide = np.full((3, 700_000, 2), 65535 - 128, np.uint16)
-    assert rounded_to_8_bits(wide).min() == 255
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in WRITABLE if suffix not in WITH_ALPHA])

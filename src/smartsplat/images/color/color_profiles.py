@@ -12,11 +12,11 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from smartsplat.arrays import ByteArray, DoubleArray
+from smartsplat.images.color.code_points import adaptation
 
 D50 = (0.9642, 1.0, 0.8249)
 """XYZ of the white that ICC profiles refer to."""
 
-_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _HEADER, _ENTRY = 128, 12  # bytes of a profile's header, and of an entry of its table of tags
 
 
@@ -98,10 +98,9 @@ def _to_d50(chromaticities: Sequence[float]) -> DoubleArray:
     xyz = np.stack([x / y, np.ones(4), (1 - x - y) / y])  # [XYZ, white red green blue]
     try:
         primaries = xyz[:, 1:] * np.linalg.solve(xyz[:, 1:], xyz[:, 0])
-        scales = (_BRADFORD @ np.array(D50)) / (_BRADFORD @ xyz[:, 0])
-        result: DoubleArray = np.linalg.solve(_BRADFORD, scales[:, None] * (_BRADFORD @ primaries))
     except np.linalg.LinAlgError:
         raise ValueError("chromaticities on a line") from None
+    result: DoubleArray = adaptation(xyz[:, 0], np.array(D50)) @ primaries
     if not np.abs(result).max() < 32:
         raise ValueError("chromaticities out of range")
     return result

@@ -8,7 +8,7 @@ HDR, or lies outside of the gamut is clipped.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,14 @@ from PIL import Image, ImageCms
 from smartsplat.arrays import DoubleArray, SampleArray
 from smartsplat.errors import ImageError
 from smartsplat.images.color import code_points
+from smartsplat.images.color.color_profiles import D50
 from smartsplat.images.color.matrix_profile import matrix_profile
 from smartsplat.images.reading.vips_reader import libvips
-from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
+from smartsplat.images.strips import row_slices
+from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER, UNSPECIFIED, Metadata
 
 STRIP_SAMPLES = 1 << 20
 """Samples that are converted at once."""
-
-_UNSPECIFIED = 2
-_D50 = np.array((0.9642, 1.0, 0.8249))  # XYZ of the white of profiles
 
 
 def comparable(
@@ -78,19 +77,13 @@ def in_srgb(pixels: SampleArray, metadata: Metadata) -> SampleArray:
     else:
         convert = _by_code_points(metadata, int(np.iinfo(pixels.dtype).max))
     result = pixels.copy()
-    for rows in _strips(pixels):
+    for rows in row_slices(len(pixels), pixels.shape[1] * pixels.shape[2], STRIP_SAMPLES):
         result[rows, :, :colors] = convert(np.ascontiguousarray(pixels[rows, :, :colors]))
     return result
 
 
 Conversion = Callable[[SampleArray], SampleArray]
 """From [h, W, 1 or 3] to the same in sRGB."""
-
-
-def _strips(pixels: SampleArray) -> Iterator[slice]:
-    rows = max(1, STRIP_SAMPLES // max(1, pixels.shape[1] * pixels.shape[2]))
-    for top in range(0, pixels.shape[0], rows):
-        yield slice(top, top + rows)
 
 
 def _with_pillow(icc: bytes, colors: int) -> Conversion:
@@ -115,7 +108,7 @@ def _by_matrix(icc: bytes) -> Conversion | None:
     found = matrix_profile(icc, np.arange(65536) / 65535)
     if found is None:
         return None
-    matrix = None if found.to_xyz is None else _from_xyz(_D50) @ found.to_xyz
+    matrix = None if found.to_xyz is None else _from_xyz(np.array(D50)) @ found.to_xyz
 
     def convert(strip: SampleArray) -> SampleArray:
         return _coded(_light(strip, found.curves), matrix, strip.dtype)
@@ -143,8 +136,8 @@ def _with_libvips(icc: bytes) -> Conversion:
 
 def _points(metadata: Metadata) -> tuple[int, int]:
     """Code points of primaries and transfer, where those that are not specified are sRGB's."""
-    primaries = SRGB_PRIMARIES if metadata.primaries == _UNSPECIFIED else metadata.primaries
-    return primaries, SRGB_TRANSFER if metadata.transfer == _UNSPECIFIED else metadata.transfer
+    primaries = SRGB_PRIMARIES if metadata.primaries == UNSPECIFIED else metadata.primaries
+    return primaries, SRGB_TRANSFER if metadata.transfer == UNSPECIFIED else metadata.transfer
 
 
 def _by_code_points(metadata: Metadata, peak: int) -> Conversion:

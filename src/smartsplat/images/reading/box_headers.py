@@ -6,7 +6,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from smartsplat.metadata import are_named
+
 _FOLDERS = (b"meta", b"iprp", b"ipco", b"jp2h")
+_JPEG2000_START = b"\xff\x4f\xff\x51"  # of a codestream
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def box_color(head: bytes) -> BoxColor:
             continue
         if body[:4] == b"nclx" and len(body) >= 10 and codes == (0, 0):
             primaries, transfer = struct.unpack_from(">HH", body, 4)
-            if primaries not in (0, 2) and transfer not in (0, 2) and max(primaries, transfer) < 256:  # 2: unspecified
+            if are_named(primaries, transfer):
                 codes = primaries, transfer
         elif body[:4] in (b"prof", b"rICC"):
             icc = icc or body[4:]
@@ -65,11 +68,17 @@ def avif_bits(head: bytes) -> int:
 
 def jpeg2000_size(head: bytes) -> tuple[int, int, int] | None:
     """Width, height and components of a JPEG 2000 codestream, from the first part of its file; None: there is none."""
-    start = head.find(b"\xff\x4f\xff\x51")
+    start = head.find(_JPEG2000_START)
     if not 0 <= start <= len(head) - 42:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", head, start + 8)
     return right - left, bottom - top, struct.unpack_from(">H", head, start + 40)[0]
+
+
+def jpeg2000_bits(head: bytes) -> int:
+    """Bits of a sample of the first component, from the first part of a JPEG 2000 file."""
+    start = head.find(_JPEG2000_START)
+    return (head[start + 42] & 0x7F) + 1 if 0 <= start < len(head) - 42 else 8
 
 
 class _Bits:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from smartsplat.images.reading.sources import Samples
+from smartsplat.images.strips import row_slices
 
 STRIP_PIXELS = 1 << 18
 """Pixels in a strip. Small, because Image.crop applies the limit that a host program may set in Pillow."""
@@ -54,11 +55,10 @@ def mode_of(image: Image.Image) -> Mode:
 
 def mode_strips(image: Image.Image, mode: Mode) -> Iterator[tuple[int, Samples]]:
     """Full-width strips [h, W, C] of a loaded image from top to bottom, each after its first row."""
-    rows = max(1, STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        whole = rows >= image.height
-        strip = image if whole else image.crop((0, top, image.width, min(top + rows, image.height)))
-        yield top, _samples(strip, mode)
+    for rows in row_slices(image.height, image.width, STRIP_PIXELS):
+        is_whole = rows == slice(0, image.height)
+        strip = image if is_whole else image.crop((0, rows.start, image.width, rows.stop))
+        yield rows.start, _samples(strip, mode)
 
 
 def _samples(strip: Image.Image, mode: Mode) -> Samples:

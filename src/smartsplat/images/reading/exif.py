@@ -7,8 +7,8 @@ import re
 import struct
 
 from smartsplat.images.reading.tiff_directory import DamagedDirectoryError, Directory, TiffFile
+from smartsplat.images.tiff_packing import ORIENTATION
 
-ORIENTATION_TAG = 274
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _EXIF_MARK = b"Exif\0\0"
 
@@ -29,15 +29,17 @@ def _first_directory(exif: bytes) -> tuple[TiffFile, Directory] | None:
         return None
 
 
+def _orientation(file: TiffFile, directory: Directory) -> int:
+    value = (file.values(directory, ORIENTATION) or (1,))[0]
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
 def orientation_of(exif: bytes | None) -> int:
     """From 1, upright, to 8; 1 where EXIF does not say, or says nonsense."""
     found = _first_directory(exif) if exif else None
     if found is None:
         return 1
-    file, directory = found
-    values = file.values(directory, ORIENTATION_TAG)
-    value = values[0] if values else 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    return _orientation(*found)
 
 
 def upright_exif(exif: bytes | None) -> bytes | None:
@@ -46,12 +48,11 @@ def upright_exif(exif: bytes | None) -> bytes | None:
     if exif is None or found is None:
         return None
     file, directory = found
-    entry = directory.entries.get(ORIENTATION_TAG)
-    if entry is None or orientation_of(exif) == 1:
+    if _orientation(file, directory) == 1:
         return exif
-    values = file.values(directory, ORIENTATION_TAG)
+    entry = directory.entries[ORIENTATION]
     changed = struct.pack(f"{file.order}{entry.letter}", 1)
-    return exif[: entry.place] + changed + exif[entry.place + len(changed) :] if values else exif
+    return exif[: entry.place] + changed + exif[entry.place + len(changed) :]
 
 
 def upright_xmp(xmp: bytes | None) -> bytes | None:

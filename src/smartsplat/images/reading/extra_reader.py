@@ -16,17 +16,16 @@ import numpy as np
 from PIL import ImageCms
 
 from smartsplat.errors import ImageError
-from smartsplat.images.reading.box_headers import box_color, jpeg2000_size, jxl_header
+from smartsplat.images.reading.box_headers import box_color, jpeg2000_bits, jpeg2000_size, jxl_header
 from smartsplat.images.reading.color_modes import mode_of
 from smartsplat.images.reading.exif import density_of, without_mark
-from smartsplat.images.reading.pillow_reader import jpeg2000_bits, open_with_pillow, opened, stored_by_pillow
+from smartsplat.images.reading.pillow_reader import opened, stored_by_pillow, stored_page
 from smartsplat.images.reading.sources import HEAD, Samples, SampleStrips, Unreadable, check_page, check_size, reason
 from smartsplat.images.reading.stored import StoredImage
 from smartsplat.images.reading.tiff_page import TiffPage
 from smartsplat.limits import Limits
-from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
+from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER, Metadata, are_named
 
-_BANDS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _SEGMENT_HEAD = 256  # bytes
 _PRIMARIES = {"": 1, "SRG": 1, "202": 9, "DCI": 12}  # libjxl's words for code points
 _TRANSFERS = {"SRG": 13, "709": 1, "Lin": 8, "PeQ": 16, "HLG": 18}
@@ -71,7 +70,7 @@ def open_heic(stream: BinaryIO, name: str, page: int | None, limits: Limits) -> 
     bits = int(info.get("bit_depth", 8))
     codes = info.get("nclx_profile") or {}
     primaries, transfer = (int(codes.get(key, 2)) for key in ("color_primaries", "transfer_characteristics"))
-    if 2 in (primaries, transfer) or info.get("icc_profile"):
+    if not are_named(primaries, transfer) or info.get("icc_profile"):
         primaries, transfer = SRGB_PRIMARIES, SRGB_TRANSFER
     exif = without_mark(info.get("exif"))
     color, _, deep = image.mode.partition(";")
@@ -152,7 +151,7 @@ def open_jpeg2000(stream: BinaryIO, name: str, page: int | None, limits: Limits)
     image = opened(stream, "JPEG2000", name, limits)
     mode = mode_of(image)
     if bits <= 8 or mode.bands == "L":
-        return open_with_pillow(stream, "JPEG2000", name, page, limits)
+        return stored_page(image, name, page, limits)
     check_page(name, page, 1)
     codecs = _needed("imagecodecs", name, f"JPEG 2000 with colours of {bits} bits")
     if jpeg2000_size(head) != (image.width, image.height, len(mode.bands)):

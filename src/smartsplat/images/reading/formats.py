@@ -8,12 +8,13 @@ from typing import BinaryIO
 from PIL import Image
 
 from smartsplat.errors import ImageError
+from smartsplat.images import png_chunks
 from smartsplat.images.reading import netpbm_reader, png_reader, tiff_reader, vips_reader
 from smartsplat.images.reading.box_headers import avif_bits
 from smartsplat.images.reading.extra_reader import open_heic, open_jpeg2000, open_jxl
 from smartsplat.images.reading.gif_reader import open_gif
 from smartsplat.images.reading.jpeg_reader import open_jpeg
-from smartsplat.images.reading.pillow_reader import frame_notices, open_with_pillow, opened
+from smartsplat.images.reading.pillow_reader import frame_notices, open_with_pillow, opened, stored_page
 from smartsplat.images.reading.sources import HEAD, SampleStrips, check_page
 from smartsplat.images.reading.stored import StoredImage
 from smartsplat.limits import Limits
@@ -41,7 +42,7 @@ def open_stored(stream: BinaryIO, name: str, page: int | None, limits: Limits) -
         raise ImageError(f"{name}: is empty")
     if head.startswith(_RAW_MARKS):
         raise ImageError(f"{name}: is a camera raw file; develop it first")
-    if head.startswith(png_reader.SIGNATURE):
+    if head.startswith(png_chunks.SIGNATURE):
         stored = png_reader.open_png(stream, name, page, limits)
         return stored or open_with_pillow(stream, "PNG", name, page, limits)
     if head.startswith(tiff_reader.MARKS):
@@ -72,9 +73,9 @@ def _is_deep_text(head: bytes) -> bool:
 
 def _open_jpeg(stream: BinaryIO, name: str, page: int | None, limits: Limits) -> StoredImage:
     image = opened(stream, "JPEG", name, limits)
-    notices = frame_notices(image, name, page)
     if page is not None and page > 1:
-        return open_with_pillow(stream, "JPEG", name, page, limits)
+        return stored_page(image, name, page, limits)
+    notices = frame_notices(image, name, page)
     stored = open_jpeg(image, stream, name)
     stored.notices[:0] = notices
     return stored
@@ -84,8 +85,10 @@ def _pillow_kind(stream: BinaryIO, head: bytes, name: str) -> str:
     """Pillow's name of the format, or HEIC."""
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[8:64]:
         return "HEIC"
-    Image.init()
+    Image.preinit()
     for kind in _BY_PILLOW:
+        if kind not in Image.OPEN:  # only then, as loading every plugin takes a while
+            Image.init()
         accept = Image.OPEN[kind][1]
         if accept is not None and accept(head[:16]):
             return kind

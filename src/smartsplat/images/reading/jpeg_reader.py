@@ -16,7 +16,6 @@ from smartsplat.images.reading.sources import SampleStrips, Unreadable, length_o
 from smartsplat.images.reading.stored import StoredImage
 from smartsplat.metadata import Metadata
 
-_BANDS = {"L": "L", "RGB": "RGB", "CMYK": "CMYK"}
 _END = b"\xff\xd9"
 _BLOCK = 1 << 20  # bytes that are searched at once
 _HARMLESS = re.compile("extraneous bytes before marker 0x(?!d[0-7])|unknown JFIF revision")
@@ -28,9 +27,9 @@ def open_jpeg(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> Stored
 
     Raises ImageError.
     """
-    if image.mode not in _BANDS:
-        raise ImageError(f"{name}: JPEG of {image.mode} is not supported")
-    bands = _BANDS[image.mode]
+    bands = image.mode
+    if bands not in ("L", "RGB", "CMYK"):
+        raise ImageError(f"{name}: JPEG of {bands} is not supported")
     notices = [] if _has_end(stream) else ["the end marker is missing, the image is complete"]
     length = length_of(stream)
     metadata = jpeg_metadata(image)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from PIL import Image, ImageFile
 
 from smartsplat.errors import ImageError
-from smartsplat.images.reading.box_headers import BoxColor, avif_bits, box_color
+from smartsplat.images.reading.box_headers import BoxColor, avif_bits, box_color, jpeg2000_bits
 from smartsplat.images.reading.color_modes import mend_transparency, mode_of, mode_strips, raw_mode
 from smartsplat.images.reading.exif import density, density_of, orientation_of, without_mark
 from smartsplat.images.reading.jpeg_reader import jpeg_metadata
@@ -30,6 +30,7 @@ from smartsplat.images.reading.sources import (
     spliced,
 )
 from smartsplat.images.reading.stored import StoredImage
+from smartsplat.images.tiff_packing import ORIENTATION
 from smartsplat.limits import Limits
 from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
 
@@ -57,6 +58,7 @@ def opened(stream: BinaryIO, kind: str, name: str, limits: Limits) -> ImageFile.
     """
     stream.seek(0)
     head = stream.read(32)
+    Image.preinit()
     if kind not in Image.OPEN:
         Image.init()
     factory, accept = Image.OPEN[kind]
@@ -99,13 +101,19 @@ def frame_notices(image: ImageFile.ImageFile, name: str, page: int | None) -> li
     return [f"{one} 1 of {count} was read"] if count > 1 and page is None else []
 
 
-def open_with_pillow(stream: BinaryIO, kind: str, name: str, page: int | None, limits: Limits) -> StoredImage:
-    """An image that Pillow decodes. Raises ImageError, LimitError."""
-    image = opened(stream, kind, name, limits)
+def stored_page(image: ImageFile.ImageFile, name: str, page: int | None, limits: Limits) -> StoredImage:
+    """A page of an image that Pillow has opened and decodes. Raises ImageError, LimitError."""
     notices = frame_notices(image, name, page)
     check_size(name, image.width, image.height, limits)
     stored = stored_by_pillow(image)
     stored.notices.extend(notices)
+    return stored
+
+
+def open_with_pillow(stream: BinaryIO, kind: str, name: str, page: int | None, limits: Limits) -> StoredImage:
+    """An image that Pillow decodes. Raises ImageError, LimitError."""
+    image = opened(stream, kind, name, limits)
+    stored = stored_page(image, name, page, limits)
     if kind not in _PADDED:
         return stored
     strict = stored.strips
@@ -184,12 +192,6 @@ def _depth(image: Image.Image, head: bytes, notices: list[str]) -> tuple[int, in
     return (16, None) if deep else (8, None)
 
 
-def jpeg2000_bits(head: bytes) -> int:
-    """Bits of a sample of the first component, from the start of a JPEG 2000 file."""
-    start = head.find(b"\xff\x4f\xff\x51")
-    return (head[start + 42] & 0x7F) + 1 if 0 <= start < len(head) - 42 else 8
-
-
 def _load(image: Image.Image) -> None:
     """Decodes the pixels. Raises Unreadable where the file is damaged."""
     tile_size: tuple[int, int] | None = getattr(image, "_tile_size", None)
@@ -242,7 +244,7 @@ def _orientation(image: Image.Image, metadata: Metadata) -> int:
     if image.format is not None:
         return 1
     try:
-        value: Any = image.getexif().get(274, 1)  # of an image that a program has made
+        value: Any = image.getexif().get(ORIENTATION, 1)  # of an image that a program has made
     except Exception as error:  # damaged metadata are no reason to refuse the pixels
         warnings.warn(f"damaged EXIF data: {error}", stacklevel=2)
         return 1

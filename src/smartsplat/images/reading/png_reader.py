@@ -12,15 +12,14 @@ from typing import BinaryIO
 
 from smartsplat.errors import ImageError
 from smartsplat.images.color.color_profiles import built_profile
+from smartsplat.images.png_chunks import SIGNATURE, png_chunk
 from smartsplat.images.reading import vips_reader
 from smartsplat.images.reading.exif import density, density_of, orientation_of, without_mark
 from smartsplat.images.reading.photoshop import iptc_of
 from smartsplat.images.reading.sources import SampleStrips, check_page, check_size, length_of, spliced
 from smartsplat.images.reading.stored import StoredImage
 from smartsplat.limits import Limits
-from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER, Metadata, are_named
 
 _BANDS = {0: "L", 2: "RGB", 3: "RGB", 4: "LA", 6: "RGBA"}  # color type -> samples
 _BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # color type -> of a sample
@@ -118,27 +117,23 @@ def _read_chunk(chunks: _Chunks, kind: bytes, body: bytes, checksum: bytes, name
         chunks.bodies.setdefault(kind, []).append(body)
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def _stored(stream: BinaryIO, chunks: _Chunks, limits: Limits) -> StoredImage:
     header = struct.pack(
         ">IIBBBBB", chunks.width, chunks.height, chunks.bits, chunks.color_type, 0, 0, chunks.interlaced
     )
-    pieces: list[bytes | tuple[int, int]] = [SIGNATURE + _chunk(b"IHDR", header)]
+    pieces: list[bytes | tuple[int, int]] = [SIGNATURE + png_chunk(b"IHDR", header)]
     bands = _BANDS[chunks.color_type]
     if chunks.color_type == _PALETTE:  # entries that are missing become black, as in libpng
         size = 3 << chunks.bits
-        pieces.append(_chunk(b"PLTE", chunks.palette[:size].ljust(size, b"\0")))
+        pieces.append(png_chunk(b"PLTE", chunks.palette[:size].ljust(size, b"\0")))
         clear = (chunks.clear or b"")[: 1 << chunks.bits]
         if clear:
-            pieces.append(_chunk(b"tRNS", clear))
+            pieces.append(png_chunk(b"tRNS", clear))
             bands = "RGBA"
     elif chunks.clear is not None and len(chunks.clear) == 2 * len(bands) and not bands.endswith("A"):
-        pieces.append(_chunk(b"tRNS", chunks.clear))
+        pieces.append(png_chunk(b"tRNS", chunks.clear))
         bands += "A"
-    pieces += [*chunks.pixels, _chunk(b"IEND", b"")]
+    pieces += [*chunks.pixels, png_chunk(b"IEND", b"")]
     metadata, notices = _metadata(chunks, limits)
 
     def strips(lenient: bool) -> SampleStrips:
@@ -181,7 +176,7 @@ def _color(chunks: _Chunks, limits: Limits, notices: list[str]) -> tuple[bytes |
     """Profile, primaries and transfer, from the first of cICP, iCCP, sRGB, and gAMA with cHRM that is there."""
     srgb = SRGB_PRIMARIES, SRGB_TRANSFER
     codes = chunks.body(b"cICP")
-    if codes is not None and len(codes) == 4 and codes[2] == 0 and codes[0] not in (0, 2) and codes[1] not in (0, 2):
+    if codes is not None and len(codes) == 4 and codes[2] == 0 and are_named(codes[0], codes[1]):
         if codes[3] == 0:
             notices.append("samples of video range are kept as they are")
         return None, codes[0], codes[1]

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from smartsplat.images.tiff_packing import Order
+
 _LETTERS = {
     1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I",
     16: "Q", 17: "q", 18: "Q",
@@ -57,7 +59,8 @@ class TiffFile:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.header = self._at(0, 16, 8)
-        order = {b"II": "<", b"MM": ">"}.get(self.header[:2])
+        orders: dict[bytes, Order] = {b"II": "<", b"MM": ">"}
+        order = orders.get(self.header[:2])
         version = struct.unpack(f"{order}H", self.header[2:4])[0] if order else 0
         if order is None or version not in (42, 43):
             raise DamagedDirectoryError("no TIFF header")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
-from smartsplat.images.reading.exif import ORIENTATION_TAG, directory_density
+from smartsplat.images.reading.exif import directory_density
 from smartsplat.images.reading.photoshop import iptc_of
 from smartsplat.images.reading.tiff_directory import DamagedDirectoryError, Directory, TiffFile
+from smartsplat.images.tiff_packing import ORIENTATION, Bytes, directory_of_bytes
 from smartsplat.metadata import Metadata
 
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _EXIF, _GPS = 700, 33723, 34377, 34675, 34665, 34853
@@ -21,7 +21,7 @@ _DESCRIBING = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432)
 
 def metadata_of(file: TiffFile, directory: Directory) -> tuple[Metadata, int]:
     """The metadata of a page, and its orientation from 1 to 8."""
-    turn = int((file.values(directory, ORIENTATION_TAG) or (1,))[0])
+    turn = int((file.values(directory, ORIENTATION) or (1,))[0])
     iptc = file.raw(directory, _IPTC)
     if iptc and iptc[:1] != _IPTC_MARK and iptc[3:4] == _IPTC_MARK:
         # Some writers say that these bytes are numbers of 32 bits, and turn them with the byte order.
@@ -43,7 +43,7 @@ def _exif(file: TiffFile, page: Directory) -> bytes | None:
     """
     if not page.entries.keys() & {_EXIF, _GPS, *_CAMERA}:
         return None
-    parts: list[tuple[int, dict[int, tuple[int, int, bytes]]]] = []
+    parts: list[tuple[int, dict[int, Bytes]]] = []
     for tag in (_EXIF, _GPS):
         for place in file.values(page, tag)[:1]:
             try:
@@ -54,17 +54,17 @@ def _exif(file: TiffFile, page: Directory) -> bytes | None:
     for tag, _ in parts:
         main[tag] = (4, 1, bytes(4))
     start = 8
-    place = start + _size(main)
+    place = start + len(directory_of_bytes(main, {}, file.order, 0))
     for tag, values in parts:
         main[tag] = (4, 1, struct.pack(f"{file.order}I", place))
-        place += _size(values)
+        place += len(directory_of_bytes(values, {}, file.order, 0))
     result = (b"II*\0" if file.order == "<" else b"MM\0*") + struct.pack(f"{file.order}I", start)
     for values in (main, *(values for _, values in parts)):
-        result += _written(values, len(result), file.order)
+        result += directory_of_bytes(dict(sorted(values.items())), {}, file.order, len(result))
     return result
 
 
-def _values(file: TiffFile, directory: Directory) -> dict[int, tuple[int, int, bytes]]:
+def _values(file: TiffFile, directory: Directory) -> dict[int, Bytes]:
     """Tag -> type, count and bytes, of those that a classic TIFF can hold and that name no place in the file."""
     result = {}
     for tag, entry in directory.entries.items():
@@ -77,22 +77,3 @@ def _values(file: TiffFile, directory: Directory) -> dict[int, tuple[int, int, b
         ):
             result[tag] = (entry.kind, entry.count, data)
     return result
-
-
-def _size(values: dict[int, tuple[int, int, bytes]]) -> int:
-    """Bytes of a directory with its values."""
-    longer = sum(len(data) + len(data) % 2 for _, _, data in values.values() if len(data) > 4)
-    return 2 + 12 * len(values) + 4 + longer
-
-
-def _written(values: dict[int, tuple[int, int, bytes]], start: int, order: str) -> bytes:
-    """A directory of a classic TIFF whose first byte is at ``start``, with its values behind."""
-    behind = start + 2 + 12 * len(values) + 4
-    entries, longer = b"", b""
-    for tag, (kind, count, data) in sorted(values.items()):
-        field: Any = data.ljust(4, b"\0")
-        if len(data) > 4:
-            field = struct.pack(f"{order}I", behind + len(longer))
-            longer += data + bytes(len(data) % 2)
-        entries += struct.pack(f"{order}HHI", tag, kind, count) + field
-    return struct.pack(f"{order}H", len(values)) + entries + bytes(4) + longer

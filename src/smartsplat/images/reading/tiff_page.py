@@ -58,18 +58,19 @@ def page_of(file: TiffFile, directory: Directory) -> TiffPage:
         return tuple(int(value) for value in file.values(directory, tag)) or (otherwise,)
 
     kind = numbers(_SUBFILE, 0)[0]
+    photometric = numbers(_PHOTOMETRIC, BLACK_IS_ZERO)[0]
     return TiffPage(
         width=numbers(_WIDTH, 0)[0],
         height=numbers(_HEIGHT, 0)[0],
         bits=max(numbers(_BITS, 1)),
         compression=numbers(_COMPRESSION, 1)[0],
-        photometric=numbers(_PHOTOMETRIC, BLACK_IS_ZERO)[0],
+        photometric=photometric,
         samples=numbers(_SAMPLES, 1)[0],
         extra=tuple(int(value) for value in file.values(directory, _EXTRA_SAMPLES)),
         formats=numbers(_SAMPLE_FORMAT, 1),
         is_separate=numbers(_PLANES, 1)[0] == 2,
         tile=(numbers(_TILE_WIDTH, 0)[0], numbers(_TILE_HEIGHT, 0)[0]) if _TILE_WIDTH in directory.entries else None,
-        is_full=not kind & (_REDUCED | _MASK) and numbers(_PHOTOMETRIC, 1)[0] != 4,
+        is_full=not kind & (_REDUCED | _MASK) and photometric != 4,
     )
 
 

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from smartsplat.arrays import ByteArray, SampleArray
+from smartsplat.images.png_chunks import SIGNATURE, png_chunk
 from smartsplat.images.strips import Strips
 from smartsplat.images.writing.deflate import mapped, packer
 from smartsplat.metadata import NO_METADATA, Metadata
@@ -30,24 +31,19 @@ def write_png(file: BinaryIO, strips: Strips, metadata: Metadata = NO_METADATA, 
         OSError, or whatever ``strips`` raise.
     """
     height, width, channels = strips.shape
-
-    def chunk(kind: bytes, *parts: bytes) -> None:
-        body = b"".join((kind, *parts))
-        file.write(struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
-
-    file.write(b"\x89PNG\r\n\x1a\n")
+    file.write(SIGNATURE)
     bits = 8 * np.dtype(strips.dtype).itemsize
-    chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOR_TYPES[channels], 0, 0, 0))
+    file.write(png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOR_TYPES[channels], 0, 0, 0)))
     for kind, data in _ancillary(metadata):
-        chunk(kind, data)
+        file.write(png_chunk(kind, data))
     checksum = zlib.adler32(b"")
     start = b"\x78\x01"  # of the one zlib stream that the blocks make up
     for data, filtered in mapped(_block, strips, threads):
         checksum = zlib.adler32(filtered.data, checksum)
-        chunk(b"IDAT", start, data)
+        file.write(png_chunk(b"IDAT", start, data))
         start = b""
-    chunk(b"IDAT", b"\x03\x00", struct.pack(">I", checksum))  # an empty last block
-    chunk(b"IEND")
+    file.write(png_chunk(b"IDAT", b"\x03\x00", struct.pack(">I", checksum)))  # an empty last block
+    file.write(png_chunk(b"IEND"))
 
 
 def _ancillary(metadata: Metadata) -> list[tuple[bytes, bytes]]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from smartsplat.arrays import SampleArray
 from smartsplat.images.strips import Strips
+from smartsplat.images.tiff_packing import Order, Value, first_directory, packed_directory
 from smartsplat.images.writing.deflate import block_rows, mapped, packer
-from smartsplat.images.writing.tiff_packing import Order, Value, first_directory, packed_directory
 from smartsplat.metadata import NO_METADATA, Metadata
 
 MAX_TIFF_BYTES = 4095 << 20

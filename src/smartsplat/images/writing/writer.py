@@ -17,14 +17,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image
 
-from smartsplat.arrays import ByteArray, SampleArray
+from smartsplat.arrays import SampleArray
 from smartsplat.errors import ImageError
 from smartsplat.images.color.color_spaces import in_srgb
 from smartsplat.images.reading.sources import name_of, reason
-from smartsplat.images.strips import Strips
+from smartsplat.images.strips import Strips, rounded_to_8_bits
+from smartsplat.images.tiff_packing import first_directory, without_orientation
 from smartsplat.images.writing.atomic import write_atomically
 from smartsplat.images.writing.png_writer import write_png
-from smartsplat.images.writing.tiff_packing import first_directory, without_orientation
 from smartsplat.images.writing.tiff_writer import write_tiff
 from smartsplat.metadata import NO_METADATA, Metadata
 
@@ -40,9 +40,6 @@ WRITABLE = {
     "ppm": "PPM",
 }
 """Suffix -> Pillow's name of the format."""
-
-_ROUNDED_SAMPLES = 1 << 20
-"""Samples that are rounded at once: they need four bytes each on the way."""
 
 _ANY = 1 << 31
 _JPEG_MARKER = 65533  # bytes that one holds
@@ -180,17 +177,6 @@ def write(
     except Exception as error:  # an encoder can raise nearly anything
         raise ImageError(f"{name}: cannot be written: {reason(error)}") from error
     return notices
-
-
-def rounded_to_8_bits(pixels: SampleArray) -> ByteArray:
-    """uint16 samples [H, W, C] as uint8: the nearest, 65535 becomes 255. uint8 is returned as it is."""
-    if pixels.dtype == np.uint8:
-        return cast(ByteArray, pixels)
-    result = np.empty(pixels.shape, np.uint8)
-    rows = max(1, _ROUNDED_SAMPLES // max(1, pixels[:1].size))
-    for top in range(0, len(pixels), rows):
-        result[top : top + rows] = (pixels[top : top + rows].astype(np.uint32) + 128) // 257
-    return result
 
 
 def _as_strips(pixels: SampleArray) -> Strips:

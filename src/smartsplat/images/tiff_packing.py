@@ -20,6 +20,7 @@ Order = Literal["<", ">"]
 """struct's mark of the byte order."""
 
 Value = tuple[int, Sequence[int]]  # type, numbers
+Bytes = tuple[int, int, bytes]  # type, count, its numbers in the order of the file
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,11 @@ def without_orientation(exif: bytes) -> bytes:
     if ORIENTATION not in directory.entries:
         return exif
     start, order, size = directory.start, directory.order, directory.size
-    (count,) = struct.unpack_from(f"{order}H", exif, start)
     rows = [exif[place : place + 12] for place in range(start + 2, start + size - 4, 12)]
     left = [row for row in rows if struct.unpack(f"{order}H", row[:2]) != (ORIENTATION,)]
     link = exif[start + size - 4 : start + size]
     shorter = struct.pack(f"{order}H", len(left)) + b"".join(left) + link
-    return exif[:start] + shorter.ljust(2 + 12 * count + 4, b"\0") + exif[start + size :]
+    return exif[:start] + shorter.ljust(size, b"\0") + exif[start + size :]
 
 
 def packed_directory(values: Mapping[int, Value], raw: Mapping[int, bytes], order: Order, start: int) -> bytes:
@@ -87,16 +87,22 @@ def packed_directory(values: Mapping[int, Value], raw: Mapping[int, bytes], orde
     Returns:
         Its entries, and behind them the values that are longer than four bytes.
     """
-    entries = {tag: entry for tag, entry in raw.items() if tag not in values}
-    behind = start + 2 + 12 * (len(entries) + len(values)) + 4
-    longer = b""
+    packed = {}
     for tag, (kind, numbers) in values.items():
         data = struct.pack(f"{order}{len(numbers)}{_LETTERS[kind]}", *numbers)
+        packed[tag] = kind, len(data) // _SIZES[kind], data
+    return directory_of_bytes(packed, {tag: entry for tag, entry in raw.items() if tag not in values}, order, start)
+
+
+def directory_of_bytes(values: Mapping[int, Bytes], raw: Mapping[int, bytes], order: Order, start: int) -> bytes:
+    """The same of values that are bytes already; ``raw`` has none of their tags."""
+    behind = start + 2 + 12 * (len(raw) + len(values)) + 4
+    entries, longer = dict(raw), b""
+    for tag, (kind, count, data) in values.items():
+        place = data.ljust(4, b"\0")
         if len(data) > 4:
             place = struct.pack(f"{order}I", behind + len(longer))
             longer += data + bytes(len(data) % 2)  # every value starts on a word
-        else:
-            place = data.ljust(4, b"\0")
-        entries[tag] = struct.pack(f"{order}HHI", tag, kind, len(data) // _SIZES[kind]) + place
+        entries[tag] = struct.pack(f"{order}HHI", tag, kind, count) + place
     rows = b"".join(entries[tag] for tag in sorted(entries))
     return struct.pack(f"{order}H", len(entries)) + rows + bytes(4) + longer

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from PIL import Image
 
-from smartsplat.images.writing.tiff_packing import first_directory, packed_directory, without_orientation
+from smartsplat.images.tiff_packing import first_directory, packed_directory, without_orientation
 from tests.samples import exif_data
 
 ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
