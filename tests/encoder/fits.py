@@ -8,6 +8,7 @@ import numpy as np
 
 import smartsplat
 from smartsplat.encoder.compute import Compute, sampler_of
+from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.fit import CountPlan, Fit, initial_count
 from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.settings import FitSettings
@@ -31,7 +32,8 @@ def fit_of(
     compute = Compute(renderer, sampler_of(renderer), threads)
     first = initial_count(count, settings)
     initial = initialize(pixels, first, seed=seed, threads=threads, sampler=compute.sampler, error_weights=weights)
-    return Fit(pixels, initial, plan, settings, compute, final_count=count, seed=seed, weights=weights)
+    pyramid = None if weights is None else WeightPyramid(weights)
+    return Fit(pixels, initial, plan, settings, compute, final_count=count, seed=seed, weights=pyramid)
 
 
 def quick_encode(pixels: Any, **options: Any) -> bytes:

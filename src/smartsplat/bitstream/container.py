@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,10 @@ class Alpha:
     mask: tuple[Group, ...] = ()
 
 
+Chunk = tuple[bytes, bytes, int]
+"""Type, body, and its length when unpacked."""
+
+
 @dataclass(frozen=True)
 class Extras:
     """What a file holds beside its colours.
@@ -87,6 +92,27 @@ class Extras:
     depth: int = 8
     metadata: Metadata = NO_METADATA
     alpha: Alpha | None = None
+
+    @cached_property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """They come before the colours: what is left of a file that ends early has its colour space and alpha."""
+        metadata, chunks = self.metadata, []
+        for kind, field in PACKED.items():
+            data = getattr(metadata, field)
+            if data:
+                chunks.append((kind, zlib.compress(data, 9), len(data)))
+        if metadata.density is not None:
+            body = _DENSITY.pack(*metadata.density)
+            chunks.append((DENSITY, body, len(body)))
+        if self.alpha is not None:
+            chunks.extend(_group_chunk(MASK, part) for part in self.alpha.mask)
+            chunks.extend(_group_chunk(ALPHA, group) for group in self.alpha.groups)
+        return tuple(chunks)
+
+    @property
+    def size(self) -> int:
+        """Bytes that they take in a file, their entries in its table of contents included."""
+        return sum(_ENTRY.size + len(body) for _, body, _ in self.chunks)
 
 
 NO_EXTRAS = Extras()
@@ -107,19 +133,14 @@ class File:
         return sum(group.count for group in (*self.groups, *alpha))
 
 
-Chunk = tuple[bytes, bytes, int]
-"""Type, body, and its length when unpacked."""
-
-
 def overhead(groups: int, extras: Extras = NO_EXTRAS) -> int:
     """Bytes of a file that are not coded colours, of which there are so many groups."""
-    rest = sum(_ENTRY.size + len(body) for _, body, _ in _extra_chunks(extras))
-    return _HEADER.size + _CRC.size + groups * (_ENTRY.size + _GROUP.size) + rest
+    return _HEADER.size + _CRC.size + groups * (_ENTRY.size + _GROUP.size) + extras.size
 
 
 def pack(file: File) -> bytes:
     """The bytes of a file."""
-    chunks = [*_extra_chunks(file.extras), *(_group_chunk(GAUSSIANS, group) for group in file.groups)]
+    chunks = [*file.extras.chunks, *(_group_chunk(GAUSSIANS, group) for group in file.groups)]
     q, metadata, alpha = file.quantizer, file.extras.metadata, file.extras.alpha
     header = _HEADER.pack(
         SIGNATURE,
@@ -143,22 +164,6 @@ def pack(file: File) -> bytes:
     table = b"".join(_ENTRY.pack(kind, len(body), size, zlib.crc32(body)) for kind, body, size in chunks)
     head = header + table
     return head + _CRC.pack(zlib.crc32(head)) + b"".join(body for _, body, _ in chunks)
-
-
-def _extra_chunks(extras: Extras) -> list[Chunk]:
-    """All but the colours. They come first: what is left of a file that ends early has its colour space and alpha."""
-    metadata, chunks = extras.metadata, []
-    for kind, field in PACKED.items():
-        data = getattr(metadata, field)
-        if data:
-            chunks.append((kind, zlib.compress(data, 9), len(data)))
-    if metadata.density is not None:
-        body = _DENSITY.pack(*metadata.density)
-        chunks.append((DENSITY, body, len(body)))
-    if extras.alpha is not None:
-        chunks.extend(_group_chunk(MASK, part) for part in extras.alpha.mask)
-        chunks.extend(_group_chunk(ALPHA, group) for group in extras.alpha.groups)
-    return chunks
 
 
 def _group_chunk(kind: bytes, group: Group) -> Chunk:

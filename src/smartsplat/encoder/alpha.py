@@ -51,8 +51,8 @@ less."""
 MAX_MASK_FRACTION = 0.5
 """Of the budget: a mask that takes more leaves too little to the colours."""
 
-MIN_PLANE_BYTES = container.overhead(1) - container.overhead(0) + MIN_CODED_BYTES
-"""Of opacity in Gaussians, in a file."""
+GROUP_BYTES = container.overhead(1) - container.overhead(0)
+"""Of opacity in Gaussians, in a file, before any is coded."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def encode_alpha(alpha: SampleArray, max_bytes: int, fits: AlphaFits, threads: i
     color_error: float | None = None
     for levels, error in _masks(alpha):
         mask = Alpha(plain, mask=to_mask(levels, threads))
-        size = container.overhead(0, Extras(alpha=mask)) - container.overhead(0)
+        size = Extras(alpha=mask).size
         if COMPOSITE_ERROR * error <= MAX_CLEAR_ERROR and size <= MAX_CLEAR_FRACTION * max_bytes:
             return mask
         if size > MAX_MASK_FRACTION * max_bytes or size > room - MIN_CODED_BYTES:
@@ -96,10 +96,10 @@ def encode_alpha(alpha: SampleArray, max_bytes: int, fits: AlphaFits, threads: i
             best = total, mask
         if error == 0:  # coarser ones are not smaller
             break
-    if room < MIN_PLANE_BYTES + MIN_CODED_BYTES:
+    if room < GROUP_BYTES + 2 * MIN_CODED_BYTES:
         if best is not None:
             return best[1]
-        min_bytes = container.overhead(1) + MIN_PLANE_BYTES + MIN_CODED_BYTES
+        min_bytes = container.overhead(1) + GROUP_BYTES + 2 * MIN_CODED_BYTES
         raise SettingsError(f"the target of {max_bytes} bytes is too small, a file takes at least {min_bytes}")
     color_error = fits.color_error(max_bytes) if color_error is None else color_error
     coded, total = _best_share(room, color_error, fits)
@@ -123,14 +123,13 @@ def _best_share(room: int, color_error: float, fits: AlphaFits) -> tuple[int, fl
     if small < large:  # what changes slowly is nearly exact from some number of bytes on
         small_error = max(fits.alpha_error(small + container.overhead(1)), MIN_ERROR)
         exponent = max(math.log(small_error / large_error) / math.log(large / small), 0.0)
-    header = MIN_PLANE_BYTES - MIN_CODED_BYTES
 
     def total(coded: int) -> float:
         error = _in_part(large_error, coded / large, exponent if coded < large else TYPICAL_EXPONENT)
-        return COMPOSITE_ERROR * error + _in_part(color_error, (room - header - coded) / room)
+        return COMPOSITE_ERROR * error + _in_part(color_error, (room - GROUP_BYTES - coded) / room)
 
     shares = {max(int(part * room), MIN_CODED_BYTES) for part in GAUSSIAN_FRACTIONS}
-    possible = sorted(coded for coded in shares if room - header - coded >= MIN_CODED_BYTES)
+    possible = sorted(coded for coded in shares if room - GROUP_BYTES - coded >= MIN_CODED_BYTES)
     best = min(possible, key=total)
     return best, total(best)
 

@@ -167,13 +167,13 @@ def _encode_colors(job: _Job, max_bytes: int, settings: FitSettings, extras: Ext
     if settings.densify is None:  # the paper counts Gaussians, not bytes
         count = nominal_count(width, height, 3 * width * height / max_bytes)  # E5
     fitted, quantizer = _fit(job, plan, count, settings)
-    return fill_budget(fitted, quantizer, max_bytes, extras, job.compute.threads, job.weight_pyramid)
+    return fill_budget(fitted, quantizer, max_bytes, extras, job.compute.threads, job.weights)
 
 
 def _encode_alpha(job: _Job, opacity: SampleArray, max_bytes: int, settings: FitSettings) -> Alpha:
     """Opacity [H, W] in its share of the bytes of a whole file."""
     plane = job.of_plane(opacity[..., None])
-    metadata_bytes = container.overhead(0, job.extras) - container.overhead(0)
+    metadata_bytes = job.extras.size
     short = replace(settings, steps=min(max(settings.steps // 4, MIN_TRIAL_STEPS), SHORT_STEPS, settings.steps))
 
     def color_error(size: int) -> float:
@@ -193,7 +193,7 @@ def _encode_alpha(job: _Job, opacity: SampleArray, max_bytes: int, settings: Fit
 def _mean_square(job: _Job, data: bytes) -> float:
     """Mean square error of the colours of a file, samples in [0, 1], by the weights of the job."""
     strips = Reader(data, threads=job.compute.threads).strips(dtype=job.source.pixels.dtype)
-    return mean_square_error(job.source.pixels, strips.parts, job.weights)
+    return mean_square_error(job.source.pixels, strips.parts, None if job.weights is None else job.weights.plane)
 
 
 def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple[Gaussians, Quantizer]:
@@ -206,7 +206,7 @@ def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple
         seed=job.seed,
         threads=compute.threads,
         sampler=compute.sampler,
-        error_weights=weights,
+        error_weights=None if weights is None else weights.plane,
     )
     fit = Fit(pixels, initial, plan, settings, compute, final_count=count, seed=job.seed, weights=weights)
     gaussians, quantizer = fit.run(job.report)
@@ -278,7 +278,7 @@ def _encode_to_psnr(job: _Job, min_psnr: float, settings: FitSettings) -> bytes:
         settings,
         job.source,
         job.compute.threads,
-        job.weight_pyramid,
+        job.weights,
     )
 
 
@@ -289,8 +289,7 @@ class _Job:
     source: SourceImage  # of colours; what is transparent has those of what is visible nearby
     original: SampleArray  # pixels of the source before that: what PSNR is measured against
     alpha: SampleArray | None  # [H, W]
-    weights: ByteArray | None  # [H, W] of errors: those given times those of opacity
-    weight_pyramid: WeightPyramid | None
+    weights: WeightPyramid | None  # of errors: those given times those of opacity
     extras: Extras  # without alpha
     compute: Compute
     seed: int
@@ -308,14 +307,12 @@ class _Job:
             weights = product(weights, alpha_weights(alpha))
         pyramid = None if weights is None else WeightPyramid(weights)
         extras = Extras(source.depth, source.metadata)
-        return _Job(source, original, alpha, weights, pyramid, extras, compute, seed, progress, progress, own)
+        return _Job(source, original, alpha, pyramid, extras, compute, seed, progress, progress, own)
 
     def of_plane(self, pixels: SampleArray) -> _Job:
         """The same for another plane, [H, W, 1], by the caller's weights alone."""
-        plane, weights = SourceImage(np.ascontiguousarray(pixels)), self.own_weights
-        pyramid = None if weights is None else WeightPyramid(weights)
-        job = replace(self, source=plane, original=plane.pixels, alpha=None, extras=NO_EXTRAS)
-        return replace(job, weights=weights, weight_pyramid=pyramid)
+        plane = SourceImage(np.ascontiguousarray(pixels))
+        return _Job.of(plane, self.own_weights, self.compute, self.seed, self.progress)
 
     @property
     def beside(self) -> _Job:

@@ -94,9 +94,10 @@ def mean_square_error(reference: SampleArray, parts: Iterable[SampleArray], weig
 
 
 class WeightPyramid:
-    """Mean weights over squares of 2^k pixels, for Gaussians of all sizes."""
+    """Weights [H, W], ``plane``, and their means over squares of 2^k pixels, for Gaussians of all sizes."""
 
     def __init__(self, weights: ByteArray) -> None:
+        self.plane = weights
         self._levels = [weights]
         while len(self._levels) < MAX_LEVELS and min(self._levels[-1].shape) > 1:
             self._levels.append(reduced(self._levels[-1][..., None], 2)[..., 0])
@@ -108,7 +109,7 @@ class WeightPyramid:
         """
         side = CUTOFF * np.nan_to_num(gaussians.scale.min(axis=1)).clip(0, Limits().side)
         level = np.clip(np.rint(np.log2(np.maximum(side, 1))), 0, len(self._levels) - 1).astype(np.intp)
-        height, width = self._levels[0].shape
+        height, width = self.plane.shape
         mean = np.nan_to_num(gaussians.mean).clip(0, [width - 1, height - 1])
         result = np.empty(len(gaussians), np.float32)
         for index in np.unique(level):

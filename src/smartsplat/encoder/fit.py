@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from smartsplat.arrays import ByteArray, SampleArray
+from smartsplat.arrays import SampleArray
 from smartsplat.bitstream.quantize import Quantizer, fake_quantize, position_cell_log2, quality_for_error
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.densify import added_gaussians, top_by_energy, weighted_energy
@@ -78,7 +78,7 @@ class Fit:
         plan: decides on the number of Gaussians, if the settings densify.
         final_count: first estimate of the number of Gaussians at the end.
         seed: of the random numbers.
-        weights: uint8 [H, W] of the errors of each pixel, 255 being 1; None: all are 1.
+        weights: of the errors of each pixel; None: all are 1.
     """
 
     def __init__(
@@ -91,12 +91,11 @@ class Fit:
         *,
         final_count: int,
         seed: int = 0,
-        weights: ByteArray | None = None,
+        weights: WeightPyramid | None = None,
     ) -> None:
         self.height, self.width, self.channels = pixels.shape
         self.pixels = pixels
         self.weights = weights
-        self.weight_pyramid = None if weights is None else WeightPyramid(weights)
         self.plan = plan
         self.settings = settings
         self.compute = compute
@@ -121,9 +120,10 @@ class Fit:
         levels = pyramid_steps(self.width, self.height, self.final_count, settings)
         densify_steps = self._densify_steps()
         settle_steps = {round(part * settings.steps) for part in SETTLE_FRACTIONS} if settings.densify else set()
+        plane = None if self.weights is None else self.weights.plane
         for step in range(settings.steps):
             if step in levels:
-                level = pyramid_level(self.pixels, levels[step], self.weights)
+                level = pyramid_level(self.pixels, levels[step], plane)
             if step in (self.quantize_shapes_from, self.quantize_means_from):
                 self._quantize(means=step >= self.quantize_means_from)
             step_settings = self._step_settings(step)
@@ -202,7 +202,7 @@ class Fit:
         """Keep the ``kept`` Gaussians with the most energy and add new ones up to ``count``."""
         densify = self.settings.densify
         assert densify is not None
-        keep = top_by_energy(self.renderer.download(self.params), kept, self.weight_pyramid)
+        keep = top_by_energy(self.renderer.download(self.params), kept, self.weights)
         if not keep.all():
             self.params, self.adam = self.params[keep], self.adam[keep]
         missing = count - len(self.params)
@@ -245,7 +245,7 @@ class Fit:
         P attributes take b bits and the error falls with the count as N^-alpha. On eight images at 100 to 2000 : 1
         alpha was 0.2 to 1.8, near 0.7 times the root of N times the energy of a weak Gaussian over the squared error.
         """
-        weak = math.pi * float(np.quantile(weighted_energy(gaussians, self.weight_pyramid), WEAK_ENERGY_QUANTILE))
+        weak = math.pi * float(np.quantile(weighted_energy(gaussians, self.weights), WEAK_ENERGY_QUANTILE))
         alpha = math.sqrt(weak * len(gaussians) / self._squared_error())
         return self.settings.quantization_noise * min(max(alpha, 0.3), 3.0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from smartsplat.bitstream import container
 from smartsplat.bitstream.container import NAMES, Extras
 from smartsplat.encoder.target import Target
 from smartsplat.images.image import SourceImage, without_profile
@@ -53,4 +52,4 @@ def within_budget(source: SourceImage, target: Target) -> SourceImage:
 
 def _stored_bytes(metadata: Metadata) -> int:
     """What metadata take in a file."""
-    return container.overhead(0, Extras(metadata=metadata)) - container.overhead(0)
+    return Extras(metadata=metadata).size
