@@ -29,6 +29,7 @@ from bench.rate_distortion.depth_images import GRADIENTS, PHOTOGRAPHS, DarkSky
 from bench.rate_distortion.report import CodecResults, mean_rows
 from bench.tables import ALPHA_AND_DEPTH_RESULTS, Table, read_rows
 from smartsplat.arrays import SampleArray
+from smartsplat.images.strips import rounded_to_8_bits
 from smartsplat.metrics import psnr
 
 EFFORT = 5
@@ -75,12 +76,7 @@ class DeepSmartSplat(SmartSplat):
         self.name = f"smartsplat:{bits}"
 
     def encode(self, pixels: SampleArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
-        return super().encode(rounded(pixels) if self.bits == 8 else pixels, byte_budgets)
-
-
-def rounded(pixels: SampleArray) -> SampleArray:
-    """uint8 of uint16."""
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return super().encode(rounded_to_8_bits(pixels) if self.bits == 8 else pixels, byte_budgets)
 
 
 def deep_codec(name: str, speed: int) -> DeepAvif | DeepSmartSplat:
@@ -165,7 +161,7 @@ def plot(path: Path) -> None:
     """A part of the middle row of the dark sky: as it is, and decoded to 16 and to 8 bits."""
     sky = DarkSky().pixels(Path())
     data = smartsplat.encode(sky, ratio=FIGURE_RATIO, effort=EFFORT)
-    coarse = smartsplat.decode(smartsplat.encode(rounded(sky), ratio=FIGURE_RATIO, effort=EFFORT))
+    coarse = smartsplat.decode(smartsplat.encode(rounded_to_8_bits(sky), ratio=FIGURE_RATIO, effort=EFFORT))
     lines = {"original": sky / 257, "16 bits": smartsplat.decode(data) / 257, "8 bits": coarse}
     columns = np.arange(sky.shape[1])[FIGURE_COLUMNS]
     with plots.styled() as new_figure:
@@ -182,10 +178,11 @@ def plot(path: Path) -> None:
 def measure_all(options: argparse.Namespace, table: Table) -> None:
     """Append every missing row to the table as it is made."""
     finished, constants = table.finished(), provenance()
-    for name in options.codecs:
-        tool = deep_codec(name, options.speed)
+    tools = {name: deep_codec(name, options.speed) for name in options.codecs}
+    subjects = provide(options.corpus, chosen((*PHOTOGRAPHS, *GRADIENTS), options.images)) if tools else []
+    for name, tool in tools.items():
         finals = (f"{name}to8", name)  # the last row of a file, by kind of codec
-        for subject in provide(options.corpus, chosen((*PHOTOGRAPHS, *GRADIENTS), options.images)):
+        for subject in subjects:
             texts = {ratio: format(ratio, "g") for ratio in options.ratios}
             missing = [
                 ratio

@@ -24,7 +24,7 @@ using FloatColumn = Array<float, nb::shape<-1>>;
 using FloatTable = Array<float, nb::shape<-1, -1>>;
 // Code values, uint8_t or uint16_t: see `is_wide`.
 using SampleImage = nb::ndarray<nb::ro, nb::device::cpu, nb::c_contig, nb::shape<-1, -1, -1>>;
-using WeightPlane = Array<const uint8_t, nb::shape<-1, -1>>;
+using BytePlane = Array<const uint8_t, nb::shape<-1, -1>>;
 
 // A new array that numpy owns; its values are written through `data`.
 template <class T, size_t D>

@@ -142,10 +142,8 @@ void decode_into(const std::vector<std::tuple<nb::bytes, int64_t>>& coded, nb::h
   if (problem) throw std::invalid_argument(problem);
 }
 
-using Levels = Array<const uint8_t, nb::shape<-1, -1>>;
-
 // The bytes of a part of a mask, and its number of mixed blocks.
-auto encode_mask_of(const Levels& levels) {
+auto encode_mask_of(const BytePlane& levels) {
   if (levels.size() == 0) throw std::invalid_argument("an empty mask");
   const auto rows = static_cast<int64_t>(levels.shape(0)), columns = static_cast<int64_t>(levels.shape(1));
   int64_t mixed_blocks = 0;

@@ -70,7 +70,7 @@ auto race_of(const Array<const float, nb::ndim<1>>& weights, int64_t count, uint
   return std::make_tuple(times, places);
 }
 
-auto sample_pixels_of(const SampleImage& pixels, const std::optional<WeightPlane>& error_weights, const Boxes& boxes,
+auto sample_pixels_of(const SampleImage& pixels, const std::optional<BytePlane>& error_weights, const Boxes& boxes,
                       const Counts& counts, const Keys& keys, int window, float gradient_fraction, int threads) {
   const Image image = image_of(pixels);
   if (error_weights && (error_weights->shape(0) != pixels.shape(0) || error_weights->shape(1) != pixels.shape(1)))

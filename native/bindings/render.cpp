@@ -82,7 +82,7 @@ void prepare_strips(Rasterizer& self, nb::handle gaussians, nb::handle view_obje
 }
 
 // Of as many rows as the pixels have.
-Target target_of(const SampleImage& pixels, const std::optional<WeightPlane>& weights) {
+Target target_of(const SampleImage& pixels, const std::optional<BytePlane>& weights) {
   if (weights && (weights->shape(0) != pixels.shape(0) || weights->shape(1) != pixels.shape(1)))
     throw std::invalid_argument("the weights do not have the shape of the target");
   return {pixels.data(), is_wide(pixels), weights ? weights->data() : nullptr, static_cast<int64_t>(pixels.shape(1))};
@@ -116,7 +116,7 @@ void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_obj
 }
 
 std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians, const SampleImage& pixels,
-                                         const std::optional<WeightPlane>& weights, nb::handle view_object,
+                                         const std::optional<BytePlane>& weights, nb::handle view_object,
                                          nb::handle settings_object, nb::handle gradient) {
   const PyGaussians g(gaussians), out(gradient);
   const View view = view_of(view_object);
@@ -130,7 +130,7 @@ std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians,
 }
 
 std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::handle adam_object,
-                                const SampleImage& pixels, const std::optional<WeightPlane>& weights,
+                                const SampleImage& pixels, const std::optional<BytePlane>& weights,
                                 nb::handle view_object, nb::handle settings_object) {
   const PyGaussians g(gaussians);
   const PyAdam adam(adam_object, g);
@@ -143,8 +143,7 @@ std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::hand
   return {result.loss, result.mean_square};
 }
 
-auto residual(Rasterizer& self, int top, const SampleImage& pixels, const std::optional<WeightPlane>& weights,
-              int cell) {
+auto residual(Rasterizer& self, int top, const SampleImage& pixels, const std::optional<BytePlane>& weights, int cell) {
   const int rows = checked_rows(self, top, pixels);
   const Target target = target_of(pixels, weights);
   if (cell < 1 || kTile % cell != 0) throw std::invalid_argument("the cell must divide the tile");

@@ -267,10 +267,9 @@ void code_gaussian(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& 
 template <bool kCount, class Visit>
 const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count, double* bits,
                    const Visit& visit) {
-  constexpr int64_t kPadding = RansDecoder<kCount>::kPadding;
-  std::vector<uint8_t> padded(size + 2 * kPadding, 0);
-  std::copy(bytes, bytes + size, padded.begin() + kPadding);
-  RansDecoder<kCount> coder(padded.data() + kPadding, size, bits);
+  using Decoder = RansDecoder<kCount>;
+  const std::vector<uint8_t> padded = Decoder::padded(bytes, size);
+  Decoder coder(padded.data() + Decoder::kPadding, size, bits);
   std::vector<Model> model(1);  // too large for the stack
   for (int64_t i = 0; i < count; ++i) {
     Symbols s{};

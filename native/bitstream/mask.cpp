@@ -141,8 +141,7 @@ std::string encode_mask(const uint8_t* levels, int64_t rows, int64_t columns, in
 const char* decode_mask(const uint8_t* bytes, int64_t size, int64_t mixed_blocks, int64_t rows, int64_t columns,
                         uint8_t* levels) {
   using Decoder = RansDecoder<false>;
-  std::vector<uint8_t> padded(static_cast<size_t>(size + 2 * Decoder::kPadding), 0);
-  std::copy(bytes, bytes + size, padded.begin() + Decoder::kPadding);
+  const std::vector<uint8_t> padded = Decoder::padded(bytes, size);
   Decoder coder(padded.data() + Decoder::kPadding, size, nullptr);
   std::vector<MaskModel> model(1);
   Mask mask(rows, columns);

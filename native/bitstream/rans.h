@@ -109,7 +109,14 @@ class RansDecoder {
   // What one Gaussian may read past the bytes at either end, before `overrun` is asked.
   static constexpr int64_t kPadding = 256;
 
-  // kPadding zeros lie on both sides of the bytes.
+  // The bytes with kPadding zeros on both sides.
+  static std::vector<uint8_t> padded(const uint8_t* bytes, int64_t size) {
+    std::vector<uint8_t> result(static_cast<size_t>(size + 2 * kPadding), 0);
+    std::copy(bytes, bytes + size, result.begin() + kPadding);
+    return result;
+  }
+
+  // `bytes` lie inside of what `padded` returns.
   RansDecoder(const uint8_t* bytes, int64_t size, double* bits)
       : next_(bytes + sizeof state_), end_(bytes + size), bits_(bits) {
     std::memcpy(&state_, bytes, sizeof state_);

@@ -27,7 +27,7 @@ from smartsplat.bitstream import container, entropy
 from smartsplat.bitstream.container import File
 from smartsplat.errors import FormatError, LimitError, SettingsError
 from smartsplat.gaussians import Gaussians
-from smartsplat.images.flatten import flattened
+from smartsplat.images.flatten import flattened, flattened_channels
 from smartsplat.images.strips import Strips
 from smartsplat.limits import Limits
 from smartsplat.metadata import Metadata
@@ -157,14 +157,11 @@ class Reader:
         self._device = device
         self._limits = limits
         self._partial = partial
-        self._data: bytes | None = _bytes_of(source, limits)
-        self._load()
-
-    def _load(self) -> None:
-        assert self._data is not None
-        self._file: File = container.unpack(self._data, self._limits, self._partial)
-        self._size = len(self._data)
-        settings = self._device, self._threads, self._limits
+        data = _bytes_of(source, limits)
+        self._data: bytes | None = data  # until it is closed
+        self._size = len(data)
+        self._file: File = container.unpack(data, limits, partial)
+        settings = device, self._threads, limits
         self._color = GaussianPlane(self._file.groups, self._file.quantizer, *settings)
         alpha = self._file.extras.alpha
         self._alpha = AlphaPlane(alpha, *settings) if alpha is not None else None
@@ -176,8 +173,7 @@ class Reader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._data is None:
-            raise SettingsError("the reader is closed")
+        self._check_open()
         settings = {"partial": self._partial, "threads": self._threads, "device": self._device, "limits": self._limits}
         return _reopened, (self._data, settings)
 
@@ -282,7 +278,7 @@ class Reader:
                 parts, channels = (with_alpha(*pair) for pair in pairs), channels + 1
             else:
                 parts = (flattened(*pair, ground) for pair in pairs)
-                channels = channels if len(set(ground)) == 1 else 3
+                channels = flattened_channels(channels, ground)
         return Strips((view.rows, view.columns, channels), parts, kind.type)
 
     def gaussians(self) -> Gaussians:
@@ -366,10 +362,10 @@ def _bytes_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits)
         path = Path(source)
         try:
             if path.stat().st_size > limits.file_bytes:
-                raise LimitError(f"{path}: the file is above the limit of {limits.file_bytes} bytes")
+                raise LimitError(f"{os.fspath(source)}: the file is above the limit of {limits.file_bytes} bytes")
             return path.read_bytes()
         except OSError as error:
-            raise FormatError(f"{path}: {error.strerror or error}") from None
+            raise FormatError(f"{os.fspath(source)}: {error.strerror or error}") from None
     data = None
     if hasattr(source, "read"):
         if source.seekable():  # from its beginning, as an encoder reads images

@@ -45,6 +45,7 @@ def test_names_stand_once() -> None:
     assert str(named(FormatError("damaged"), "a")) == "a: damaged"
     assert str(named(FormatError("a: damaged"), "a")) == "a: damaged"
     assert isinstance(named(SettingsError("no"), "a"), SettingsError)
+    assert str(named(FormatError("truncated"), "t")) == "t: truncated", "a name that the message happens to begin with"
 
 
 def test_what_may_be_replaced(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from smartsplat.cli.files import input_name
+from smartsplat.cli.files import input_name, reason_of
 from smartsplat.cli.messages import FAILED, complain, say
 from smartsplat.errors import ImageError, SettingsError, SmartSplatError
 
@@ -59,7 +59,7 @@ def make_folder(path: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be made: {getattr(error, 'strerror', None) or error}") from None
+        raise ImageError(f"{path}: cannot be made: {reason_of(error)}") from None
 
 
 def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None]) -> None:

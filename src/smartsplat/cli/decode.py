@@ -160,8 +160,6 @@ class _Decoder:
             )
             notices = write(destination, strips, metadata=reader.metadata, format=form, threads=self.threads)
         except ImageError as error:  # of the output, and named so
-            if isinstance(error.__cause__, BrokenPipeError):  # whoever read stdout has had enough
-                raise error.__cause__ from None
             raise ImageError(str(error).replace("<stdout>", "stdout", 1)) from None
         except DeviceError:  # of no file
             raise
@@ -180,7 +178,7 @@ def open_file(
     import smartsplat
 
     def opened(partial: bool) -> Reader:
-        return smartsplat.open(_rewound(content), partial=partial, threads=threads, device=device)
+        return smartsplat.open(content, partial=partial, threads=threads, device=device)
 
     try:
         return opened(partial)
@@ -200,9 +198,3 @@ def _opens(opened: Callable[[bool], Reader]) -> bool:
     except SmartSplatError:
         return False
     return True
-
-
-def _rewound(content: str | NamedBytes) -> str | NamedBytes:
-    if isinstance(content, NamedBytes):
-        content.seek(0)
-    return content

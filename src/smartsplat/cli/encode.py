@@ -24,7 +24,7 @@ from smartsplat.cli.files import (
     print_result,
     write_bytes,
 )
-from smartsplat.cli.messages import Messages, complain, say
+from smartsplat.cli.messages import Messages, channels_in_words, complain, say
 from smartsplat.cli.progress import progress_line
 from smartsplat.cli.signals import early_stop, exit_code
 from smartsplat.errors import SmartSplatError
@@ -225,6 +225,8 @@ class _Encoder:
         import smartsplat
         from smartsplat import metrics
 
+        if self.messages.quiet and not self.as_json:  # decoding the file takes a while
+            return
         reader = smartsplat.open(data, threads=self.options["threads"])
         info = reader.info
         strips = reader.strips(dtype=image.pixels.dtype)
@@ -256,5 +258,5 @@ def finite(value: float) -> float | None:
 
 
 def _description(image: SourceImage) -> str:
-    kind = ("grey" if image.channels == 1 else "RGB") + (" with alpha" if image.alpha is not None else "")
+    kind = channels_in_words(image.channels, image.alpha is not None)
     return f"{image.width} x {image.height} pixels, {kind}, {image.depth} bits"

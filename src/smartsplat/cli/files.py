@@ -62,7 +62,7 @@ def output_name(path: str) -> str:
 def named(error: SmartSplatError, name: str) -> SmartSplatError:
     """The error with the file's name in front, unless it says it already."""
     text = str(error)
-    return type(error)(text if text.startswith(name) else f"{name}: {text}")
+    return type(error)(text if text.startswith(f"{name}: ") else f"{name}: {text}")
 
 
 def open_input(path: str) -> str | NamedBytes:
@@ -74,7 +74,7 @@ def open_input(path: str) -> str | NamedBytes:
             return path
         return NamedBytes(Path(path).read_bytes(), path)
     except (OSError, ValueError) as error:  # a ValueError of a name with a null
-        raise ImageError(f"{input_name(path)}: cannot be read: {_reason(error)}") from None
+        raise ImageError(f"{input_name(path)}: cannot be read: {reason_of(error)}") from None
 
 
 def head_of(source: str | NamedBytes) -> bytes:
@@ -85,7 +85,7 @@ def head_of(source: str | NamedBytes) -> bytes:
         with Path(source).open("rb") as file:
             return file.read(HEAD)
     except OSError as error:
-        raise ImageError(f"{source}: cannot be read: {_reason(error)}") from None
+        raise ImageError(f"{source}: cannot be read: {reason_of(error)}") from None
 
 
 def check_output(path: str, inputs: Iterable[str], overwriting: Overwriting) -> None:
@@ -108,7 +108,7 @@ def check_output(path: str, inputs: Iterable[str], overwriting: Overwriting) -> 
     try:
         check_writable(path)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{name}: cannot be written: {_reason(error)}") from None
+        raise ImageError(f"{name}: cannot be written: {reason_of(error)}") from None
 
 
 def _check_replaceable(path: str, existing: os.stat_result, overwriting: Overwriting) -> None:
@@ -131,7 +131,7 @@ def write_bytes(path: str, data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ImageError(f"{output_name(path)}: cannot be written: {_reason(error)}") from None
+        raise ImageError(f"{output_name(path)}: cannot be written: {reason_of(error)}") from None
 
 
 def print_result(text: str, stream: TextIO | None = None) -> None:
@@ -141,7 +141,7 @@ def print_result(text: str, stream: TextIO | None = None) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ImageError(f"stdout: cannot be written: {_reason(error)}") from None
+        raise ImageError(f"stdout: cannot be written: {reason_of(error)}") from None
 
 
 def has_content(path: str) -> bool:
@@ -157,5 +157,6 @@ def _stat(path: str, stream: int) -> os.stat_result | None:
         return None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What the system says went wrong, without number and file."""
     return getattr(error, "strerror", None) or str(error)

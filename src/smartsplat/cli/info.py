@@ -11,7 +11,7 @@ import typer
 from smartsplat.cli import options as shared
 from smartsplat.cli.decode import open_file
 from smartsplat.cli.files import input_name, named, open_input, print_result
-from smartsplat.cli.messages import complain
+from smartsplat.cli.messages import channels_in_words, complain
 from smartsplat.errors import SmartSplatError
 from smartsplat.metadata import SRGB_PRIMARIES, SRGB_TRANSFER
 
@@ -43,7 +43,7 @@ def info(
 
 def _lines(found: Info) -> Iterator[str]:
     total = sum(found.bits_per_gaussian.values())
-    kind = ("grey" if found.channels == 1 else "RGB") + (" with alpha" if found.has_alpha else "")
+    kind = channels_in_words(found.channels, found.has_alpha)
     yield f"{found.width} x {found.height} pixels, {kind}, {found.depth} bits, {_colors(found)}, format {found.version}"
     yield f"{found.bytes} bytes, {found.ratio:.1f} : 1, {found.bpp:.4f} bits per pixel"
     yield f"{found.gaussians} Gaussians in {found.groups} groups, quality {found.quality}"

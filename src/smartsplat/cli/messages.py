@@ -26,6 +26,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def channels_in_words(colors: int, has_alpha: bool) -> str:
+    """Of an image with 1 or 3 channels of colour."""
+    return ("grey" if colors == 1 else "RGB") + (" with alpha" if has_alpha else "")
+
+
 def complain(error: SmartSplatError) -> int:
     """Says what is wrong in one line; returns the exit code."""
     say(f"smartsplat: {one_line(str(error))}")

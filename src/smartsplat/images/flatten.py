@@ -12,8 +12,13 @@ STRIP_PIXELS = 1 << 18
 """Pixels that are flattened at once: the numbers in between are wide."""
 
 
+def flattened_channels(channels: int, background: Background) -> int:
+    """Of an image over a background: grey stays grey where the background is."""
+    return channels if len(set(background)) == 1 else 3
+
+
 def flattened(color: SampleArray, alpha: SampleArray, background: Background) -> SampleArray:
-    """Colours over a background, [H, W, C or 3], rounded: grey stays grey where the background is.
+    """Colours over a background, rounded: [H, W, ``flattened_channels``].
 
     Args:
         color: [H, W, C] uint8 or uint16, not multiplied with alpha.
@@ -21,7 +26,7 @@ def flattened(color: SampleArray, alpha: SampleArray, background: Background) ->
     """
     white = int(np.iinfo(color.dtype).max)
     height, width, channels = color.shape
-    channels = channels if len(set(background)) == 1 else 3
+    channels = flattened_channels(channels, background)
     ground = np.array(background[:channels], np.uint64) * (white // 255)
     result: SampleArray = np.empty((height, width, channels), color.dtype)
     for rows in row_slices(height, width, STRIP_PIXELS):

@@ -12,6 +12,7 @@ import smartsplat
 from bench.rate_distortion import depth
 from bench.rate_distortion.codecs import resized
 from bench.rate_distortion.depth_images import DarkSky, RadialGradient, averaged
+from smartsplat.images.strips import rounded_to_8_bits
 from smartsplat.metrics import psnr
 from tests.samples import landscape
 
@@ -37,8 +38,8 @@ def test_gradients_have_the_levels_that_they_say() -> None:
 
 def test_rounding_to_8_bits_undoes_widening() -> None:
     codes = np.arange(256, dtype=np.uint8)[:, None, None]
-    assert np.array_equal(depth.rounded(codes * np.uint16(257)), codes)
-    assert depth.rounded(np.array([[[128, 129, 65535]]], np.uint16)).tolist() == [[[0, 1, 255]]]
+    assert np.array_equal(rounded_to_8_bits(codes * np.uint16(257)), codes)
+    assert rounded_to_8_bits(np.array([[[128, 129, 65535]]], np.uint16)).tolist() == [[[0, 1, 255]]]
 
 
 def test_resizing_keeps_16_bits() -> None:

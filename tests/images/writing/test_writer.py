@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from smartsplat.arrays import SampleArray
-from smartsplat.errors import ImageError
+from smartsplat.errors import DeviceError, FormatError, ImageError, LimitError
 from smartsplat.images.strips import Strips
 from smartsplat.images.writing.writer import WRITABLE, write
 from smartsplat.metadata import Metadata
@@ -101,6 +101,18 @@ def test_16_bits_are_rounded_where_a_format_has_8(suffix: str, tmp_path: Path) -
     write(tmp_path / f"bytes.{suffix}", np.tile(smooth(3), (2, 1, 1)))
     expected = (tmp_path / f"bytes.{suffix}").read_bytes()
     assert [(tmp_path / f"{name}.{suffix}").read_bytes() for name in ("whole", "strips")] == [expected, expected]
+
+
+@pytest.mark.parametrize("error", [FormatError, LimitError, DeviceError, BrokenPipeError])
+def test_what_is_wrong_with_the_strips_is_not_said_of_the_output(error: type[Exception], tmp_path: Path) -> None:
+    def parts() -> Iterator[SampleArray]:
+        yield noise(64, 5, 3)
+        raise error("as it is")
+
+    for suffix in ("png", "tif", "webp"):
+        with pytest.raises(error, match="^as it is$"):
+            write(tmp_path / f"a.{suffix}", Strips((70, 5, 3), parts()))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in WRITABLE if suffix not in WITH_ALPHA])

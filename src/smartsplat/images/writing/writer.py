@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from smartsplat.arrays import SampleArray
-from smartsplat.errors import ImageError
+from smartsplat.errors import DeviceError, FormatError, ImageError, LimitError
 from smartsplat.images.color.color_spaces import in_srgb
 from smartsplat.images.reading.sources import name_of, reason
 from smartsplat.images.strips import Strips, rounded_to_8_bits
@@ -151,6 +151,8 @@ def write(
 
     Raises:
         ImageError: the format is not known, has no alpha or ends at fewer pixels, or the file cannot be written.
+        BrokenPipeError: whoever reads the stream has had enough.
+        FormatError, LimitError, DeviceError: of the strips.
     """
     name = name_of(destination)
     is_path = isinstance(destination, str | os.PathLike)
@@ -174,6 +176,8 @@ def write(
         else:
             save(destination)
             destination.flush()
+    except (BrokenPipeError, FormatError, LimitError, DeviceError):  # of a reader of the output, or of the input
+        raise
     except Exception as error:  # an encoder can raise nearly anything
         raise ImageError(f"{name}: cannot be written: {reason(error)}") from error
     return notices
