@@ -1,10 +1,13 @@
-"""Ctrl-C interrupts the tests that raise it also where a shell has started them in the background, which ignores it."""
+"""What holds for all tests: Ctrl-C interrupts, and libvips is loaded as the package loads it."""
 
 from __future__ import annotations
 
 import signal
 
+from smartsplat.images.reading.vips_reader import libvips
+
 
 def pytest_configure() -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # where a shell has started the tests in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    libvips()  # before a test imports pyvips, whose log handler can end the process

@@ -22,8 +22,6 @@ ANCHORS = [codecs.Jpeg, codecs.WebP, codecs.Avif, codecs.JpegXl, codecs.Jpeg2000
 def anchor(request: pytest.FixtureRequest) -> type[codecs.ShrinkingCodec]:
     if request.param is codecs.JpegXl:
         pytest.importorskip("pillow_jxl", reason="JPEG XL needs the bench extra")
-    if request.param is codecs.Avif:
-        pytest.importorskip("pyvips", reason="AVIF needs the bench extra")
     kind: type[codecs.ShrinkingCodec] = request.param
     return kind
 
@@ -94,13 +92,11 @@ def test_a_hopeless_budget_has_no_file(anchor: type[codecs.ShrinkingCodec], imag
 
 def test_avif_has_the_colours_of_the_image(image: ByteArray) -> None:
     """Colours converted as Pillow's encoder does it stay below 49 dB whatever the quality."""
-    pytest.importorskip("pyvips", reason="AVIF needs the bench extra")
     tool = codecs.Avif((1,))
     assert psnr(image, tool.decode(tool.file(image, "4:4:4", 100), WIDTH, HEIGHT)) > 50
 
 
 def test_codec_names() -> None:
-    pytest.importorskip("pyvips", reason="AVIF needs the bench extra")
     names = ["jpeg", "jpeg2000", "avif:s9", "avif:s4:psnr", "smartsplat:e7"]
     assert [codecs.codec(name).name for name in names] == names
     for name in ("gif", "avif", "avif:s10", "avif:s4:ssim", "smartsplat", "smartsplat:e0", "smartsplat:e10"):

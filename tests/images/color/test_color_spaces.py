@@ -88,7 +88,6 @@ def test_a_profile_and_code_points_of_the_same_colours_agree() -> None:
 
 
 def test_a_profile_with_a_table() -> None:
-    pytest.importorskip("pyvips", reason="pyvips is not installed: pip install smartsplat[large]")
     pixels = np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[:, None, None], 3, axis=2)
     found = in_srgb(pixels, Metadata(table_profile()))
     deep = in_srgb(pixels.astype(np.uint16) * 257, Metadata(table_profile()))
@@ -140,8 +139,6 @@ def test_profiles_that_cannot_be_used(dtype: type[np.unsignedinteger]) -> None:
 def test_the_height_of_the_strips_does_not_matter(
     metadata: Metadata, dtype: type[np.unsignedinteger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if metadata.icc == table_profile() and dtype == np.uint16:
-        pytest.importorskip("pyvips", reason="pyvips is not installed: pip install smartsplat[large]")
     pixels = noise(4, dtype)
     expected = in_srgb(pixels[::-1], metadata)
     monkeypatch.setattr(color_spaces, "STRIP_SAMPLES", 3 * 60 * 4)

@@ -65,6 +65,10 @@ def test_heic_of_10_bits() -> None:
     result = read_image(heic(array << np.uint16(6), "RGB;16"))
     assert np.abs(result.pixels - scaled(array, 10)).max() <= 65
     assert result.depth == 10
+    gray = array[:, :, :1]
+    result = read_image(heic(gray << np.uint16(6), "I;16"))
+    assert np.abs(result.pixels - scaled(gray, 10)).max() <= 65
+    assert (result.depth, result.channels) == (10, 1)
 
 
 def test_heic_is_checked_before_it_is_decoded() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image, ImageCms
 
 from smartsplat.errors import ImageError, LimitError
@@ -58,7 +59,6 @@ def test_all_samples_are_exact(color_type: int, samples: int, bits: int) -> None
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_interlaced(bits: int) -> None:
-    pyvips = pytest.importorskip("pyvips")
     array = random(30, 20, 3, kind="u1" if bits == 8 else "u2")
     image = pyvips.Image.new_from_array(array).copy(interpretation="srgb" if bits == 8 else "rgb16")
     assert np.array_equal(read_image(bytes(image.write_to_buffer(".png", interlace=True))).pixels, array)

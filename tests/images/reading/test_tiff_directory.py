@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 
 import numpy as np
 import pytest
 
+from smartsplat.images.reading.exif import directory_density
 from smartsplat.images.reading.tiff_directory import MAX_VALUE_BYTES, DamagedDirectoryError, TiffFile
 from tests.images.reading.tiff_files import Page, tiff
 
@@ -26,6 +28,17 @@ def test_values_of_every_type(order: str, big: bool) -> None:
     assert file.raw(directory, 270) == b"text\0"
     assert file.raw(directory, 700) == bytes(range(40))
     assert file.raw(directory, 60000) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_floats_that_are_no_numbers(value: float) -> None:
+    head = b"II*\0" + struct.pack("<IH", 8, 2)
+    entries = struct.pack("<HHIf", 296, 11, 1, value) + struct.pack("<HHIf", 297, 11, 1, 2.5)
+    file = TiffFile(io.BytesIO(head + entries + bytes(4)))
+    directory = next(file.directories())
+    assert file.values(directory, 296) == ()
+    assert file.values(directory, 297) == (2.5,)
+    assert directory_density(file, directory) is None
 
 
 def test_a_circle_of_directories_ends() -> None:

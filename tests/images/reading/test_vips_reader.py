@@ -7,7 +7,9 @@ import io
 import os
 import signal
 import struct
+import subprocess
 import sys
+import textwrap
 import threading
 import weakref
 import zlib
@@ -212,3 +214,64 @@ def test_without_libvips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyvips", None)
     with pytest.raises(ImageError, match=r"libvips cannot be loaded: .*; pip install 'pyvips\[binary\]'"):
         read_image(saved(image(), "PNG"))
+
+
+DAMAGED_JPEGS = """
+import contextlib, gc, io, logging
+import numpy as np
+from PIL import Image
+from smartsplat.errors import SmartSplatError
+from smartsplat.images.image import read_image
+
+generator = np.random.default_rng(0)
+buffer = io.BytesIO()
+Image.fromarray(generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(buffer, "JPEG")
+held = []
+def damaged():
+    data = bytearray(buffer.getvalue())
+    for place in generator.integers(0, 400, 3):
+        data[place] = generator.integers(256)
+    return bytes(data)
+"""
+
+
+def test_garbage_collected_while_libvips_warns() -> None:
+    script = DAMAGED_JPEGS + textwrap.dedent("""
+        from smartsplat.images.reading.vips_reader import libvips
+        class Collect(logging.Handler):
+            def emit(self, record):
+                gc.collect()
+        logging.getLogger("pyvips").addHandler(Collect())
+        pyvips = libvips()
+        gc.disable()
+        for _ in range(60):
+            with contextlib.suppress(pyvips.Error):
+                image = pyvips.Image.jpegload_buffer(damaged())
+                held.append([image])
+                held[-1].append(held[-1])  # a circle
+                image.avg()
+            held.clear()
+        for _ in range(300):
+            with contextlib.suppress(SmartSplatError):
+                read_image(damaged())
+        print("alive")
+    """)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "alive\n", "")
+
+
+def test_a_damaged_image_is_let_go_at_once() -> None:
+    script = DAMAGED_JPEGS + textwrap.dedent("""
+        from smartsplat.images.reading.vips_reader import libvips
+        pyvips, failures = libvips(), 0
+        gc.collect()
+        gc.disable()
+        for _ in range(100):
+            try:
+                read_image(damaged())
+            except SmartSplatError:
+                failures += 1
+        print(failures > 10, sum(isinstance(found, pyvips.Image) for found in gc.get_objects()))
+    """)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "True 0\n", "")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image
 
 from smartsplat.arrays import SampleArray
@@ -23,7 +24,6 @@ from tests.samples import cut, landscape
 
 SIZES = [(1, 1), (1, 17), (17, 1), (130, 5), (64, 700), (129, 301), (200, 64)]
 WRITERS = [write_png, write_tiff]
-WITHOUT_LIBVIPS = "pyvips is not installed: pip install smartsplat[large]"
 
 
 def noise(*shape: int, dtype: type[np.unsignedinteger] = np.uint8) -> SampleArray:
@@ -64,7 +64,6 @@ def test_pillow_reads_the_same_grey_of_16_bits(write: Callable[..., None]) -> No
 def test_libvips_reads_the_same_pixels_without_a_warning(
     write: Callable[..., None], size: tuple[int, int], channels: int, dtype: type[np.unsignedinteger]
 ) -> None:
-    pyvips = pytest.importorskip("pyvips", reason=WITHOUT_LIBVIPS)
     pixels = noise(*size, channels, dtype=dtype)
     image = pyvips.Image.new_from_buffer(written(write, cut(pixels)), "", fail_on="warning")
     assert image.format == {np.uint8: "uchar", np.uint16: "ushort"}[dtype]

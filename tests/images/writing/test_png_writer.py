@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image, ImageCms
 
 from smartsplat.images.writing.png_writer import write_png
@@ -105,7 +106,6 @@ def test_pillow_finds_the_metadata() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_libvips_finds_the_metadata_without_a_warning(channels: int) -> None:
-    pyvips = pytest.importorskip("pyvips", reason="pyvips is not installed: pip install smartsplat[large]")
     icc = SRGB if channels > 2 else gamma_profile(2.2)
     pixels = np.random.default_rng(0).integers(0, 65536, (70, 9, channels), np.uint16)
     data = written(pixels, Metadata(icc=icc, exif=exif_data(">"), xmp=XMP, density=(1000, 2000)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image, ImageCms
 
 from smartsplat.images.strips import Strips
@@ -45,7 +46,6 @@ def test_layout_of_samples() -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pixels_behind_exif_data_of_either_byte_order(order: str, channels: int) -> None:
-    pyvips = pytest.importorskip("pyvips", reason="pyvips is not installed: pip install smartsplat[large]")
     pixels = noise(channels)
     data = written(pixels, Metadata(exif=exif_data(order), iptc=IPTC, xmp=XMP, density=(1000, 2000)))
     image = pyvips.Image.new_from_buffer(data, "", fail_on="warning")

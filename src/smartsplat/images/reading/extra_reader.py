@@ -84,7 +84,7 @@ def open_heic(stream: BinaryIO, name: str, page: int | None, limits: Limits) -> 
     return StoredImage(
         width,
         height,
-        {"L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}[color],
+        {"L": "L", "I": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}[color],
         strips,
         bits=bits if deep else 8,
         white=((1 << bits) - 1) << (16 - bits) if deep else 255,  # shifted up to the most significant bits

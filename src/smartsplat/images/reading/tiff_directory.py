@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -135,6 +136,6 @@ class TiffFile:
             return tuple(data)
         numbers = struct.unpack(f"{self.order}{len(entry.letter) * entry.count}{entry.letter[0]}", data)
         if len(entry.letter) == 1:
-            return numbers
+            return numbers if all(map(math.isfinite, numbers)) else ()
         pairs = zip(numbers[::2], numbers[1::2], strict=True)
         return tuple(above / below if below else 0.0 for above, below in pairs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
@@ -30,10 +31,15 @@ def libvips() -> Any:
     # Else libvips writes to stderr what is also in its errors, and so would a logger without a handler.
     os.environ.setdefault("VIPS_WARNING", "1")
     logging.getLogger("pyvips").addHandler(logging.NullHandler())
+    is_first = "pyvips" not in sys.modules
     try:
         import pyvips
     except (ImportError, OSError) as error:
         raise ImageError(f"libvips cannot be loaded: {line(str(error))}; pip install 'pyvips[binary]'") from None
+    if is_first and (remove := getattr(pyvips, "_remove_log_handler", None)) is not None:
+        # It logs in Python. If garbage is collected there, with an image in it that has a warning of its own, GLib ends
+        # the process. Whoever has loaded pyvips for other purposes keeps the handler.
+        remove()
     return pyvips
 
 
@@ -66,9 +72,12 @@ def strips(
     decoded = _decoded(_Callbacks(stream), loader, shape, wanted, with_alpha, {"fail_on": fail_on, **options})
     with ThreadPoolExecutor(1) as thread:
         ahead = thread.submit(next, decoded, None)
-        while (strip := ahead.result()) is not None:
-            ahead = thread.submit(next, decoded, None)
-            yield strip
+        try:
+            while (strip := ahead.result()) is not None:
+                ahead = thread.submit(next, decoded, None)
+                yield strip
+        finally:
+            del ahead  # its error leads back to this frame: a circle, which would keep the image until it is found
 
 
 def _decoded(
