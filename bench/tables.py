@@ -18,6 +18,9 @@ RESULTS = REPOSITORY / "results/v0.5"
 ALPHA_AND_DEPTH_RESULTS = REPOSITORY / "results/v0.7"
 """Folder of the tables of images with alpha and of 16 bits, which came later."""
 
+VIEWER_RESULTS = REPOSITORY / "results/v0.8"
+"""Folder of the tables of the viewer and of the image server."""
+
 Row = dict[str, str]
 Key = tuple[str, ...]
 

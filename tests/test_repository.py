@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -15,8 +16,8 @@ import pytest
 import smartsplat
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXTS = {".py", ".pyi", ".cpp", ".h", ".md", ".toml", ".txt", ""}
-FOLDERS = ("src", "native", "baselines", "tests", "bench", "scripts", ".ci", "docs", "examples")
+TEXTS = {".py", ".pyi", ".cpp", ".h", ".js", ".mjs", ".md", ".toml", ".txt", ""}
+FOLDERS = ("src", "native", "baselines", "viewer", "tests", "bench", "scripts", ".ci", "docs", "examples")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("baselines/*.md")])
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60  # of code, the docstring not counted
@@ -31,7 +32,8 @@ def texts() -> list[Path]:
     """Source and pages, without what is made or fetched."""
     folders = (ROOT / name for name in FOLDERS)
     files = [path for folder in folders for path in folder.rglob("*")] + list(ROOT.iterdir())
-    return sorted(path for path in files if path.is_file() and path.suffix in TEXTS)
+    made = {"node_modules"}
+    return sorted(path for path in files if path.is_file() and path.suffix in TEXTS and not made & set(path.parts))
 
 
 def test_no_file_is_too_long() -> None:
@@ -157,6 +159,7 @@ def test_the_version_is_the_newest_in_the_changelog() -> None:
     releases = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert releases[0] == project["version"]
     assert smartsplat.__version__ == project["version"]
+    assert json.loads((ROOT / "viewer/package.json").read_text())["version"] == project["version"]
     baselines = tomllib.loads((ROOT / "baselines/pyproject.toml").read_text())["project"]
     assert baselines["version"] == project["version"]
     assert f"smartsplat=={project['version']}" in baselines["dependencies"]

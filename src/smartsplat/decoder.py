@@ -5,9 +5,10 @@ bytes  ->  container  ->  groups that touch the view  ->  symbols  ->  Gaussians
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -30,9 +31,15 @@ from smartsplat.gaussians import Gaussians
 from smartsplat.images.flatten import flattened, flattened_channels
 from smartsplat.images.strips import Strips
 from smartsplat.limits import Limits
-from smartsplat.metadata import Metadata
+from smartsplat.metadata import NO_METADATA, Metadata
 from smartsplat.planes import AlphaPlane, GaussianPlane, with_alpha
 from smartsplat.render import View
+
+MAX_NOTEBOOK_BYTES = 1 << 24
+"""Of a file that is shown in a notebook, which keeps it."""
+
+PREVIEW_SIDE = 1024
+"""Pixels of the longer side of a preview."""
 
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels of the full image
 
@@ -280,6 +287,23 @@ class Reader:
                 parts = (flattened(*pair, ground) for pair in pairs)
                 channels = flattened_channels(channels, ground)
         return Strips((view.rows, view.columns, channels), parts, kind.type)
+
+    def _repr_html_(self) -> str | None:
+        """The viewer with this file in a notebook; None where it is too large to be stored in one."""
+        from smartsplat.web.page import frame
+
+        self._check_open()
+        assert self._data is not None
+        return frame(self._data, self.width, self.height) if self._size <= MAX_NOTEBOOK_BYTES else None
+
+    def _repr_png_(self) -> bytes:
+        """A preview, which a notebook shows where scripts are off."""
+        from smartsplat.images.writing.writer import write
+
+        scale = min(1.0, PREVIEW_SIDE / max(self.width, self.height))
+        file = io.BytesIO()
+        write(file, self.strips(scale=scale, dtype="uint8"), metadata=replace(NO_METADATA, icc=self.icc), format="png")
+        return file.getvalue()
 
     def gaussians(self) -> Gaussians:
         """All Gaussians of the colours, in the order of the file."""

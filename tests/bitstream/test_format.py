@@ -93,6 +93,7 @@ def test_both_decoders_read_the_same_alpha(name: str) -> None:
     assert theirs.content.alpha == of_quantizer(alpha.quantizer)
     ours = [row for group in alpha.groups for row in native_symbols(group.data, group.count, alpha.quantizer)]
     assert theirs.alpha_symbols == ours
+    assert symbols_hash(ours) == entry["alpha_sha256"]
     width, height = file.quantizer.width, file.quantizer.height
     levels = mask_levels(alpha.mask, (0, 0, width, height), (width, height), 2)
     assert all(levels[y, x] == level for (x, y), level in theirs.levels.items())

@@ -13,7 +13,7 @@ import smartsplat
 from tests.cli.commands import ENVIRONMENT, QUICK, fails, process, run
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("encode", "decode", "info", "compare")
+COMMANDS = ("encode", "decode", "info", "compare", "view", "export", "serve")
 
 
 def test_help_and_version() -> None:
@@ -37,6 +37,11 @@ def test_no_argument_at_all_asks_for_help() -> None:
         (("encode",), "IN"),
         (("info", "a", "b"), "unexpected extra argument"),
         (("compare", "a"), "IMAGE"),
+        (("view",), "FILE"),
+        (("view", "a", "--port", "65536"), "'--port'"),
+        (("export", "a"), "OUT.html"),
+        (("serve",), "DIR"),
+        (("serve", "a", "b"), "unexpected extra argument"),
         (("encode", "a", "b", "--threads", "-3"), "'--threads': -3"),
         (("encode", "a", "b", "--effort", "10"), "'--effort'"),
         (("encode", "a", "b", "--effort", "x"), "'--effort'"),

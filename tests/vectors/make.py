@@ -187,6 +187,12 @@ def symbols_hash(rows: Any) -> str:
     return hashlib.sha256(b"".join(struct.pack("<11i", *row) for row in rows)).hexdigest()
 
 
+def coded_hash(groups: Iterable[Group], quantizer: Quantizer) -> str:
+    """The same of coded groups."""
+    tables = entropy.decode([(group.data, group.count) for group in groups], quantizer)
+    return symbols_hash(row for table in tables for row in table.tolist())
+
+
 def rendered(groups: Iterable[Group], quantizer: Quantizer, view: View) -> DoubleArray:
     """The reference's rendering of some groups."""
     gaussians = entropy.decode_gaussians([(group.data, group.count) for group in groups], quantizer)
@@ -214,7 +220,6 @@ def levels_hash(file: File) -> str:
 def describe(name: str, data: bytes, windows: list[Window]) -> dict[str, Any]:
     """The entry of vectors.json, and the images that it names."""
     file = container.unpack(data)
-    tables = entropy.decode([(group.data, group.count) for group in file.groups], file.quantizer)
     own_alpha = file.extras.alpha
     dtype: type = np.uint8 if file.extras.depth <= 8 else np.uint16
     views = []
@@ -236,7 +241,8 @@ def describe(name: str, data: bytes, windows: list[Window]) -> dict[str, Any]:
         "groups": len(file.groups),
         "profile_sha256": hashlib.sha256(icc).hexdigest() if (icc := file.extras.metadata.icc) else None,
         "levels_sha256": levels_hash(file) if own_alpha is not None and own_alpha.mask else None,
-        "symbols_sha256": symbols_hash(row for table in tables for row in table.tolist()),
+        "symbols_sha256": coded_hash(file.groups, file.quantizer),
+        "alpha_sha256": coded_hash(own_alpha.groups, own_alpha.quantizer) if own_alpha is not None else None,
         "views": views,
     }
 

@@ -1,4 +1,6 @@
-"""The command line: ``smartsplat encode | decode | info | compare``. Talk goes to stderr, results to stdout.
+"""The command line: ``smartsplat encode | decode | info | compare | view | export | serve``.
+
+Talk goes to stderr, results to stdout.
 
 Heavy modules load inside the commands, so that ``--help`` and decoding start quickly.
 """
@@ -14,10 +16,13 @@ from typer.core import TyperGroup
 from smartsplat.cli.compare import compare
 from smartsplat.cli.decode import decode
 from smartsplat.cli.encode import encode
+from smartsplat.cli.export import export
 from smartsplat.cli.info import info
 from smartsplat.cli.messages import FAILED, USAGE, one_line, say
+from smartsplat.cli.serve import serve
 from smartsplat.cli.signals import Interrupted, exit_code, finish, install, say_interrupted
 from smartsplat.cli.streams import drop_unwritten, open_closed_streams
+from smartsplat.cli.view import view
 
 UsageError: Any = typer.BadParameter.__base__
 """Of Click, which the versions of Typer have in different places."""
@@ -71,7 +76,7 @@ def root(
     pass
 
 
-for _command in (encode, decode, info, compare):
+for _command in (encode, decode, info, compare, view, export, serve):
     app.command(epilog=EXIT_CODES)(_command)
 
 

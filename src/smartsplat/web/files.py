@@ -1,0 +1,21 @@
+"""The viewer's files, which are part of the package, and the media types of what a server sends."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+MEDIA_TYPE = "image/x-sspl"
+"""Of .sspl files: under image/, so that hosts do not compress them, which would break ranges of bytes."""
+
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".sspl": MEDIA_TYPE,
+}
+
+
+def viewer_folder() -> Path:
+    """Where the viewer's modules and page are."""
+    return Path(str(files("smartsplat") / "viewer"))
