@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decoder": FLOOR | {"bitstream", "render", "images", "planes", "web"},
     "encoder": FLOOR | {"bitstream", "render", "images", "metrics", "decoder"},
     "torch": FLOOR | {"render"},
-    "web": FLOOR | {"images", "decoder", ""},
+    "web": FLOOR | {"bitstream", "images", "decoder", ""},
     "pillow": FLOOR | {"bitstream", "images", "decoder", "encoder"},
     "cli": FLOOR | {"bitstream", "render", "images", "metrics", "decoder", "encoder", "web", ""},
     "__main__": {"cli"},

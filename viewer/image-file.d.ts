@@ -1,5 +1,7 @@
 /** A .sspl file in a page. */
 
+import type { FileHeader } from "./container.js";
+
 /** A region of the image in its pixels, and the size that it is rendered at. */
 export interface View {
   x: number;
@@ -18,18 +20,7 @@ export interface RenderOptions {
 }
 
 /** What a file says of itself. */
-export interface Header {
-  width: number;
-  height: number;
-  depth: number;
-  primaries: number;
-  transfer: number;
-  gaussians: number;
-  bytes: number;
-  color: { channels: 1 | 3 };
-  alpha: object | null;
-  hasMask: boolean;
-}
+export type Header = Omit<FileHeader, "entries"> & { hasMask: boolean };
 
 /** Events: `header`, `progress`, `pause`, `load` and `error`. */
 export class ImageFile extends EventTarget {
@@ -57,5 +48,7 @@ export class ImageFile extends EventTarget {
   want(scale: number): void;
   /** Hands `draw` a canvas with the view in its upper left corner, to be copied at once; false if aborted. */
   render(view: View, draw: (rendered: HTMLCanvasElement) => void, options?: RenderOptions): Promise<boolean>;
+  /** A new canvas with the view; null if aborted. */
+  toCanvas(view: View, options?: RenderOptions): Promise<HTMLCanvasElement | null>;
   close(): void;
 }

@@ -156,6 +156,13 @@ export class ImageFile extends EventTarget {
     return turn;
   }
 
+  /** A new canvas with a view, or null if it was aborted. Options as `render` takes them. */
+  async toCanvas(view, options = {}) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: view.columns, height: view.rows });
+    const draw = (rendered) => canvas.getContext("2d").drawImage(rendered, 0, 0);
+    return (await this.render(view, draw, options)) ? canvas : null;
+  }
+
   async #render(view, draw, { limit = Infinity, mode = "image", signal = null }) {
     await this.#colors;
     let mask = null;

@@ -186,10 +186,9 @@ async function save() {
   const across = Math.min(x + width, image.width) - left;
   const down = Math.min(y + height, image.height) - top;
   const [columns, rows] = [across, down].map((side) => Math.max(Math.round(side * pane.place.zoom), 1));
-  const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
-  const draw = (rendered) => canvas.getContext("2d").drawImage(rendered, 0, 0, columns, rows, 0, 0, columns, rows);
   const view = { x: left, y: top, width: across, height: down, columns, rows };
-  if (!(await image.render(view, draw, { mode: pane.mode, limit: pane.limit }))) return;
+  const canvas = await image.toCanvas(view, { mode: pane.mode, limit: pane.limit });
+  if (!canvas) return;
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   const link = document.createElement("a");
   const place = [left, top, across, down].map(Math.round).join(",");

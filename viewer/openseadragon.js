@@ -32,10 +32,7 @@ async function tile(image, scale, side, x, y, signal) {
   await image.done;
   const columns = Math.min(side, Math.ceil(image.width * scale) - x * side);
   const rows = Math.min(side, Math.ceil(image.height * scale) - y * side);
-  const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
-  const context = canvas.getContext("2d");
-  const draw = (rendered) => context.drawImage(rendered, 0, 0, columns, rows, 0, 0, columns, rows);
   const [left, top, width, height] = [x * side, y * side, columns, rows].map((pixels) => pixels / scale);
   const view = { x: left, y: top, width, height, columns, rows };
-  return (await image.render(view, draw, { signal })) ? context : null;
+  return (await image.toCanvas(view, { signal }))?.getContext("2d");
 }

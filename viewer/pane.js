@@ -199,12 +199,14 @@ export class Pane extends EventTarget {
     if (this.#isCurrent()) this.dispatchEvent(new Event("sharp"));
   }
 
-  /** Renders a rectangle of the canvas at a place. */
-  #render({ place: { left, top, zoom }, mode, limit }, { x0, y0, x1, y1 }, draw) {
+  /** The view of a rectangle of the canvas at a place, and how to render it. */
+  #asked({ place: { left, top, zoom }, mode, limit }, { x0, y0, x1, y1 }) {
     const [columns, rows] = [x1 - x0, y1 - y0];
     const [x, y, width, height] = [x0 - left, y0 - top, columns, rows].map((pixels) => pixels / zoom);
-    const view = { x, y, width, height, columns, rows };
-    return this.image.render(view, draw, { mode, limit, signal: this.#abort.signal });
+    return [
+      { x, y, width, height, columns, rows },
+      { mode, limit, signal: this.#abort.signal },
+    ];
   }
 
   /** Renders all that is seen. */
@@ -212,7 +214,8 @@ export class Pane extends EventTarget {
     const part = this.#visible(state.place);
     const { width, height } = state;
     let isDone = false;
-    await this.#render(state, part, (rendered) => {
+    const [view, options] = this.#asked(state, part);
+    const draw = (rendered) => {
       if (isOver()) return;
       const front = this.#front?.canvas ?? canvas(width, height);
       if (front.width !== width || front.height !== height) Object.assign(front, { width, height });
@@ -222,7 +225,8 @@ export class Pane extends EventTarget {
       context.drawImage(rendered, 0, 0, columns, rows, x, y, columns, rows);
       this.#front = { ...state, canvas: front };
       isDone = true;
-    });
+    };
+    await this.image.render(view, draw, options);
     return isDone;
   }
 
@@ -232,8 +236,9 @@ export class Pane extends EventTarget {
     const [dx, dy] = [state.place.left - old.place.left, state.place.top - old.place.top];
     const parts = [];
     for (const part of exposed(this.#visible(state.place), dx, dy, this.#visible(old.place))) {
-      const draw = (rendered) => parts.push([copy(rendered, part.x1 - part.x0, part.y1 - part.y0), part]);
-      if (!(await this.#render(state, part, draw)) || isOver()) return false;
+      const drawn = await this.image.toCanvas(...this.#asked(state, part));
+      if (!drawn || isOver()) return false;
+      parts.push([drawn, part]);
     }
     const context = old.canvas.getContext("2d");
     context.globalCompositeOperation = "copy";
@@ -258,8 +263,9 @@ export class Pane extends EventTarget {
     const shrink = Math.min(1, side / Math.max(width, height));
     const [columns, rows] = [width, height].map((side) => Math.max(Math.round(side * shrink), 1));
     const state = { revision: image.revision, time: performance.now() };
-    const draw = (rendered) => (this.#overview = { canvas: copy(rendered, columns, rows), ...state });
-    await image.render({ x: 0, y: 0, width, height, columns, rows }, draw, { signal: this.#abort.signal });
+    const view = { x: 0, y: 0, width, height, columns, rows };
+    const drawn = await image.toCanvas(view, { signal: this.#abort.signal });
+    if (drawn) this.#overview = { canvas: drawn, ...state };
     if (!this.#front) this.#paint();
   }
 
@@ -313,12 +319,6 @@ export class Pane extends EventTarget {
     cancelAnimationFrame(this.#frame);
     this.image = null;
   }
-}
-
-function copy(source, width, height) {
-  const result = canvas(width, height);
-  result.getContext("2d").drawImage(source, 0, 0, width, height, 0, 0, width, height);
-  return result;
 }
 
 /** The rectangles of `all` that a part that has been rendered, moved by (dx, dy), leaves free. */

@@ -21,7 +21,11 @@ export class Raster {
   constructor(view, mode = "image") {
     this.view = view;
     this.sums = new Float32Array(4 * view.columns * view.rows); // red, green, blue, opacity
-    this.mode = mode;
+    this.isRing = mode === "ellipses";
+    this.scaleX = view.columns / view.width;
+    this.scaleY = view.rows / view.height;
+    this.varianceX = filterVariance(this.scaleX);
+    this.varianceY = filterVariance(this.scaleY);
   }
 
   /** Adds the Gaussians of a group from the one at `from` on until `deadline`; returns where to go on. */
@@ -36,16 +40,13 @@ export class Raster {
   }
 
   #splat(floats, float, words, word, isAlpha) {
-    const { sums, view } = this;
+    const { sums, view, isRing, scaleX, scaleY, varianceX, varianceY } = this;
     const { columns, rows } = view;
-    const scaleX = columns / view.width;
-    const scaleY = rows / view.height;
     const u2 = 2 ** ((2 / SCALE_UNITS) * (words[word + 4] - SCALE_BIAS));
     const v2 = 2 ** ((2 / SCALE_UNITS) * (words[word + 5] - SCALE_BIAS));
     const angle = (Math.PI / 65536) * words[word + 6];
     const cosine = Math.cos(angle);
     const sine = Math.sin(angle);
-    const [varianceX, varianceY] = [filterVariance(scaleX), filterVariance(scaleY)];
     const flatX = cosine * cosine * u2 + sine * sine * v2;
     const flatY = sine * sine * u2 + cosine * cosine * v2;
     const xy = cosine * sine * (u2 - v2) * scaleX * scaleY;
@@ -59,10 +60,14 @@ export class Raster {
     const top = Math.max(Math.ceil(y - reach), 0);
     const bottom = Math.min(Math.floor(y + reach), rows - 1);
     if (top > bottom) return;
-    const isRing = this.mode === "ellipses";
-    const amplitude = Math.sqrt((u2 * v2) / determinant) / (1 - EDGE);
-    const color = [7, 8, 9].map((at) => HALVES[words[word + at]]);
-    const [red, green, blue] = isRing ? hue(color) : color.map((value) => amplitude * value);
+    let red = HALVES[words[word + 7]];
+    let green = HALVES[words[word + 8]];
+    let blue = HALVES[words[word + 9]];
+    if (isRing) [red, green, blue] = hue([red, green, blue]);
+    const amplitude = isRing ? 1 : Math.sqrt((u2 * v2) / determinant) / (1 - EDGE);
+    red *= amplitude;
+    green *= amplitude;
+    blue *= amplitude;
     const step = 1 / narrow;
     const bend = Math.exp(-step * step);
     for (let j = top; j <= bottom; j++) {

@@ -98,14 +98,14 @@ export class GlRenderer {
   canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
   #gl;
   #format;
-  #target = null; // { texture, columns, rows }
+  #target = null; // { texture, buffer }
   #splat;
   #present;
   #mask;
   #table;
   #isConverted = false;
   #chunks = [];
-  #drawn = null; // { key, chunk, limit }: what the target holds
+  #drawn = null; // { key, chunk, count, limit }: what the target holds
   #budget = 2 ** 22; // fragments of a slice
 
   /** `anyDevice`: also where a processor stands in for the GPU, which is slower than the worker. */
@@ -127,11 +127,6 @@ export class GlRenderer {
     this.#table = gl.createTexture();
     gl.disable(gl.DITHER);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-  }
-
-  /** Bits of the target's floats. */
-  get precision() {
-    return this.#format === this.#gl.RGBA32F ? 32 : 16;
   }
 
   /** Converts colours by what `colorTable` makes. */

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from smartsplat.web.files import viewer_folder
 from smartsplat.web.page import page
 
 COLUMNS = ("what", "renderer", "value", "unit", "machine", "versions")
+PHOTOGRAPH = replace(SEEDING, factor=Fraction(1))
 NOT_EMBEDDED = ("index.html", "main.js", "original.js", "openseadragon.js", "viewer.css")
 MEASURE = REPOSITORY / "bench/viewer/measure.mjs"
 
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
     parser.add_argument("--table", type=Path, default=VIEWER_RESULTS / "viewer.tsv")
     options = parser.parse_args(arguments)
-    large, small = encoded(MOSAIC, 200, options.corpus), encoded(full_size(), 50, options.corpus)
+    large, small = encoded(MOSAIC, 200, options.corpus), encoded(PHOTOGRAPH, 50, options.corpus)
     chromium = shutil.which("chromium")
     if chromium is None or shutil.which("node") is None:
         sys.exit("bench: needs Node.js and Chromium: scripts/test browser")
@@ -72,13 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, path in (("large", large), ("small", small)):
         rows.append({"what": f"the {name} file", "renderer": "", "value": path.stat().st_size, "unit": "bytes"})
     Table(options.table, COLUMNS).write(row | provenance() for row in rows)
-
-
-def full_size() -> BenchImage:
-    """The photograph of the examples, as large as it is."""
-    from dataclasses import replace
-
-    return replace(SEEDING, factor=Fraction(1))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -31,7 +31,7 @@ from smartsplat.gaussians import Gaussians
 from smartsplat.images.flatten import flattened, flattened_channels
 from smartsplat.images.strips import Strips
 from smartsplat.limits import Limits
-from smartsplat.metadata import NO_METADATA, Metadata
+from smartsplat.metadata import Metadata
 from smartsplat.planes import AlphaPlane, GaussianPlane, with_alpha
 from smartsplat.render import View
 
@@ -180,14 +180,20 @@ class Reader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        self._check_open()
         settings = {"partial": self._partial, "threads": self._threads, "device": self._device, "limits": self._limits}
-        return _reopened, (self._data, settings)
+        return _reopened, (self.data, settings)
 
     def close(self) -> None:
         """Give back the memory; what the file says of itself stays, its pixels are gone."""
         self._data = None
         self._color = self._alpha = None  # type: ignore[assignment]
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the file. SettingsError: the reader is closed."""
+        self._check_open()
+        assert self._data is not None
+        return self._data
 
     @property
     def width(self) -> int:
@@ -292,9 +298,7 @@ class Reader:
         """The viewer with this file in a notebook; None where it is too large to be stored in one."""
         from smartsplat.web.page import frame
 
-        self._check_open()
-        assert self._data is not None
-        return frame(self._data, self.width, self.height) if self._size <= MAX_NOTEBOOK_BYTES else None
+        return frame(self.data, self.width, self.height) if self._size <= MAX_NOTEBOOK_BYTES else None
 
     def _repr_png_(self) -> bytes:
         """A preview, which a notebook shows where scripts are off."""
@@ -302,7 +306,7 @@ class Reader:
 
         scale = min(1.0, PREVIEW_SIDE / max(self.width, self.height))
         file = io.BytesIO()
-        write(file, self.strips(scale=scale, dtype="uint8"), metadata=replace(NO_METADATA, icc=self.icc), format="png")
+        write(file, self.strips(scale=scale, dtype="uint8"), metadata=Metadata(icc=self.icc), format="png")
         return file.getvalue()
 
     def gaussians(self) -> Gaussians:

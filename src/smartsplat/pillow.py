@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from smartsplat.bitstream.container import SIGNATURE
+from smartsplat.bitstream.container import MEDIA_TYPE, SIGNATURE
 from smartsplat.decoder import Reader
 from smartsplat.errors import SettingsError, SmartSplatError
 from smartsplat.images.writing.atomic import check_writable, write_atomically
@@ -118,4 +118,4 @@ Image.Image.save = _save_safely  # type: ignore[method-assign, assignment]
 Image.register_open(SmartSplatImageFile.format, SmartSplatImageFile, lambda prefix: prefix.startswith(SIGNATURE))
 Image.register_save(SmartSplatImageFile.format, _save)
 Image.register_extension(SmartSplatImageFile.format, ".sspl")
-Image.register_mime(SmartSplatImageFile.format, "image/x-sspl")
+Image.register_mime(SmartSplatImageFile.format, MEDIA_TYPE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from smartsplat.errors import SmartSplatError
 from smartsplat.gaussians import Gaussians
 from smartsplat.images.color.color_spaces import in_srgb
 from smartsplat.web.page import page
+from tests.bitstream.test_container import mended
 from tests.samples import landscape
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,23 +110,6 @@ def damaged() -> list[dict[str, Any]]:
             changed = bytearray(data)
             for _ in range(generator.choice((1, 1, 3))):
                 changed[generator.randrange(8, len(changed))] = generator.randrange(256)
-            sealed = _sealed(changed) if round_ % 4 else bytes(changed)
+            sealed = mended(bytes(changed)) if round_ % 4 else bytes(changed)
             cases.append((f"{path.stem} changed {round_}", sealed))
     return [{"name": name, "data": base64.b64encode(data).decode(), "error": verdict(data)} for name, data in cases]
-
-
-def _sealed(data: bytearray) -> bytes:
-    """With the checksums that belong to what is there, so that a reader goes on."""
-    chunks = int.from_bytes(data[32:36], "little")
-    end = 36 + 16 * chunks
-    if end + 4 > len(data):
-        return bytes(data)
-    start = end + 4
-    for entry in range(chunks):
-        at = 36 + 16 * entry
-        stored = int.from_bytes(data[at + 4 : at + 8], "little")
-        body = data[start : start + stored]
-        data[at + 12 : at + 16] = zlib.crc32(body).to_bytes(4, "little")
-        start += stored
-    data[end : end + 4] = zlib.crc32(data[:end]).to_bytes(4, "little")
-    return bytes(data)

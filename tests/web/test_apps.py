@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import smartsplat
+from smartsplat.bitstream.container import MEDIA_TYPE
 from smartsplat.metadata import NO_METADATA
 from smartsplat.web.apps import serve_app, view_app
-from smartsplat.web.files import MEDIA_TYPE, viewer_folder
+from smartsplat.web.files import viewer_folder
 from smartsplat.web.folder import Folder
 from smartsplat.web.images import MAX_WAITING, Images
 from smartsplat.web.sources import ArraySource
@@ -171,7 +171,6 @@ def test_the_list_and_the_viewer(client: TestClient) -> None:
 def test_too_much_at_once_is_sent_away(root: Path) -> None:
     """While all threads work and all places to wait are taken."""
     images = Images(1, 1 << 20, 60)
-    gate = threading.Event()
     with TestClient(serve_app(Folder(root, 1), images)) as client:
         assert client.get("/iiif/a.sspl/info.json").status_code == 200
         images._running = 1 + MAX_WAITING
@@ -179,7 +178,6 @@ def test_too_much_at_once_is_sent_away(root: Path) -> None:
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         images._running = 0
-        gate.set()
         assert client.get("/iiif/a.sspl/full/max/0/default.jpg").status_code == 200
 
 

@@ -11,8 +11,9 @@ import pytest
 
 import smartsplat
 from smartsplat import decoder
+from smartsplat.bitstream.container import MEDIA_TYPE
 from smartsplat.web import page as page_module
-from smartsplat.web.files import MEDIA_TYPE, viewer_folder
+from smartsplat.web.files import viewer_folder
 from smartsplat.web.page import frame, joined, page
 from tests.samples import landscape
 
@@ -68,6 +69,7 @@ def test_a_frame() -> None:
 
 def test_a_reader_shows_itself_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = smartsplat.open(DATA)
+    assert reader.data == DATA
     assert reader._repr_html_() == frame(DATA, 96, 64)
     assert reader._repr_png_().startswith(b"\x89PNG")
     monkeypatch.setattr(decoder, "MAX_NOTEBOOK_BYTES", len(DATA) - 1)

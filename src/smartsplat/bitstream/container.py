@@ -24,6 +24,9 @@ from smartsplat.metadata import NO_METADATA, Metadata
 SIGNATURE = b"\x89SSP\r\n\x1a\n"
 """As PNG's: a byte above 127, the name, and line ends that a text transfer would change."""
 
+MEDIA_TYPE = "image/x-sspl"
+"""Of files: under image/, so that hosts do not compress them, which would break ranges of bytes."""
+
 MAJOR, MINOR = 4, 0
 GAUSSIANS, ALPHA, MASK, DENSITY = b"GAUS", b"ALPH", b"MASK", b"dens"
 """Chunk types. A capital first letter: a reader that does not know the type must give up."""

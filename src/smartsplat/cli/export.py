@@ -9,7 +9,7 @@ import typer
 
 from smartsplat.cli import options as shared
 from smartsplat.cli.decode import open_file
-from smartsplat.cli.files import NamedBytes, Overwriting, check_output, input_name, open_input, output_name, write_bytes
+from smartsplat.cli.files import Overwriting, check_output, input_name, open_input, output_name, write_bytes
 from smartsplat.cli.messages import Messages, complain
 from smartsplat.errors import SettingsError, SmartSplatError
 
@@ -34,17 +34,11 @@ def export(
         if output != "-" and os.path.splitext(output)[1].lower() not in (".html", ".htm"):
             raise SettingsError(f"{output}: a page is named .html")
         overwriting = Overwriting(
-            force, no_overwrite, lambda head: head.lstrip().lower().startswith(b"<!doctype html"[:16]), "is no page"
+            force, no_overwrite, lambda head: head.lstrip().lower().startswith(b"<!doctype html"), "is no page"
         )
         check_output(output, [source], overwriting)
-        content = open_input(source)
         name = input_name(source)
-        open_file(content, name)
-        if isinstance(content, NamedBytes):
-            data = content.getvalue()
-        else:
-            with open(content, "rb") as file:
-                data = file.read()
+        data = open_file(open_input(source), name).data
         text = page(data, title or os.path.basename(name)).encode()
         write_bytes(output, text)
         Messages(quiet).status(f"{output_name(output)}: {len(text)} bytes, of which the file is {len(data)}")

@@ -60,9 +60,8 @@ def _original(path: str, size: tuple[int, int]) -> ArraySource:
     from smartsplat.web.sources import ArraySource
 
     image = read_image(open_input(path))
-    if (image.pixels.shape[1], image.pixels.shape[0]) != size:
-        height, width = image.pixels.shape[:2]
-        raise SettingsError(f"{path}: has {width} x {height} pixels, the file {size[0]} x {size[1]}")
+    if (image.width, image.height) != size:
+        raise SettingsError(f"{path}: has {image.width} x {image.height} pixels, the file {size[0]} x {size[1]}")
     return ArraySource(image.pixels, image.alpha, image.metadata)
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from smartsplat.web.files import MEDIA_TYPES, viewer_folder
 from smartsplat.web.folder import Folder, ServedFile
-from smartsplat.web.iiif import RequestError
+from smartsplat.web.iiif import RequestError, Source
 from smartsplat.web.images import CORS, Images, refusal
 from smartsplat.web.sources import ArraySource
 
@@ -41,9 +41,11 @@ def serve_app(folder: Folder, images: Images) -> Starlette:
         identifier, _, rest = tail.partition("/")
         entry = folder.find(unquote(identifier))
         base = f"{request.url.scheme}://{request.url.netloc}/iiif/{_quoted(entry.identifier)}"
-        return await images.answer(
-            request, base, unquote(rest), entry.version, folder.opened(entry), lambda: folder.open(entry)
-        )
+
+        async def opened() -> Source:
+            return folder.opened(entry) or await images.run(folder.open, entry)
+
+        return await images.answer(request, base, unquote(rest), entry.version, opened)
 
     async def file(request: Request, tail: str) -> Response:
         entry = folder.find(unquote(tail))
@@ -58,7 +60,7 @@ def view_app(path: Path, original: ArraySource | None, images: Images) -> Starle
 
     async def home(request: Request, tail: str) -> Response:
         original_query = "&original=/original/info.json" if original else ""
-        return RedirectResponse(f"/viewer/?src={_in_query(f'/file/{_quoted(name)}')}{original_query}", 303)
+        return RedirectResponse(f"/viewer/?src={quote(f'/file/{_quoted(name)}')}{original_query}", 303)
 
     async def file(request: Request, tail: str) -> Response:
         if unquote(tail) != name or not path.is_file():
@@ -69,7 +71,11 @@ def view_app(path: Path, original: ArraySource | None, images: Images) -> Starle
         if original is None:
             raise RequestError("there is no original", 404)
         base = f"{request.url.scheme}://{request.url.netloc}/original"
-        return await images.answer(request, base, unquote(tail), "1", original, lambda: original)
+
+        async def opened() -> Source:
+            return original
+
+        return await images.answer(request, base, unquote(tail), "1", opened)
 
     return _app({"/": home, "/file/": file, "/original/": image, "/viewer/": _viewer}, images)
 
@@ -116,17 +122,12 @@ def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
-def _in_query(path: str) -> str:
-    """A path as the value of a parameter, in which / may stay."""
-    return quote(path, safe="/")
-
-
 def _listing(entries: list[ServedFile]) -> str:
     """A page with every file, its thumbnail and its addresses."""
 
     def item(entry: ServedFile) -> str:
         whole = _quoted(entry.identifier)
-        address = f"/viewer/?src={_in_query(f'/files/{quote(entry.identifier)}')}"
+        address = f"/viewer/?src={quote(f'/files/{quote(entry.identifier)}')}"
         thumbnail = f"/iiif/{whole}/full/^!320,240/0/default.jpg"
         name = html.escape(entry.identifier)
         return (

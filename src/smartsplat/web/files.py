@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-MEDIA_TYPE = "image/x-sspl"
-"""Of .sspl files: under image/, so that hosts do not compress them, which would break ranges of bytes."""
+from smartsplat.bitstream.container import MEDIA_TYPE
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",

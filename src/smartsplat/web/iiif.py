@@ -25,6 +25,13 @@ TILE_SIDE = 512
 QUALITIES = ("default", "color", "gray", "bitonal")
 MEDIA_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
+_SAVED: dict[str, dict[str, Any]] = {
+    "jpg": {"format": "JPEG", "quality": 88},
+    "png": {"format": "PNG", "compress_level": 3},
+    "webp": {"format": "WEBP", "quality": 88, "method": 2},
+}
+"""Pillow's options for each format: small files, quickly made."""
+
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}", re.ASCII)
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 _WHITE = (255, 255, 255)
@@ -232,16 +239,6 @@ def render(source: Source, request: ImageRequest) -> bytes:
     elif request.quality == "bitonal":
         image = image.convert("L").point(lambda value: 255 * (value >= 128))
         image = image.convert("1") if request.form == "png" else image
-    return encoded(image, request.form)
-
-
-def encoded(image: Image.Image, form: str) -> bytes:
-    """An image as a file of one of MEDIA_TYPES, small and quickly made, as a screen needs it."""
-    options: dict[str, dict[str, Any]] = {
-        "jpg": {"format": "JPEG", "quality": 88},
-        "png": {"format": "PNG", "compress_level": 3},
-        "webp": {"format": "WEBP", "quality": 88, "method": 2},
-    }
     file = io.BytesIO()
-    image.save(file, **options[form])
+    image.save(file, **_SAVED[request.form])
     return file.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -62,8 +62,7 @@ class Images:
         base: str,
         tail: str,
         version: str,
-        source: Source | None,
-        open_source: Callable[[], Source],
+        open_source: Callable[[], Awaitable[Source]],
     ) -> Response:
         """What a request for an image or its description gets.
 
@@ -71,12 +70,11 @@ class Images:
             base: the address of the image.
             tail: what follows it: "", "info.json" or the words of a request.
             version: of the image, which changes when its file does.
-            source: the image, if it is open already.
-            open_source: opens it; called in a thread.
+            open_source: resolves with the image.
         """
         if tail == "":
             return RedirectResponse(f"{base}/info.json", 303, CORS)
-        source = source or await self.run(open_source)
+        source = await open_source()
         if tail == "info.json":
             return self._information(request, base, version, source)
         wanted = iiif.parse(tail, source.width, source.height, self._max_area)
