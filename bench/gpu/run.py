@@ -208,7 +208,9 @@ def measure_encode(run: Run, case: GpuCase, effort: int) -> None:
     from smartsplat.metrics import psnr
 
     start = time.perf_counter()
-    data = smartsplat.encode(case.pixels, ratio=case.ratio, effort=effort, device=str(case.renderer.device))
+    data = smartsplat.encode(
+        case.pixels, ratio=case.ratio, effort=effort, tune="psnr", device=str(case.renderer.device)
+    )
     seconds = time.perf_counter() - start
     decibels = psnr(case.pixels, smartsplat.decode(data))
     unit = f"s, effort {effort}, {len(data)} bytes, {decibels:.2f} dB"

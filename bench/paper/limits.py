@@ -63,11 +63,11 @@ def rows(
         for shrink in SHRINKS:
             data = min_file(anchor, pixels, shrink)
             columns = row_of(name, shrink, data, anchor.decode(data, width, height))
-            own = smartsplat.encode(pixels, max_bytes=len(data), effort=effort)
+            own = smartsplat.encode(pixels, max_bytes=len(data), effort=effort, tune="psnr")
             columns["own_bytes"] = len(own)
             columns["own_psnr"], columns["own_ms_ssim"] = quality(pixels, np.asarray(smartsplat.decode(own)))
             yield columns
-    one = smartsplat.encode(pixels, gaussians=1, effort=effort)
+    one = smartsplat.encode(pixels, gaussians=1, effort=effort, tune="psnr")
     yield row_of(f"smartsplat:e{effort}", 1, one, np.asarray(smartsplat.decode(one)))
 
 

@@ -242,11 +242,11 @@ class Jpeg2000(ShrinkingCodec):
 
 
 class SmartSplat:
-    """This project's codec at one effort; it finds its own settings for the byte target."""
+    """This project's codec at one effort, tuned for PSNR or for the eye; it finds its own settings for the bytes."""
 
-    def __init__(self, effort: int) -> None:
-        self.effort = effort
-        self.name = f"smartsplat:e{effort}"
+    def __init__(self, effort: int, tune: str = "psnr") -> None:
+        self.effort, self.tune = effort, tune
+        self.name = f"smartsplat:e{effort}" + ":eye" * (tune == "eye")
 
     def encode(self, pixels: SampleArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
         return [self._file(pixels, byte_budget) for byte_budget in byte_budgets]
@@ -257,7 +257,7 @@ class SmartSplat:
     def _file(self, pixels: SampleArray, byte_budget: int) -> Encoded | None:
         start = time.perf_counter()
         try:
-            data = smartsplat.encode(pixels, max_bytes=byte_budget, effort=self.effort)
+            data = smartsplat.encode(pixels, max_bytes=byte_budget, effort=self.effort, tune=self.tune)
         except SettingsError as error:
             print(f"{self.name}: {error}", file=sys.stderr)
             return None
@@ -265,7 +265,10 @@ class SmartSplat:
 
 
 ANCHORS_BY_NAME = {anchor.name: anchor for anchor in (Jpeg, WebP, JpegXl, Jpeg2000)}
-NAMES = f"{', '.join(ANCHORS_BY_NAME)}, avif:s0 to avif:s9, the same with :psnr, or smartsplat:e1 to smartsplat:e9"
+NAMES = (
+    f"{', '.join(ANCHORS_BY_NAME)}, avif:s0 to avif:s9, the same with :psnr, "
+    "smartsplat:e1 to smartsplat:e9, or the same with :eye"
+)
 
 
 def codec(name: str, shrinks: tuple[int, ...] = SHRINKS) -> Codec:
@@ -278,8 +281,8 @@ def codec(name: str, shrinks: tuple[int, ...] = SHRINKS) -> Codec:
         return ANCHORS_BY_NAME[name](shrinks)
     if avif := re.fullmatch(r"avif:s(\d)(:psnr)?", name):
         return Avif(shrinks, speed=int(avif[1]), for_psnr=avif[2] is not None)
-    if effort := re.fullmatch(r"smartsplat:e([1-9])", name):
-        return SmartSplat(int(effort[1]))
+    if own := re.fullmatch(r"smartsplat:e([1-9])(:eye)?", name):
+        return SmartSplat(int(own[1]), "eye" if own[2] else "psnr")
     raise ValueError(f"unknown codec {name!r}: use {NAMES}")
 
 

@@ -160,8 +160,10 @@ def report(rows: Sequence[dict[str, str]]) -> str:
 def plot(path: Path) -> None:
     """A part of the middle row of the dark sky: as it is, and decoded to 16 and to 8 bits."""
     sky = DarkSky().pixels(Path())
-    data = smartsplat.encode(sky, ratio=FIGURE_RATIO, effort=EFFORT)
-    coarse = smartsplat.decode(smartsplat.encode(rounded_to_8_bits(sky), ratio=FIGURE_RATIO, effort=EFFORT))
+    data = smartsplat.encode(sky, ratio=FIGURE_RATIO, effort=EFFORT, tune="psnr")
+    coarse = smartsplat.decode(
+        smartsplat.encode(rounded_to_8_bits(sky), ratio=FIGURE_RATIO, effort=EFFORT, tune="psnr")
+    )
     lines = {"original": sky / 257, "16 bits": smartsplat.decode(data) / 257, "8 bits": coarse}
     columns = np.arange(sky.shape[1])[FIGURE_COLUMNS]
     with plots.styled() as new_figure:

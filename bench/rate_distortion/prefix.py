@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table.write()
     for subject in images.provide(options.corpus, chosen):
         pixels = np.load(subject.path)
-        data = smartsplat.encode(pixels, ratio=options.ratio, effort=options.effort)
+        data = smartsplat.encode(pixels, ratio=options.ratio, effort=options.effort, tune="psnr")
         table.append(*rows(subject.id, pixels, options.ratio, data))
     plot(options.table, options.figure)
 

@@ -167,6 +167,7 @@ nb::dict stage_seconds(const Rasterizer& self) {
 void bind_render(nb::module_& m) {
   m.attr("TILE") = kTile;
   m.attr("MACROTILE") = kMacrotile;
+  m.attr("COARSE_CELL") = kCoarseCell;
   m.attr("CUTOFF") = kCutoff;
   m.attr("EDGE") = kEdge;
   m.attr("PYRAMID_LEVELS") = kPyramidLevels;

@@ -84,6 +84,7 @@ struct Partials {
   FIELD(float, l1)                      \
   FIELD(float, l2)                      \
   FIELD(float, ssim)                    \
+  FIELD(float, coarse)                  \
   FIELD(float, rate_weight)             \
   FIELD(float, rate_energy)             \
   FIELD(float, lr_mean_x)               \
@@ -139,13 +140,18 @@ struct Target {
 
 struct LossWeights {
   float l1, l2, ssim;
-  float norm;  // 1 / samples, which every gradient is multiplied by
+  float coarse;  // the part of l2 that is of coarse cells
+  float norm;    // 1 / samples, which every gradient is multiplied by
 };
 
-// Sums over samples; SSIM without its weight.
+// Sums over samples; SSIM without its weight. `coarse` is of the squares of the cells' mean errors, 0 if they have no
+// part in the loss.
 struct LossSums {
-  double absolute, square, ssim;
+  double absolute, square, ssim, coarse;
 };
+
+// Side of the cells of the coarse error, pixels.
+constexpr int kCoarseCell = 4;
 
 // A macrotile is the square of tiles that a thread works on at a time: it renders the pyramid once for all
 // of them (pyramid.cpp), and computes SSIM over the whole of it.

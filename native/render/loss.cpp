@@ -76,6 +76,84 @@ LossSums pixel_loss(float* planes, Area area, const Target& target, LossWeights 
   return sums;
 }
 
+// Errors of kCoarseCell rows of a column of pixels, and their weights; 0 where there is no pixel.
+template <int C>
+struct CellRows {
+  float error[C][kCoarseCell][kColumnWidth];
+  float weight[kCoarseCell][kColumnWidth];
+};
+
+// Fills one of the rows from the pixels of row y.
+template <class Sample, int C>
+void load_errors(const float* planes, Area area, const Target& target, int x, int y, int row, CellRows<C>& rows) {
+  const int width = area.width - x < kColumnWidth ? area.width - x : kColumnWidth;
+  TargetPixels<Sample, C> pixels;
+  load_target<Sample, C>(target_row<Sample, C>(target, x, y), width, pixels);
+  TargetPixels<uint8_t, 1> weights;
+  if (target.weights != nullptr) load_weights(target, x, y, width, weights);
+  for (int i = 0; i < kColumnWidth; i += kLanes) {
+    const Ints counted = lane_index() + all(static_cast<float>(i)) < all(static_cast<float>(width));
+    const Floats weight = target.weights == nullptr ? all(1.0f) : weights.code_values(0, i) * kCodeValue<uint8_t>;
+    store(rows.weight[row] + i, select(counted, weight, Floats{}));
+    for (int c = 0; c < C; ++c) {
+      const Floats value = clamped(load(planes + area.offset(x, y) + c * kColumnWidth + i));
+      store(rows.error[c][row] + i, select(counted, error<Sample>(value, pixels.code_values(c, i)), Floats{}));
+    }
+  }
+}
+
+// Of one channel: the weighted mean error of each cell, at each of its columns; returns the sum of weight times square
+// of these means.
+template <int C>
+float cell_means(const CellRows<C>& rows, int channel, float* mean) {
+  float square = 0, column_weight[kColumnWidth] = {}, column_error[kColumnWidth] = {};
+  for (int row = 0; row < kCoarseCell; ++row)
+    for (int i = 0; i < kColumnWidth; ++i) {
+      column_weight[i] += rows.weight[row][i];
+      column_error[i] += rows.weight[row][i] * rows.error[channel][row][i];
+    }
+  for (int left = 0; left < kColumnWidth; left += kCoarseCell) {
+    float weight = 0, sum = 0;
+    for (int i = left; i < left + kCoarseCell; ++i) {
+      weight += column_weight[i];
+      sum += column_error[i];
+    }
+    const float cell = weight > 0 ? sum / weight : 0;
+    square += sum * cell;
+    for (int i = left; i < left + kCoarseCell; ++i) mean[i] = cell;
+  }
+  return square;
+}
+
+// With a part of the squared error taken of the mean errors of cells: l2 of a channel is
+//   (1 - coarse) sum w e^2 + coarse sum over cells (sum w e)^2 / sum w.
+template <class Sample, int C>
+LossSums coarse_loss(float* planes, Area area, const Target& target, LossWeights weights) {
+  LossSums sums{};
+  for (int x = 0; x < area.width; x += kColumnWidth) {
+    PixelLoss<true> loss{weights.l1, weights.l2 * (1.0f - weights.coarse)};
+    for (int top = 0; top < area.height; top += kCoarseCell) {
+      CellRows<C> rows{};
+      const int count = area.height - top < kCoarseCell ? area.height - top : kCoarseCell;
+      for (int row = 0; row < count; ++row) load_errors<Sample, C>(planes, area, target, x, top + row, row, rows);
+      for (int c = 0; c < C; ++c) {
+        float mean[kColumnWidth];
+        sums.coarse += cell_means(rows, c, mean);
+        for (int row = 0; row < count; ++row)
+          for (int i = 0; i < kColumnWidth; i += kLanes) {
+            const Floats weight = load(rows.weight[row] + i);
+            const Floats fine = loss.weighted(load(rows.error[c][row] + i), weight);
+            const Floats slope = fine + (2.0f * weights.l2 * weights.coarse) * weight * load(mean + i);
+            store(planes + area.offset(x, top + row) + c * kColumnWidth + i, weights.norm * slope);
+          }
+      }
+    }
+    sums.absolute += sum(loss.absolute);
+    sums.square += sum(loss.square);
+  }
+  return sums;
+}
+
 // Sums down a cell's columns of pixels.
 template <int C>
 struct ColumnSums {
@@ -128,6 +206,7 @@ void cell_errors(const float* planes, Area area, const Target& target, int cell,
 // By whether there are weights; what few fits need is not compiled apart.
 template <class Sample, int C>
 LossSums pixel_loss_of(float* planes, Area area, const Target& target, LossWeights weights) {
+  if (weights.coarse > 0) return coarse_loss<Sample, C>(planes, area, target, weights);
   if (target.weights != nullptr) return pixel_loss<Sample, C, true, true>(planes, area, target, weights);
   if constexpr (sizeof(Sample) == 1 && C == 3)
     if (weights.l1 == 0.0f) return pixel_loss<Sample, C, false, false>(planes, area, target, weights);

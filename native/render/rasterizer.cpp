@@ -276,7 +276,8 @@ StepResult Rasterizer::loss_pass(const GaussianArrays& g, const Target& target, 
   prepare(g, view, true);
   partials_.resize(lists_.intersections());
   const double samples = static_cast<double>(view.columns) * view.rows * channels_;
-  const LossWeights weights = {settings.l1, settings.l2, settings.ssim, static_cast<float>(1.0 / samples)};
+  const LossWeights weights = {settings.l1, settings.l2, settings.ssim, settings.coarse,
+                               static_cast<float>(1.0 / samples)};
   const LossSums sums = settings.ssim > 0 ? ssim_pass(target, weights) : pixelwise_pass(target, weights);
   return step_result(sums, weights, samples);
 }

@@ -35,6 +35,7 @@ inline void add(LossSums& to, const LossSums& part) {
   to.absolute += part.absolute;
   to.square += part.square;
   to.ssim += part.ssim;
+  to.coarse += part.coarse;
 }
 
 inline LossSums total(const std::vector<LossSums>& parts) {
@@ -46,7 +47,8 @@ inline LossSums total(const std::vector<LossSums>& parts) {
 // E22 and the mean square error, from sums over so many samples.
 inline StepResult step_result(const LossSums& sums, const LossWeights& weights, double samples) {
   const double similarity = weights.ssim > 0 ? weights.ssim * (1.0 - sums.ssim / samples) : 0.0;
-  const double pixelwise = (weights.l1 * sums.absolute + weights.l2 * sums.square) / samples;
+  const double square = (1.0 - weights.coarse) * sums.square + weights.coarse * sums.coarse;
+  const double pixelwise = (weights.l1 * sums.absolute + weights.l2 * square) / samples;
   return {pixelwise + similarity, sums.square / samples};
 }
 

@@ -14,6 +14,7 @@ from smartsplat.render.cpu import AdamState
 
 TILE: int
 MACROTILE: int
+COARSE_CELL: int
 CUTOFF: float
 EDGE: float
 PYRAMID_LEVELS: int

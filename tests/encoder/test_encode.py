@@ -124,7 +124,7 @@ def test_same_arguments_same_bytes() -> None:
 def test_a_higher_effort_is_never_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several trials the best is kept, whichever it is; all of them are counted in one progress."""
     trials = ((12, 0.04), (12, 2.0), (6, 0.04))
-    sizes: dict[str, Any] = {"max_bytes": 900}
+    sizes: dict[str, Any] = {"max_bytes": 900, "tune": "psnr"}
     single = []
     for each in trials:
         monkeypatch.setitem(EFFORT_TRIALS, 5, (each,))
@@ -294,10 +294,50 @@ def test_the_best_trial_is_that_with_the_least_weighted_error(monkeypatch: pytes
     psnrs = [metrics.psnr(SMALL, smartsplat.decode(data)) for data in files]
     assert psnrs[0] < psnrs[1] - 1
     monkeypatch.setitem(EFFORT_TRIALS, 7, ((120, 0.1), (121, 0.1)))
-    for options, best in (({"weights": weights}, files[0]), ({}, files[1])):
+    for options, best in (({"weights": weights}, files[0]), ({"tune": "psnr"}, files[1])):
         left = iter(files)
         monkeypatch.setattr(encode_module, "_encode_to_bytes", lambda *_, left=left: next(left))
         assert smartsplat.encode(SMALL, effort=7, max_bytes=900, **options) == best
+
+
+# ---- what it is tuned for --------------------------------------------------------------------------------------------
+
+
+def test_for_the_eye_is_the_default_but_not_for_a_psnr_or_a_preset() -> None:
+    options: dict[str, Any] = {"max_bytes": 900, "steps": 30}
+    files = {tune: quick_encode(SMALL, tune=tune, **options) for tune in (None, "eye", "psnr")}
+    assert files[None] == files["eye"] != files["psnr"]
+    for other in ({"psnr": 22}, {"preset": "paper", "max_bytes": 900}):
+        assert quick_encode(SMALL, steps=20, **other) == quick_encode(SMALL, steps=20, tune="psnr", **other)
+
+
+def test_each_tune_is_best_at_its_own() -> None:
+    """Quiet ground beside noise: for the eye the ground is closer and the noise further off."""
+    quiet = landscape(160, 128, 1)[:, :80] // 4 + 96
+    noise = np.random.default_rng(5).integers(0, 256, quiet.shape, dtype=np.uint8)
+    image = np.concatenate([quiet, noise], axis=1)
+    eye, psnr = (smartsplat.decode(quick_encode(image, max_bytes=800, steps=200, tune=t)) for t in ("eye", "psnr"))
+    assert metrics.psnr(image, psnr) > metrics.psnr(image, eye)
+    assert metrics.psnr(image[:, :80], eye[:, :80]) > metrics.psnr(image[:, :80], psnr[:, :80]) + 1
+
+
+def test_the_best_trial_for_the_eye_has_the_least_of_its_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [quick_encode(SMALL, max_bytes=900, steps=200, tune=tune) for tune in ("psnr", "eye")]
+    assert metrics.psnr(SMALL, smartsplat.decode(files[0])) > metrics.psnr(SMALL, smartsplat.decode(files[1]))
+    monkeypatch.setitem(EFFORT_TRIALS, 7, ((120, 0.1), (121, 0.1)))
+    for tune, best in (("psnr", files[0]), ("eye", files[1])):
+        left = iter(files)
+        monkeypatch.setattr(encode_module, "_encode_to_bytes", lambda *_, left=left: next(left))
+        assert smartsplat.encode(SMALL, effort=7, max_bytes=900, tune=tune) == best
+
+
+def test_weights_and_alpha_go_with_the_eye_and_several_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.dstack([SMALL, np.full(SMALL.shape[:2], 200, np.uint8)])
+    monkeypatch.setitem(EFFORT_TRIALS, 7, ((12, 0.1), (13, 0.1)))
+    for weights in (None, LEFT):
+        assert (
+            smartsplat.decode(smartsplat.encode(image, effort=7, max_bytes=900, weights=weights)).shape == image.shape
+        )
 
 
 def gradient() -> np.ndarray:

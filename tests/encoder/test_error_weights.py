@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from smartsplat.encoder.error_weights import (
+    EYE_UNIT,
     MIN_ALPHA_WEIGHT,
+    QUIET_DEVIATION,
     STRIP_ROWS,
     WeightPyramid,
     alpha_weights,
+    eye_weights,
     mean_square_error,
     product,
     weights_of,
@@ -19,6 +22,7 @@ from smartsplat.encoder.error_weights import (
 from smartsplat.errors import SettingsError
 from smartsplat.gaussians import CUTOFF, Gaussians
 from smartsplat.images.image import SourceImage, from_object
+from smartsplat.render import StepSettings, reference
 from tests.samples import landscape
 
 RANDOM = np.random.default_rng(0)
@@ -143,6 +147,69 @@ def test_weights_are_means_over_squares(shape: tuple[int, int], level: int) -> N
     means = padded.reshape(len(padded) // side, side, -1, side).mean(axis=(1, 3)).ravel()
     at = WeightPyramid(weights).at(here)
     assert np.abs(255 * at - means).max() <= max(level / 2, 0.001), "a rounding for each level, and edges that repeat"
+
+
+@pytest.mark.parametrize("shape", [(TALL, 9, 3), (6, 5, 1), (3, 2, 3)], ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_coarse_errors_are_the_loss_of_the_reference(shape: tuple[int, ...], weighted: bool) -> None:
+    target, image = RANDOM.integers(0, 256, (2, *shape), dtype=np.uint8)
+    weights = RANDOM.integers(0, 256, shape[:2], dtype=np.uint8) if weighted else None
+    expected, _, _ = reference.loss(image / 255, target, StepSettings(l2=1, coarse=0.7), weights)
+    parts = [image[top : top + 64] for top in range(0, len(image), 64)]
+    assert mean_square_error(target, parts, weights, 0.7) == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_stands_for_one() -> None:
+    target, image = RANDOM.integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
+    pyramid = WeightPyramid(np.full((9, 7), 48, np.uint8), 32)
+    assert pyramid.at(gaussians([[4, 4]], 1)) == np.float32(1.5)
+    assert pyramid.mean_square_error(target, [image]) == pytest.approx(1.5 * mean_square_error(target, [image], None))
+
+
+# ---- for the eye -----------------------------------------------------------------------------------------------------
+
+
+def half_noise(height: int, width: int, channels: int, dtype: Any = np.uint8) -> np.ndarray:
+    """Grey on the left, noise on the right."""
+    pixels = np.full((height, width, channels), 128, np.uint8)
+    pixels[:, width // 2 :] = RANDOM.integers(0, 256, (height, width - width // 2, 1))
+    return pixels.astype(dtype) * (1 if dtype == np.uint8 else 257)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_errors_weigh_less_where_it_is_busy(channels: int, dtype: Any) -> None:
+    weights = eye_weights(half_noise(TALL, 200, channels, dtype), None)
+    assert (weights.shape, weights.dtype) == ((TALL, 200), np.uint8)
+    assert weights.mean() == pytest.approx(EYE_UNIT, rel=0.1)
+    flat, busy = weights[:, :60].mean(), weights[:, 140:].mean()
+    noise = half_noise(64, 64, 1)[:, 32:].std() / 255
+    assert flat / busy == pytest.approx(noise / QUIET_DEVIATION, rel=0.25)
+
+
+def test_an_edge_on_flat_ground_is_not_busy() -> None:
+    """One line of squares with an edge takes less than two thirds of the weight, noise more than four fifths."""
+    pixels = np.zeros((160, 160, 1), np.uint8)
+    pixels[:, 84:] = 255
+    weights = eye_weights(pixels, None).astype(float)
+    assert weights[:, 80:88].min() > weights.max() / 4
+    noise = eye_weights(half_noise(160, 160, 1), None).astype(float)
+    assert noise[:, 120:].max() < noise.max() / 4
+
+
+def test_weights_for_the_eye_multiply_given_ones() -> None:
+    pixels = half_noise(80, 160, 3)
+    given = np.zeros((80, 160), np.uint8)
+    given[:, 80:] = 255
+    weights = eye_weights(pixels, given)
+    assert (weights[:, :80] == 0).all()
+    assert weights[:, 80:].mean() == pytest.approx(EYE_UNIT, rel=0.05), "1 in the mean of what counts"
+    assert (eye_weights(pixels, np.zeros_like(given)) == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (7, 1, 3), (9, 8, 1)], ids=str)
+def test_small_and_flat_images_weigh_the_same_everywhere(shape: tuple[int, ...]) -> None:
+    np.testing.assert_array_equal(eye_weights(np.full(shape, 77, np.uint8), None), np.full(shape[:2], EYE_UNIT))
 
 
 def test_images_of_a_row_have_no_means() -> None:

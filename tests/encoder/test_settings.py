@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from smartsplat.encoder import settings
-from smartsplat.encoder.settings import EFFORT_TRIALS, PAPER, FitSettings, trials_of
+from smartsplat.encoder.settings import (
+    COARSE_RANGE,
+    EFFORT_TRIALS,
+    EYE_COARSE,
+    PAPER,
+    VISIBLE_ERROR,
+    FitSettings,
+    Tune,
+    coarse_part,
+    trials_of,
+    tune_of,
+)
 from smartsplat.errors import SettingsError
 from smartsplat.limits import Limits
 
@@ -55,6 +66,29 @@ def test_the_largest_image_fits_the_limits() -> None:
     assert limits.side >= 1 << 16
     assert 16384 * 16384 <= limits.pixels <= limits.side**2
     assert limits.gaussians < 1 << 31  # 32-bit indices in the renderer
+
+
+def test_tunes() -> None:
+    assert tune_of(None, None, None) == Tune.EYE
+    assert tune_of(None, "paper", None) == tune_of(None, None, 40.0) == tune_of("psnr", "paper", None) == Tune.PSNR
+    assert tune_of("eye", None, 40.0) == Tune.EYE
+    with pytest.raises(SettingsError, match="unknown tune 'ssim': it is 'eye' or 'psnr'"):
+        tune_of("ssim", None, None)
+    with pytest.raises(SettingsError, match="cannot be tuned"):
+        tune_of("eye", "paper", None)
+    assert [each.coarse for each in trials_of(7, None, None, Tune.EYE)] == [EYE_COARSE] * 3
+    assert [each.coarse for each in trials_of(7, None, None, Tune.PSNR)] == [0] * 3
+    assert trials_of(5, "paper", None, Tune.PSNR) == (PAPER,)
+
+
+def test_the_coarse_part_follows_the_error_and_the_density() -> None:
+    visible = VISIBLE_ERROR**2
+    assert coarse_part(0, visible, 200) == 0
+    assert coarse_part(0.5, 0, 200) == coarse_part(0.5, visible, 24) == 0.5
+    assert coarse_part(0.5, 4 * visible, 200) == pytest.approx(0.6)
+    assert (coarse_part(0.5, 1e-9, 200), coarse_part(0.5, 1, 200)) == COARSE_RANGE
+    assert coarse_part(0.5, visible, 16) == 0.25
+    assert coarse_part(0.5, visible, 8) == coarse_part(0.5, visible, 1) == 0
 
 
 def test_the_trials_of_an_effort() -> None:

@@ -33,7 +33,7 @@ POINTERS = {  # by the name of an argument
     **dict.fromkeys(("view", "settings", "rate_sums"), "*fp64"),
     **dict.fromkeys(("target", "image", "code_values", "weights", "error_weights"), "*u8"),
 }
-FLOATS = ("l1", "l2", "ssim", "gradient_fraction")
+FLOATS = ("l1", "l2", "ssim", "fine", "coarse", "gradient_fraction")
 NUMBERS = (
     *("count", "width", "height", "total", "columns", "first_tile", "first_row", "end_row", "rows", "pitch"),
     *("row_stride", "column_stride", "channel_stride", "cell_rows", "cell_columns", "groups", "begin", "end"),
@@ -45,6 +45,8 @@ ARRAYS = {  # of another type elsewhere
     "race": {"weights": "*fp32"},
 }
 NO_WEIGHTS: dict[str, Any] = {"weights": None}
+FINE: dict[str, Any] = {"with_coarse": False}
+COARSE: dict[str, Any] = {"with_coarse": True}
 NO_CELL_WEIGHTS = NO_WEIGHTS | {"weight_sums": None}
 BYTES, WORDS = "*u8", "*u16"
 
@@ -87,10 +89,12 @@ CASES = [
     Case(bin.order, {"tiles": bin.TILES_PER_PROGRAM, "block": bin.ENTRIES_PER_ROUND}),
     *(Case(tile.render, {"channels": channels}) for channels in (1, 3)),
     *(Case(tile.render, {"channels": channels}, {"out": samples}) for channels in (1, 3) for samples in (BYTES, WORDS)),
-    *(Case(tile.fit, {"channels": channels} | NO_WEIGHTS) for channels in (1, 3)),
-    Case(tile.fit, {"channels": 3} | NO_WEIGHTS, {"target": WORDS}),
-    Case(tile.fit, {"channels": 3}),
-    *(Case(tile.fit, {"channels": channels}, {"target": WORDS}) for channels in (1, 3)),
+    *(Case(tile.fit, FINE | {"channels": channels} | NO_WEIGHTS) for channels in (1, 3)),
+    Case(tile.fit, FINE | {"channels": 3} | NO_WEIGHTS, {"target": WORDS}),
+    Case(tile.fit, FINE | {"channels": 3}),
+    *(Case(tile.fit, FINE | {"channels": channels}, {"target": WORDS}) for channels in (1, 3)),
+    *(Case(tile.fit, COARSE | {"channels": channels}) for channels in (1, 3)),
+    Case(tile.fit, COARSE | {"channels": 3} | NO_WEIGHTS, {"target": WORDS}),
     *(Case(tile.backward, {"channels": channels}) for channels in (1, 3)),
     Case(residual.residual, {"channels": 1, "cell": 1} | NO_CELL_WEIGHTS),
     *(Case(residual.residual, {"channels": 3, "cell": cell} | NO_CELL_WEIGHTS) for cell in (4, 16)),

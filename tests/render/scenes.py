@@ -95,6 +95,7 @@ LOSSES = {
     "l1": StepSettings(l1=1, l2=0),
     "l2": StepSettings(l2=1),
     "l1 and l2": StepSettings(l1=0.3, l2=0.5),
+    "coarse": StepSettings(l1=0.3, l2=0.5, coarse=0.6),
     "ssim": StepSettings(l2=0, ssim=1),
     "paper": StepSettings(l1=0.9, l2=0, ssim=0.1, beta2=0.999),
     "l2 and rate": StepSettings(rate_weight=0.01, rate_energy=0.3),

@@ -121,7 +121,10 @@ DEPTHS: list[DepthCase] = [
     (dtype, channels, loss, weighted, view_name)
     for dtype in ("uint8", "uint16")
     for channels in (1, 3)
-    for loss, weighted in (("l1 and l2", True), ("l2", True), ("l2", False), ("paper", False))
+    for loss, weighted in (
+        *(("l1 and l2", True), ("l2", True), ("l2", False), ("paper", False)),
+        *(("coarse", True), ("coarse", False)),
+    )
     for view_name in ("19x23", "1x17")
 ]
 SMALL_DEPTHS = [case for case in DEPTHS if not LOSSES[case[2]].ssim or (case[0], case[4]) == ("uint16", "1x17")]
@@ -161,6 +164,8 @@ def test_weights_that_do_not_fit_are_refused(subject: Subject) -> None:
             renderer.residual(params, target, view, 4, weights)
     with pytest.raises(ValueError, match="SSIM takes no weights"):
         renderer.loss_gradient(params, target, view, step_settings("paper", view), error_weights(view))
+    with pytest.raises(ValueError, match="SSIM takes no coarse error"):
+        renderer.step(params, renderer.adam_state(params), target, view, StepSettings(ssim=0.1, coarse=0.5))
 
 
 @pytest.mark.parametrize(("subject", "case"), each_subject_with(STEPS, SMALL_STEPS, GPU_STEPS))

@@ -12,7 +12,7 @@ import pytest
 
 from smartsplat import _native
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
-from smartsplat.render import StepSettings, View
+from smartsplat.render import COARSE_CELL, StepSettings, View
 from smartsplat.render.cpu import AdamState, CpuRenderer, runs_here
 from tests.compare import scene
 from tests.render.renderers import VARIANTS
@@ -215,4 +215,5 @@ def test_read_only_parameters_are_refused_by_what_writes_to_them() -> None:
 def test_the_window_is_the_same_in_both_languages() -> None:
     """Where it ends is a constant of the format, stated once in Python and once in C++."""
     assert _native.CUTOFF == CUTOFF
+    assert _native.COARSE_CELL == COARSE_CELL
     assert np.float32(_native.EDGE) == np.float32(EDGE)

@@ -214,6 +214,7 @@ LOSSES = {
     "ssim": StepSettings(l2=0, ssim=1),
     "paper": StepSettings(l1=0.9, l2=0, ssim=0.1),
     "all": StepSettings(l1=0.3, l2=0.5, ssim=0.2),
+    "coarse": StepSettings(l1=0.3, l2=0.5, coarse=0.7),
 }
 
 
@@ -241,6 +242,16 @@ def test_weights_multiply_errors_and_squares_by_hand() -> None:
     params = reference.upload(Gaussians.empty(1))
     cell = reference.residual(params, target, View.whole(2, 1), 2, weights)
     np.testing.assert_allclose(cell, [[[0.8 / 1.2, 0.64 / 2]]])
+
+
+def test_the_coarse_error_is_the_weighted_mean_over_its_cell_by_hand() -> None:
+    image, target = np.full((1, 5, 1), 0.5), np.array([[[0], [204], [51], [51], [255]]], np.uint8)
+    weights = np.array([[255, 51, 0, 0, 102]], np.uint8)  # errors 0.5, -0.3 and two that do not count; then -0.5
+    value, mean_square, _ = reference.loss(image, target, StepSettings(l2=1, coarse=0.25), weights)
+    assert mean_square == pytest.approx((0.25 + 0.2 * 0.09 + 0.4 * 0.25) / 5)
+    coarse = (0.5 - 0.2 * 0.3) ** 2 / 1.2 + 0.4 * 0.25  # of two cells, one of which has a single pixel
+    assert value == pytest.approx(0.75 * mean_square + 0.25 * coarse / 5)
+    assert reference.loss(image, target, StepSettings(l2=1, coarse=0.25), 0 * weights)[0] == 0
 
 
 def test_losses_by_hand() -> None:

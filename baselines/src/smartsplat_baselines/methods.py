@@ -115,6 +115,7 @@ def _codec(task: Task) -> Fitted:
         max_bytes=NOMINAL_BYTES * task.count,
         steps=task.steps,
         seed=task.seed,
+        tune="psnr",
         device="cpu",
         progress=_of_codec(task.progress),
     )

@@ -47,8 +47,11 @@ def position_cell_log2(width: int, height: int, count: int) -> int:
     return min(max(round(math.log2(2.2 * base_scale(width, height, count))), 0), MAX_POSITION_CELL_LOG2)
 
 
-def quality_for_error(noise: float, attributes: int) -> int:
-    """The quality at which quantising so many ``attributes`` adds about ``noise`` to the image's squared error."""
+def quality_for_error(noise: float, attributes: float) -> int:
+    """The quality at which quantising so many ``attributes`` adds about ``noise`` to the image's squared error.
+
+    Where errors have weights, the weights of the attributes are counted.
+    """
     budget = math.sqrt(12 * max(noise, 1e-12) / max(attributes, 1))  # K
     return min(max(round(_native.QUALITY_ZERO - 8 * math.log2(budget)), 0), MAX_QUALITY)
 

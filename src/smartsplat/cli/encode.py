@@ -58,6 +58,10 @@ Preset = Annotated[
 Steps = Annotated[
     int | None, typer.Option(metavar="N", rich_help_panel=FIT, help="Steps of the fit, instead of the effort's.")
 ]
+TuneFor = Annotated[
+    str | None,
+    typer.Option("--tune", metavar="NAME", rich_help_panel=FIT, help="eye (looks right; the default) or psnr."),
+]
 Weights = Annotated[
     str | None,
     typer.Option(metavar="MASK", rich_help_panel=FIT, help="A grey image of the same size: white matters most."),
@@ -86,6 +90,7 @@ def encode(
     effort: Effort = 5,
     preset: Preset = None,
     steps: Steps = None,
+    tune: TuneFor = None,
     weights: Weights = None,
     seed: Seed = 0,
     background: shared.Background = None,
@@ -108,7 +113,7 @@ def encode(
     --force is given.
     """
     targets = {"ratio": ratio, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "gaussians": gaussians}
-    fit = {"effort": effort, "preset": preset, "steps": steps, "seed": seed, "threads": threads}
+    fit = {"effort": effort, "preset": preset, "steps": steps, "tune": tune, "seed": seed, "threads": threads}
     try:
         jobs = jobs_of(files, output, out_dir, ".sspl")
         encoder = _Encoder(
@@ -119,7 +124,7 @@ def encode(
             reading=shared.reading_options(page, float_range, accept_damaged),
             background=shared.color(background),
             strip=strip,
-            device=_check_settings(targets, effort, preset, steps, device),
+            device=_check_settings(targets, fit, device),
             messages=Messages(quiet, verbose),
             as_json=as_json,
         )
@@ -136,14 +141,15 @@ def _overwriting(force: bool, never: bool) -> Overwriting:
     return Overwriting(force, never, lambda head: head.startswith(SIGNATURE), "is there and is no SmartSplat file")
 
 
-def _check_settings(targets: dict[str, Any], effort: int, preset: str | None, steps: int | None, device: str) -> str:
+def _check_settings(targets: dict[str, Any], fit: dict[str, Any], device: str) -> str:
     """Complains before an image is read; returns the device that there is."""
-    from smartsplat.encoder.settings import trials_of
+    from smartsplat.encoder.settings import trials_of, tune_of
     from smartsplat.encoder.target import Target
     from smartsplat.render.device import CPU, find
 
     Target.of(1, 1, **targets)
-    trials_of(effort, preset, steps)
+    tune_of(fit["tune"], fit["preset"], targets["psnr"])
+    trials_of(fit["effort"], fit["preset"], fit["steps"])
     found = find(device)
     if found != CPU:
         say(f"smartsplat: fitting on {found.title} ({found.name})")

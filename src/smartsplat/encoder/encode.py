@@ -23,7 +23,15 @@ from smartsplat.decoder import Reader
 from smartsplat.encoder.alpha import AlphaFits, encode_alpha, exact_mask
 from smartsplat.encoder.bleed import bled
 from smartsplat.encoder.compute import Compute, open_compute
-from smartsplat.encoder.error_weights import WeightPyramid, alpha_weights, mean_square_error, product, weights_of
+from smartsplat.encoder.error_weights import (
+    EYE_UNIT,
+    WeightPyramid,
+    alpha_weights,
+    eye_weights,
+    mean_square_error,
+    product,
+    weights_of,
+)
 from smartsplat.encoder.fit import (
     CountPlan,
     Fit,
@@ -44,7 +52,7 @@ from smartsplat.encoder.rate_control import (
     fill_budget,
     prune_overlap,
 )
-from smartsplat.encoder.settings import FitSettings, trials_of
+from smartsplat.encoder.settings import FitSettings, Tune, trials_of, tune_of
 from smartsplat.encoder.target import Target
 from smartsplat.errors import SettingsError, warn_of
 from smartsplat.gaussians import Gaussians, nominal_count
@@ -69,6 +77,7 @@ def encode(
     effort: int = 5,
     preset: str | None = None,
     steps: int | None = None,
+    tune: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     device: str = "auto",
@@ -94,6 +103,9 @@ def encode(
         effort: 1 (fast) to 9 (best): docs/effort.md.
         preset: "paper" fits with the paper's settings.
         steps: overrides the number of optimisation steps of the effort or the preset.
+        tune: "eye" for what looks right: errors count less where the image is busy and more where they add up over a
+            few pixels; "psnr" for the smallest mean square error. The default is "eye", but "psnr" for the target
+            ``psnr`` and for a preset.
         seed: of the random numbers.
         threads: on the processor; the default is all.
         device: "cpu", "cuda" or "cuda:N" (docs/gpu.md); "auto" is the first GPU that can be used, or else the CPU.
@@ -114,7 +126,8 @@ def encode(
         DeviceError: the GPU is not there or too small.
     """
     targets: dict[str, Any] = {"ratio": ratio, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "gaussians": gaussians}
-    trials = trials_of(effort, preset, steps)
+    tuned = tune_of(tune, preset, psnr)
+    trials = trials_of(effort, preset, steps, tuned)
     worker_threads, seed = thread_count(threads), whole_number("seed", seed, 0)
     source = prepared(from_object(image), targets, background=background, strip=strip)
     known = image.notices if isinstance(image, SourceImage) else ()
@@ -123,7 +136,7 @@ def encode(
     own_weights = None if weights is None else weights_of(from_object(weights), source)
     if own_weights is not None and preset:
         raise SettingsError(f"the preset {preset!r} takes no weights: its loss has SSIM")
-    job = _Job.of(source, own_weights, open_compute(device, worker_threads), seed, _ProgressRelay(progress))
+    job = _Job.of(source, own_weights, open_compute(device, worker_threads), seed, tuned, _ProgressRelay(progress))
     if target.min_psnr is not None:
         return _encode_to_psnr(job, target.min_psnr, trials[0])
     if target.gaussians is not None:
@@ -177,23 +190,28 @@ def _encode_alpha(job: _Job, opacity: SampleArray, max_bytes: int, settings: Fit
     short = replace(settings, steps=min(max(settings.steps // 4, MIN_TRIAL_STEPS), SHORT_STEPS, settings.steps))
 
     def color_error(size: int) -> float:
-        return _mean_square(job, _encode_colors(job.beside, size + metadata_bytes, short, job.extras))
+        data = _encode_colors(job.beside, size + metadata_bytes, short, job.extras)
+        return _mean_square(replace(job, weights=job.plain_weights), data)
 
     def alpha_error(size: int) -> float:
-        return _mean_square(plane, _encode_colors(plane.beside, size, short, NO_EXTRAS))
+        return _mean_square(plane, _encode_colors(plane.beside, size, replace(short, coarse=0.0), NO_EXTRAS))
 
     def groups(size: int) -> tuple[tuple[Group, ...], Quantizer]:
-        file = container.unpack(_encode_colors(plane.beside, size, settings, NO_EXTRAS))
+        file = container.unpack(_encode_colors(plane.beside, size, replace(settings, coarse=0.0), NO_EXTRAS))
         return file.groups, file.quantizer
 
     fits = AlphaFits(color_error, alpha_error, groups)
     return encode_alpha(opacity, max_bytes - metadata_bytes, fits, job.compute.threads)
 
 
-def _mean_square(job: _Job, data: bytes) -> float:
+def _mean_square(job: _Job, data: bytes, coarse: float = 0.0) -> float:
     """Mean square error of the colours of a file, samples in [0, 1], by the weights of the job."""
-    strips = Reader(data, threads=job.compute.threads).strips(dtype=job.source.pixels.dtype)
-    return mean_square_error(job.source.pixels, strips.parts, None if job.weights is None else job.weights.plane)
+    pixels, weights = job.source.pixels, job.weights
+    strips = Reader(data, threads=job.compute.threads).strips(dtype=pixels.dtype)
+    parts = (part[..., : pixels.shape[2]] for part in strips.parts)
+    if weights is None:
+        return mean_square_error(pixels, parts, None, coarse)
+    return weights.mean_square_error(pixels, parts, coarse)
 
 
 def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple[Gaussians, Quantizer]:
@@ -214,14 +232,14 @@ def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple
 
 
 def _encode_best(job: _Job, max_bytes: int, trials: Sequence[FitSettings]) -> bytes:
-    """The file with the highest PSNR, so that an effort level never falls behind one whose trials it contains."""
+    """The best file by what the fits are tuned for, so that an effort never falls behind one whose trials it has."""
     if len(trials) == 1:
         return _without_excess(job, _encode_to_bytes(job, max_bytes, trials[0]), trials[0])
     job.progress.all_steps = sum(settings.steps for settings in trials)
     files: list[tuple[float, bytes]] = []
     for settings in trials:
         data = _encode_to_bytes(job, max_bytes, settings)
-        files.append((job.score_of(data), data))
+        files.append((job.score_of(data, settings), data))
         job.progress.steps_before += settings.steps
         if job.progress.stopped:
             break
@@ -289,30 +307,39 @@ class _Job:
     source: SourceImage  # of colours; what is transparent has those of what is visible nearby
     original: SampleArray  # pixels of the source before that: what PSNR is measured against
     alpha: SampleArray | None  # [H, W]
-    weights: WeightPyramid | None  # of errors: those given times those of opacity
+    weights: WeightPyramid | None  # of errors: those below, times those for the eye
+    plain_weights: WeightPyramid | None  # those given times those of opacity
     extras: Extras  # without alpha
     compute: Compute
     seed: int
     progress: _ProgressRelay
     report: ProgressCallback  # of the fit at hand
     own_weights: ByteArray | None  # those that the caller gave
+    tune: Tune
 
     @staticmethod
     def of(
-        source: SourceImage, weights: ByteArray | None, compute: Compute, seed: int, progress: _ProgressRelay
+        source: SourceImage,
+        weights: ByteArray | None,
+        compute: Compute,
+        seed: int,
+        tune: Tune,
+        progress: _ProgressRelay,
     ) -> _Job:
         original, alpha, own = source.pixels, source.alpha, weights
         if alpha is not None:
             source = replace(source, pixels=bled(source.pixels, alpha), alpha=None)
             weights = product(weights, alpha_weights(alpha))
-        pyramid = None if weights is None else WeightPyramid(weights)
+        plain = pyramid = None if weights is None else WeightPyramid(weights)
+        if tune == Tune.EYE:
+            pyramid = WeightPyramid(eye_weights(source.pixels, weights), EYE_UNIT)
         extras = Extras(source.depth, source.metadata)
-        return _Job(source, original, alpha, pyramid, extras, compute, seed, progress, progress, own)
+        return _Job(source, original, alpha, pyramid, plain, extras, compute, seed, progress, progress, own, tune)
 
     def of_plane(self, pixels: SampleArray) -> _Job:
         """The same for another plane, [H, W, 1], by the caller's weights alone."""
         plane = SourceImage(np.ascontiguousarray(pixels))
-        return _Job.of(plane, self.own_weights, self.compute, self.seed, self.progress)
+        return _Job.of(plane, self.own_weights, self.compute, self.seed, Tune.PSNR, self.progress)
 
     @property
     def beside(self) -> _Job:
@@ -324,9 +351,14 @@ class _Job:
         strips = Reader(data, threads=self.compute.threads).strips(dtype=self.source.pixels.dtype)
         return psnr_of_strips(self.original, strips.parts, self.alpha)
 
-    def score_of(self, data: bytes) -> float:
-        """What the best of several files has most of: PSNR, or less error by the weights that the caller gave."""
-        return self.psnr_of(data) if self.own_weights is None else -_mean_square(self, data)
+    def score_of(self, data: bytes, settings: FitSettings) -> float:
+        """What the best of several files has most of: PSNR; with weights given, or for the eye, less of its loss.
+
+        With alpha it is PSNR even for the eye: that of composites, which opacity is a part of.
+        """
+        if self.own_weights is None and (self.tune == Tune.PSNR or self.alpha is not None):
+            return self.psnr_of(data)
+        return -_mean_square(self, data, settings.coarse)
 
 
 class _ProgressRelay:

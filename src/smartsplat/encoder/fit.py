@@ -20,7 +20,7 @@ from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.densify import added_gaussians, top_by_energy, weighted_energy
 from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.pyramid import PyramidLevel, pyramid_level, pyramid_steps
-from smartsplat.encoder.settings import FitSettings
+from smartsplat.encoder.settings import FitSettings, coarse_part
 from smartsplat.gaussians import MIN_SCALE, Gaussians
 from smartsplat.render import StepSettings
 
@@ -107,6 +107,7 @@ class Fit:
         )
         self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
         self.params = self.renderer.upload(initial)
+        self.weight_sum = self._weight_sum(initial)
         self.adam = self.renderer.adam_state(self.params)
         self.quantizer: Quantizer | None = None  # once something is quantised
         self.mean_square = 0.0  # of the last step
@@ -128,12 +129,12 @@ class Fit:
                 self._quantize(means=step >= self.quantize_means_from)
             step_settings = self._step_settings(step)
             result = self.renderer.step(self.params, self.adam, level.pixels, level.view, step_settings, level.weights)
-            self.mean_square = result.mean_square
+            self.mean_square = result.mean_square * self._weight_unit
             if step in densify_steps:
                 self._densify(densify_steps[step], level)
             elif step in settle_steps:
                 self._settle(level)
-            at = Progress(step + 1, settings.steps, len(self.params), psnr_of_mean_square(result.mean_square))
+            at = Progress(step + 1, settings.steps, len(self.params), psnr_of_mean_square(self.mean_square))
             if progress is not None and progress(at) is False:
                 break
         return self.renderer.download(self.params), self.quantizer or self._quantizer()
@@ -155,7 +156,8 @@ class Fit:
             l1=s.l1,
             l2=s.l2,
             ssim=s.ssim,
-            rate_weight=s.rate_weight * self.mean_square / len(self.params),
+            coarse=coarse_part(s.coarse, self.mean_square, self.width * self.height / self.final_count),
+            rate_weight=s.rate_weight * self.mean_square / self._weight_unit / len(self.params),
             rate_energy=(self.quantizer or self._quantizer()).error_budget ** 2,
             lr_mean_x=factor * s.lr_mean * unit_x,
             lr_mean_y=factor * s.lr_mean * unit_y,
@@ -213,6 +215,7 @@ class Fit:
             )
             self.params = self.params.joined(added)
             self.adam = self.adam.joined(self.renderer.adam_state(added))
+        self.weight_sum = self._weight_sum(self.renderer.download(self.params))
 
     # ---- quantisation ----------------------------------------------------------------------------------------------
 
@@ -226,11 +229,20 @@ class Fit:
         self.params = self.renderer.upload(quantized)
 
     def _quantizer(self) -> Quantizer:
-        """Quantisation that adds the set fraction of the current squared error."""
-        attributes = (5 + self.channels) * len(self.params)
+        """Quantisation that adds the set fraction of the current squared error, both by weights."""
+        attributes = (5 + self.channels) * self.weight_sum
         quality = quality_for_error(self.quantization_noise * self._squared_error(), attributes)
         cell = position_cell_log2(self.width, self.height, self.final_count)
         return Quantizer(quality, cell, self.width, self.height, self.channels)
+
+    @property
+    def _weight_unit(self) -> float:
+        """By what the renderer's mean square, whose weights are of 255, is to be multiplied."""
+        return 1.0 if self.weights is None else 255 / self.weights.unit
+
+    def _weight_sum(self, gaussians: Gaussians) -> float:
+        """The sum over Gaussians of the weight where they are: what an error of all of them counts."""
+        return float(len(gaussians)) if self.weights is None else float(self.weights.at(gaussians).sum())
 
     def _squared_error(self) -> float:
         """Of the whole image, at least what rounding to code values leaves."""

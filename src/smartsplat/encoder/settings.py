@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from smartsplat.arguments import whole_number
 from smartsplat.errors import SettingsError
+from smartsplat.render import COARSE_CELL
 
 MAX_VARIANCE_WINDOW = 13
 """Pixels: the compiled module sums the squares of a window in 31 bits."""
@@ -70,6 +72,8 @@ class FitSettings:
     Args:
         steps: optimisation steps.
         l1, l2, ssim: weights of the loss terms |e|, e^2 and 1 - SSIM.
+        coarse: part of e^2 that is of mean errors over cells of 4 x 4 pixels (of the pyramid level), where the error
+            is just visible; ``coarse_part`` of it where it is not.
         rate_weight: weight of the rate term, which is a mean over the Gaussians, in units of the mean square error.
         lr_mean: learning rate of means, in the Gaussian's own scales; if not ``relative``, in [-1, 1] units.
         lr_scale: learning rate of log scales; if not ``relative``, of scales, pixels.
@@ -93,6 +97,7 @@ class FitSettings:
     l1: float = 0.0
     l2: float = 1.0
     ssim: float = 0.0
+    coarse: float = 0.0
     rate_weight: float = 0.1
     lr_mean: float = 0.1
     lr_scale: float = 0.1
@@ -145,7 +150,54 @@ EFFORT_TRIALS: dict[int, tuple[tuple[int, float], ...]] = {
 (docs/effort.md). Fits of regular patterns end by luck as much as by steps: the short one is there for them."""
 
 
-def trials_of(effort: int, preset: str | None, steps: int | None) -> tuple[FitSettings, ...]:
+EYE_COARSE = 0.5
+"""``FitSettings.coarse`` of a fit for the eye: structure counts more than grain."""
+
+
+COARSE_PER_OCTAVE = 0.1
+COARSE_RANGE = (0.2, 0.65)
+VISIBLE_ERROR = 1 / 80
+"""Root mean square error at which ``FitSettings.coarse`` holds as it is. The larger the error, the more of it is grain
+that no Gaussian will hold; where it is small there is nothing but edges left to sharpen."""
+
+
+def coarse_part(coarse: float, mean_square: float, pixels_each: float) -> float:
+    """``StepSettings.coarse`` for a setting, the current mean square error and the pixels that each Gaussian has.
+
+    Where a cell has a Gaussian to itself or more, its mean error is no structure: from 24 pixels down to 8 the part
+    goes to nothing.
+    """
+    if not coarse:
+        return 0.0
+    low, high = COARSE_RANGE
+    if mean_square:  # none yet before the first step
+        coarse += COARSE_PER_OCTAVE * math.log2(math.sqrt(mean_square) / VISIBLE_ERROR)
+    return min(max(coarse, low), high) * min(max(pixels_each / COARSE_CELL**2 - 0.5, 0.0), 1.0)
+
+
+class Tune(StrEnum):
+    """What a fit is good at."""
+
+    EYE = "eye"
+    PSNR = "psnr"
+
+
+def tune_of(tune: str | None, preset: str | None, min_psnr: float | None) -> Tune:
+    """The tune that was asked for, or the default: for the eye, unless there is a preset or the target is a PSNR.
+
+    Raises:
+        SettingsError: no such tune, or a preset with another than its own.
+    """
+    if tune is None:
+        return Tune.EYE if preset is None and min_psnr is None else Tune.PSNR
+    if tune not in tuple(Tune):
+        raise SettingsError(f"unknown tune {tune!r}: it is 'eye' or 'psnr'")
+    if preset and tune != Tune.PSNR:
+        raise SettingsError(f"the preset {preset!r} cannot be tuned: its loss is the paper's")
+    return Tune(tune)
+
+
+def trials_of(effort: int, preset: str | None, steps: int | None, tune: Tune = Tune.PSNR) -> tuple[FitSettings, ...]:
     """The fits of an effort level, or the one of a preset; ``steps`` overrides their number of steps.
 
     Raises:
@@ -159,5 +211,8 @@ def trials_of(effort: int, preset: str | None, steps: int | None) -> tuple[FitSe
     if preset:
         trials: tuple[FitSettings, ...] = (PAPER,)
     else:
-        trials = tuple(FitSettings(steps=count, quantization_noise=noise) for count, noise in EFFORT_TRIALS[effort])
+        coarse = EYE_COARSE if tune == Tune.EYE else 0.0
+        trials = tuple(
+            FitSettings(steps=count, quantization_noise=noise, coarse=coarse) for count, noise in EFFORT_TRIALS[effort]
+        )
     return tuple(dict.fromkeys(replace(trial, steps=steps) for trial in trials)) if steps else trials

@@ -29,6 +29,10 @@ MAX_ERROR_CELL_LOG2 = 6
 """log2 of the longest side of an error cell, output pixels: ``Renderer.residual`` takes powers of two up to 64."""
 
 
+COARSE_CELL = 4
+"""Side of the cells of the coarse error, pixels: ``StepSettings.coarse``."""
+
+
 @dataclass(frozen=True)
 class View:
     """A region of the image and the size it is rendered at; the compiled functions read it by these names."""
@@ -65,7 +69,9 @@ def filter_variance(scale: float) -> float:
 
 
 def check_weights(weights: ByteArray | None, view: View, settings: StepSettings | None = None) -> None:
-    """ValueError if weights do not go with a view, or with the loss of a step."""
+    """ValueError if weights do not go with a view, or they or the coarse error with the loss of a step."""
+    if settings is not None and settings.ssim and settings.coarse:
+        raise ValueError("a loss with SSIM takes no coarse error")
     if weights is None:
         return
     if weights.dtype != np.uint8 or weights.shape != (view.rows, view.columns) or not weights.flags.c_contiguous:
@@ -100,11 +106,15 @@ class StepSettings:
 
     With ``relative``, ``lr_mean_x`` and ``lr_mean_y`` move the mean along the Gaussian's own axes in units of its
     scales, and ``lr_scale`` changes log scales; otherwise all three are in pixels.
+
+    The squared error is (1 - coarse) sum w e^2 + coarse sum over cells (sum w e)^2 / sum w, the cells having
+    ``COARSE_CELL`` pixels a side of the view: errors that cancel out within a cell count less.
     """
 
     l1: float = 0.0
     l2: float = 1.0
     ssim: float = 0.0  # weight of 1 - SSIM
+    coarse: float = 0.0  # part of l2 that is of mean errors over coarse cells
     rate_weight: float = 0.0  # lambda of the rate term: sum of log(1 + energy / rate_energy)
     rate_energy: float = 1.0  # energy |c|^2 u v at which it sets in, squared pixels
     lr_mean_x: float = 0.02

@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from smartsplat.arrays import ByteArray, DoubleArray, SampleArray
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
-from smartsplat.render import StepResult, StepSettings, View, check_weights, filter_variance, strip_rows
+from smartsplat.render import (
+    COARSE_CELL,
+    StepResult,
+    StepSettings,
+    View,
+    check_weights,
+    filter_variance,
+    strip_rows,
+)
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5
@@ -166,6 +174,17 @@ def _factors(weights: ByteArray | None) -> DoubleArray:
     return np.ones((1, 1, 1)) if weights is None else weights[..., None] / 255.0
 
 
+def cell_means(error: DoubleArray, factor: DoubleArray) -> DoubleArray:
+    """The coarse error: each pixel's error [rows, columns, C] replaced by the mean over its cell, by ``factor``."""
+    out = np.zeros_like(error)
+    for top in range(0, error.shape[0], COARSE_CELL):
+        for left in range(0, error.shape[1], COARSE_CELL):
+            cell = np.s_[top : top + COARSE_CELL, left : left + COARSE_CELL]
+            by = factor[cell]
+            out[cell] = (by * error[cell]).sum(axis=(0, 1)) / (by.sum() or 1)
+    return out
+
+
 def loss(
     image: DoubleArray, target: SampleArray, settings: StepSettings, weights: ByteArray | None = None
 ) -> tuple[float, float, DoubleArray]:
@@ -177,8 +196,11 @@ def loss(
     expected = target / float(np.iinfo(target.dtype).max)
     error, factor = clamped - expected, _factors(weights)
     mean_square = float((factor * error**2).mean())
-    value = settings.l1 * (factor * np.abs(error)).mean() + settings.l2 * mean_square
-    gradient = factor * (settings.l1 * np.sign(error) + 2 * settings.l2 * error) / error.size
+    coarse = cell_means(error, np.broadcast_to(factor, (*error.shape[:2], 1)))
+    square = (1 - settings.coarse) * mean_square + settings.coarse * float((factor * coarse**2).mean())
+    value = settings.l1 * (factor * np.abs(error)).mean() + settings.l2 * square
+    slope = 2 * settings.l2 * ((1 - settings.coarse) * error + settings.coarse * coarse)
+    gradient = factor * (settings.l1 * np.sign(error) + slope) / error.size
     if settings.ssim:
         similarity, d_similarity = ssim(clamped, expected)
         value += settings.ssim * (1 - similarity)

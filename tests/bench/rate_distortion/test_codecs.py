@@ -97,7 +97,7 @@ def test_avif_has_the_colours_of_the_image(image: ByteArray) -> None:
 
 
 def test_codec_names() -> None:
-    names = ["jpeg", "jpeg2000", "avif:s9", "avif:s4:psnr", "smartsplat:e7"]
+    names = ["jpeg", "jpeg2000", "avif:s9", "avif:s4:psnr", "smartsplat:e7", "smartsplat:e5:eye"]
     assert [codecs.codec(name).name for name in names] == names
     for name in ("gif", "avif", "avif:s10", "avif:s4:ssim", "smartsplat", "smartsplat:e0", "smartsplat:e10"):
         with pytest.raises(ValueError, match="unknown codec"):
@@ -105,7 +105,7 @@ def test_codec_names() -> None:
 
 
 def test_smartsplat_is_given_its_byte_target(image: ByteArray, monkeypatch: pytest.MonkeyPatch) -> None:
-    def encode(pixels: ByteArray, *, max_bytes: int, effort: int) -> bytes:
+    def encode(pixels: ByteArray, *, max_bytes: int, effort: int, tune: str) -> bytes:
         if max_bytes < 100:
             raise SettingsError("too small")
         return bytes([effort]) * max_bytes

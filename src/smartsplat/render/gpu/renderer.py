@@ -194,7 +194,7 @@ class GpuRenderer:
     def _loss_pass(
         self, lists: TileLists, target: Tensor, weights: Tensor | None, partials: Tensor, settings: StepSettings
     ) -> Tensor:
-        """Rendering, loss and backward pass: sums of |e|, e^2 and SSIM over all samples, float64 [3]."""
+        """Rendering, loss and backward pass: sums of |e|, e^2, the coarse error's square and SSIM, float64 [4]."""
         if settings.ssim:
             return fit_strips(self.launcher, lists, target, partials, settings)
         return fit_tiles(self.launcher, lists, target, weights, partials, settings)
@@ -217,9 +217,10 @@ def _sample_type(dtype: npt.DTypeLike) -> torch.dtype:
 
 
 def _result(sums: list[float], rate: float, samples: int, settings: StepSettings) -> StepResult:
-    """The loss of a step, from the sums of |e|, e^2 and SSIM and the rate term."""
-    absolute, square, similarity = sums
-    loss = (settings.l1 * absolute + settings.l2 * square) / samples + rate
+    """The loss of a step, from the sums of |e|, e^2, the coarse error's square and SSIM and the rate term."""
+    absolute, square, coarse, similarity = sums
+    squares = (1 - settings.coarse) * square + settings.coarse * coarse
+    loss = (settings.l1 * absolute + settings.l2 * squares) / samples + rate
     if settings.ssim:
         loss += settings.ssim * (1 - similarity / samples)
     return StepResult(loss, square / samples)

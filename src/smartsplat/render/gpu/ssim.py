@@ -233,7 +233,7 @@ def fit_strips(
     """``tile.fit_tiles`` with SSIM: rendering, three kernels and the backward pass, for one strip after the other.
 
     Returns:
-        Sums of |e|, e^2 and SSIM over all samples: float64 [3].
+        Sums of |e| and e^2, 0 for the coarse error's, and that of SSIM over all samples: float64 [4].
     """
     height, width, channels = target.shape
     tile = TILE.value
@@ -242,7 +242,7 @@ def fit_strips(
     max_samples = channels * min(height, strip_rows + 2 * tile) * pitch
     before, behind = pitch + MARGIN, COLUMNS_PER_PROGRAM + MARGIN
     planes = launcher.zeros((before + 6 * max_samples + behind,))[before:]
-    sums = launcher.zeros((3,), torch.float64)
+    sums = launcher.zeros((4,), torch.float64)
     for top in range(0, height, strip_rows):
         bottom = min(top + strip_rows, height)
         first_row, end_row = max(0, top - tile), min(height, bottom + tile)  # with what SSIM sees around it
@@ -268,5 +268,5 @@ def _strip_gradient(
     launcher.launch(prepare, programs, planes, target, *sizes, strip.first_row, *form)
     launcher.launch(slopes, programs, planes, similarities, *sizes, *own, *form)
     launcher.launch(gradient, programs, planes, target, losses, *sizes, strip.first_row, *own, *weights, *form)
-    pixelwise = losses.sum(dim=0, dtype=torch.float64)
+    pixelwise = torch.nn.functional.pad(losses.sum(dim=0, dtype=torch.float64), (0, 1))
     return torch.cat([pixelwise, similarities.sum(dtype=torch.float64).reshape(1)])

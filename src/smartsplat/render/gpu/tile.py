@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smartsplat.render import StepSettings
 from smartsplat.render.gpu.bin import TileLists
-from smartsplat.render.gpu.constants import EDGE, SPLAT_FLOATS, TILE
+from smartsplat.render.gpu.constants import COARSE_CELL, EDGE, SPLAT_FLOATS, TILE
 from smartsplat.render.gpu.launcher import Launcher
 from smartsplat.render.gpu.loss import errors, pixel_slope, to_samples, weights_of
 
@@ -182,7 +182,28 @@ def render(
             tl.store(place + 2 * channel_stride, to_samples(color2, sample), valid)
 
 
-@triton.jit(do_not_specialize=["columns", "width", "height", "l1", "l2"])
+@triton.jit
+def _cell_sums(values):
+    """Sums over each coarse cell of a tile, [cells down, 1, cells across, 1], of values as ``pixels_of`` has them."""
+    cells: tl.constexpr = TILE // COARSE_CELL
+    grid = tl.reshape(values, [cells, COARSE_CELL, cells, COARSE_CELL])
+    return tl.sum(tl.sum(grid, axis=3, keep_dims=True), axis=1, keep_dims=True)
+
+
+@triton.jit
+def _coarse(error, weight, cell_weight):
+    """The mean error over its cell at each pixel, [TILE_PIXELS], and the sum of weights times squares of these means.
+
+    ``cell_weight`` are the sums of ``weight`` over the cells.
+    """
+    cells: tl.constexpr = TILE // COARSE_CELL
+    sums = _cell_sums(weight * error)
+    mean = tl.where(cell_weight > 0, sums / tl.where(cell_weight > 0, cell_weight, 1.0), 0.0)
+    whole = tl.broadcast_to(mean, [cells, COARSE_CELL, cells, COARSE_CELL])
+    return tl.reshape(whole, [TILE_PIXELS]), tl.sum(tl.reshape(sums * mean, [cells * cells]))
+
+
+@triton.jit(do_not_specialize=["columns", "width", "height", "l1", "fine", "coarse"])
 def fit(
     starts,  # [tiles + 1] int64
     gaussians,  # [total] int32
@@ -191,13 +212,15 @@ def fit(
     target,  # [H, W, C] uint8 or uint16
     weights,  # [H, W] uint8, of the errors; None: all are 1
     partials,  # out [total, SPLAT_FLOATS] float32
-    losses,  # out [tiles, 2] float32: sums of |e| and e^2, weighted
+    losses,  # out [tiles, 3] float32: sums of |e|, e^2 and the square of the coarse error, weighted
     columns,  # of tiles
     width,  # pixels
     height,
     l1,  # weight of |e| over the number of samples
-    l2,  # twice that of e^2
+    fine,  # twice that of e^2
+    coarse,  # twice that of the coarse error's square
     channels: tl.constexpr,
+    with_coarse: tl.constexpr,  # otherwise ``coarse`` is 0
 ):
     """Rendering, pixelwise loss and backward pass of a tile."""
     tile = tl.program_id(0)
@@ -206,18 +229,29 @@ def fit(
     column, row = pixels_of(tile, columns)
     error0, error1, error2 = errors(color0, color1, color2, target, column, row, width, height, channels)
     absolute, square = tl.abs(error0), error0 * error0
-    d0 = pixel_slope(error0, l1, l2)
+    d0 = pixel_slope(error0, l1, fine)
     d1, d2 = d0, d0
     if channels == 3:
         absolute += tl.abs(error1) + tl.abs(error2)
         square += error1 * error1 + error2 * error2
-        d1, d2 = pixel_slope(error1, l1, l2), pixel_slope(error2, l1, l2)
+        d1, d2 = pixel_slope(error1, l1, fine), pixel_slope(error2, l1, fine)
+    weight = tl.where((row < height) & (column < width), 1.0, 0.0)
     if weights is not None:
         weight = weights_of(weights, column, row, width, height)
-        absolute, square = weight * absolute, weight * square
-        d0, d1, d2 = weight * d0, weight * d1, weight * d2
-    tl.store(losses + 2 * tile, tl.sum(absolute))
-    tl.store(losses + 2 * tile + 1, tl.sum(square))
+    coarse_square = 0.0
+    if with_coarse:
+        cell_weight = _cell_sums(weight)
+        mean0, coarse_square = _coarse(error0, weight, cell_weight)
+        d0 += coarse * mean0
+        if channels == 3:
+            mean1, square1 = _coarse(error1, weight, cell_weight)
+            mean2, square2 = _coarse(error2, weight, cell_weight)
+            d1, d2 = d1 + coarse * mean1, d2 + coarse * mean2
+            coarse_square += square1 + square2
+    tl.store(losses + 3 * tile, tl.sum(weight * absolute))
+    tl.store(losses + 3 * tile + 1, tl.sum(weight * square))
+    tl.store(losses + 3 * tile + 2, coarse_square)
+    d0, d1, d2 = weight * d0, weight * d1, weight * d2
     _backward(gaussians, slots, begin, end, splats, partials, x, y, d0, d1, d2, channels)
 
 
@@ -314,13 +348,15 @@ def fit_tiles(
         partials: written, from ``empty_partials``.
 
     Returns:
-        Weighted sums of |e| and e^2 over all samples, and 0 in the place of SSIM's: float64 [3].
+        Weighted sums of |e|, e^2 and the coarse error's square over all samples, and 0 for SSIM's: float64 [4].
     """
     height, width, channels = target.shape
-    losses = launcher.empty((lists.tiles, 2))
+    losses = launcher.empty((lists.tiles, 3))
     arrays = (lists.starts, lists.gaussians, lists.slots, lists.splats, target, weights, partials, losses)
-    slopes = (settings.l1 / target.numel(), 2 * settings.l2 / target.numel())
-    launcher.launch(fit, lists.tiles, *arrays, lists.columns, width, height, *slopes, channels, warps=1)
+    l1, l2 = settings.l1 / target.numel(), 2 * settings.l2 / target.numel()
+    slopes = (l1, (1 - settings.coarse) * l2, settings.coarse * l2)
+    form = (channels, settings.coarse > 0)
+    launcher.launch(fit, lists.tiles, *arrays, lists.columns, width, height, *slopes, *form, warps=1)
     return torch.nn.functional.pad(losses.sum(dim=0, dtype=torch.float64), (0, 1))
 
 
