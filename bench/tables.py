@@ -21,6 +21,9 @@ ALPHA_AND_DEPTH_RESULTS = REPOSITORY / "results/v0.7"
 VIEWER_RESULTS = REPOSITORY / "results/v0.8"
 """Folder of the tables of the viewer and of the image server."""
 
+EYE_RESULTS = REPOSITORY / "results/v0.9"
+"""Folder of the table of what is tuned for the eye."""
+
 Row = dict[str, str]
 Key = tuple[str, ...]
 

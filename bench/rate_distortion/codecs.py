@@ -17,7 +17,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 import smartsplat
+from bench.rate_distortion.perceptual import ssimulacra2
 from smartsplat.arrays import FloatArray, SampleArray
 from smartsplat.encoder.bleed import bled
 from smartsplat.errors import SettingsError
@@ -61,6 +62,14 @@ class Codec(Protocol):
         """The image at its full size, uint8 [height, width, 3], or 4 with alpha."""
 
 
+def _eye_score(original: SampleArray, decoded: SampleArray) -> float:
+    """SSIMULACRA2."""
+    score = ssimulacra2(original, decoded)
+    if score is None:
+        raise ValueError("what is chosen for the eye needs ssimulacra2: pip install smartsplat[bench]")
+    return score
+
+
 class ShrinkingCodec:
     """A codec of Pillow, with the search over quality and shrinking."""
 
@@ -70,9 +79,11 @@ class ShrinkingCodec:
     qualities: ClassVar[range] = range(101)
     max_side: ClassVar[int]  # pixels
     samplings: ClassVar[tuple[str, ...]] = ("",)  # of chroma, where the codec has a choice
+    score: Callable[[SampleArray, SampleArray], float]  # of the original and what a file decodes to: the most is best
 
     def __init__(self, shrinks: tuple[int, ...] = SHRINKS) -> None:
         self.shrinks = shrinks
+        self.score = psnr
 
     def encode(self, pixels: SampleArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
         search = Search(self, pixels, max(byte_budgets))
@@ -108,16 +119,16 @@ class Search:
         self.files: dict[tuple[int, str, int], Encoded | None] = {}  # by shrink, sampling, quality
 
     def best(self, byte_budget: int) -> Encoded | None:
-        """The file of the highest PSNR within the budget."""
+        """The best file within the budget."""
         height, width = self.pixels.shape[:2]
-        max_psnr, best = -math.inf, None
+        max_score, best = -math.inf, None
         for shrink, sampling in itertools.product(self.images, self.anchor.samplings):
             candidate = self._max_quality(shrink, sampling, byte_budget)
             if candidate is None:
                 continue
-            value = psnr(self.pixels, self.anchor.decode(candidate.data, width, height))
-            if value > max_psnr:
-                max_psnr, best = value, candidate
+            score = self.anchor.score(self.pixels, self.anchor.decode(candidate.data, width, height))
+            if score > max_score:
+                max_score, best = score, candidate
         return best
 
     def _max_quality(self, shrink: int, sampling: str, byte_budget: int) -> Encoded | None:
@@ -175,6 +186,8 @@ class WebP(ShrinkingCodec):
 class Avif(ShrinkingCodec):
     """libaom at one of its speeds, with libheif's own tuning, which is for the eye, or tuned for PSNR.
 
+    By PSNR the best of its files is chosen all the same, unless the name ends in :eye: then it is by SSIMULACRA2.
+
     Written by libvips, because Pillow's conversion to YCbCr is off by up to 1.4 of 255 in the mean: on altai that
     alone keeps it below 46.4 dB, where the same encoder reaches 53 dB through libheif.
     """
@@ -185,14 +198,16 @@ class Avif(ShrinkingCodec):
     max_side = 16384
     bits = 8  # of a sample in its files
 
-    def __init__(self, shrinks: tuple[int, ...] = SHRINKS, speed: int = 6, for_psnr: bool = False) -> None:
+    def __init__(self, shrinks: tuple[int, ...] = SHRINKS, speed: int = 6, aim: str = "") -> None:
         try:
             import pyvips  # noqa: F401, better now than in the first file
         except ImportError as error:
             raise ValueError("avif needs pyvips: pip install smartsplat[bench]") from error
         super().__init__(shrinks)
-        self.name = f"avif:s{speed}" + ":psnr" * for_psnr
-        self.options = {"effort": 9 - speed, "tune": "psnr" if for_psnr else "iq"}
+        self.name = f"avif:s{speed}{aim}"
+        self.options = {"effort": 9 - speed, "tune": "psnr" if aim == ":psnr" else "iq"}
+        if aim == ":eye":
+            self.score = _eye_score
 
     def file(self, pixels: SampleArray, sampling: str, quality: int) -> bytes:
         import pyvips
@@ -266,7 +281,7 @@ class SmartSplat:
 
 ANCHORS_BY_NAME = {anchor.name: anchor for anchor in (Jpeg, WebP, JpegXl, Jpeg2000)}
 NAMES = (
-    f"{', '.join(ANCHORS_BY_NAME)}, avif:s0 to avif:s9, the same with :psnr, "
+    f"{', '.join(ANCHORS_BY_NAME)}, avif:s0 to avif:s9, the same with :psnr or :eye, "
     "smartsplat:e1 to smartsplat:e9, or the same with :eye"
 )
 
@@ -279,8 +294,8 @@ def codec(name: str, shrinks: tuple[int, ...] = SHRINKS) -> Codec:
     """
     if name in ANCHORS_BY_NAME:
         return ANCHORS_BY_NAME[name](shrinks)
-    if avif := re.fullmatch(r"avif:s(\d)(:psnr)?", name):
-        return Avif(shrinks, speed=int(avif[1]), for_psnr=avif[2] is not None)
+    if avif := re.fullmatch(r"avif:s(\d)(:psnr|:eye|)", name):
+        return Avif(shrinks, speed=int(avif[1]), aim=avif[2])
     if own := re.fullmatch(r"smartsplat:e([1-9])(:eye)?", name):
         return SmartSplat(int(own[1]), "eye" if own[2] else "psnr")
     raise ValueError(f"unknown codec {name!r}: use {NAMES}")

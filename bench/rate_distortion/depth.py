@@ -49,7 +49,7 @@ class DeepAvif(Avif):
     """AVIF of 10 or 12 bits, tuned for PSNR. libvips shifts samples; here they are rounded, and white stays white."""
 
     def __init__(self, bits: int, speed: int, shrinks: tuple[int, ...] = SHRINKS) -> None:
-        super().__init__(shrinks, speed, for_psnr=True)
+        super().__init__(shrinks, speed, aim=":psnr")
         self.bits = bits
         self.name = f"avif:{bits}"
 

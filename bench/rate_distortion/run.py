@@ -29,7 +29,7 @@ from bench.tables import REPOSITORY, Table
 
 COLUMNS = (
     *("picture", "width", "height", "recipe", "codec", "setting", "ratio_target", "bytes", "ratio", "bpp"),
-    *("psnr", "ssim", "ms_ssim", "lpips", "flip", "encode_seconds", "decode_seconds", "encode_peak_mb"),
+    *("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "flip", "encode_seconds", "decode_seconds", "encode_peak_mb"),
     *("machine", "versions"),
 )
 KEYS = ("picture", "codec", "ratio_target")
@@ -76,10 +76,27 @@ def measured_rows(path: Path, name: str, ratios: Sequence[float], weights: Path)
         print(f"{path.name} {name} {error}", file=sys.stderr)
 
 
+def _subjects(folder: Path | None, name: str, ids: Sequence[str] | None, corpus: Path) -> list[PreparedImage]:
+    """The images of a folder, or of a set; those of a set are loaded by another process (bench/processes.py).
+
+    Raises:
+        OSError, ValueError: an image is none or cannot be read.
+    """
+    if folder is not None:
+        subjects = {each.id: each for each in images.prepare_folder(folder, corpus)}
+        images.check_ids(ids, list(subjects))
+        return [each for each in subjects.values() if each.id in (ids or subjects)]
+    chosen = images.chosen(images.SETS[name], ids)
+    fetching = [sys.executable, "-m", "bench.images", "--set", name, "--corpus", str(corpus)]
+    subprocess.run(fetching, cwd=REPOSITORY, check=True)
+    return [images.prepared(image, corpus) for image in chosen]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--set", choices=images.SETS, default="small")
+    parser.add_argument("--folder", type=Path, help="of image files, instead of a set")
     parser.add_argument("--images", nargs="+", help="only these of the set")
     parser.add_argument("--ratios", nargs="+", type=float, default=[50, 100, 200, 500, 1000, 2000])
     parser.add_argument("--codecs", nargs="+", default=["jpeg", "webp", "avif:s6", "smartsplat:e5"])
@@ -89,14 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in options.codecs:
             codec(name)
-        chosen = images.chosen(images.SETS[options.set], options.images)
-    except ValueError as error:
+        subjects = _subjects(options.folder, options.set, options.images, options.corpus.resolve())
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    corpus = options.corpus.resolve()
-    # In a process of its own: this one never loads an image (bench/processes.py).
-    fetching = [sys.executable, "-m", "bench.images", "--set", options.set, "--corpus", str(corpus)]
-    subprocess.run(fetching, cwd=REPOSITORY, check=True)
-    subjects = [images.prepared(image, corpus) for image in chosen]
     failures = measure_all(subjects, options.codecs, options.ratios, options.table, weights_path(options.corpus))
     return 1 if failures else 0
 

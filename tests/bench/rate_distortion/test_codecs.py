@@ -97,7 +97,7 @@ def test_avif_has_the_colours_of_the_image(image: ByteArray) -> None:
 
 
 def test_codec_names() -> None:
-    names = ["jpeg", "jpeg2000", "avif:s9", "avif:s4:psnr", "smartsplat:e7", "smartsplat:e5:eye"]
+    names = ["jpeg", "jpeg2000", "avif:s9", "avif:s4:psnr", "avif:s6:eye", "smartsplat:e7", "smartsplat:e5:eye"]
     assert [codecs.codec(name).name for name in names] == names
     for name in ("gif", "avif", "avif:s10", "avif:s4:ssim", "smartsplat", "smartsplat:e0", "smartsplat:e10"):
         with pytest.raises(ValueError, match="unknown codec"):

@@ -44,6 +44,16 @@ def test_flip_is_zero_for_equal_images_and_grows_with_noise(image: ByteArray) ->
     grows(PerceptualMetrics(image, Path("none")), image, "flip")
 
 
+def test_ssimulacra2_is_100_for_equal_images_and_falls_with_noise(image: ByteArray) -> None:
+    pytest.importorskip("ssimulacra2", reason="SSIMULACRA2 needs the bench extra")
+    noise = np.random.default_rng(0).normal(size=image.shape)
+    noisy = [np.clip(image + deviation * noise, 0, 255).astype(np.uint8) for deviation in (0, 4, 16, 64)]
+    values = [perceptual.ssimulacra2(image, each) for each in noisy]
+    assert values[0] == pytest.approx(100, abs=1e-6)
+    assert values == sorted(set(values), reverse=True)
+    assert perceptual.ssimulacra2(image[:7], image[:7]) is None
+
+
 def grows(metrics: PerceptualMetrics, image: ByteArray, key: str) -> None:
     noise = np.random.default_rng(0).normal(size=image.shape)
     noisy = [np.clip(image + deviation * noise, 0, 255).astype(np.uint8) for deviation in (0, 4, 16, 64)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.images import PreparedImage
 from bench.rate_distortion import run
@@ -31,7 +32,7 @@ def test_rows_are_measured_and_impossible_ones_say_none(subject: PreparedImage, 
     assert int(measured["bytes"]) <= size // 10
     assert float(measured["ratio"]) == pytest.approx(size / int(measured["bytes"]), rel=1e-5)
     assert float(measured["bpp"]) == pytest.approx(24 / float(measured["ratio"]), rel=1e-5)
-    assert {name for name, value in measured.items() if not value} <= {"lpips", "flip"}
+    assert {name for name, value in measured.items() if not value} <= {"ssimulacra2", "lpips", "flip"}
     assert measured["lpips"] == ""
     assert impossible["setting"] == "none"
     assert impossible["psnr"] == impossible["bytes"] == ""
@@ -89,3 +90,15 @@ def test_a_table_with_other_columns_is_left_alone(tmp_path: Path) -> None:
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
     return read_rows(folder / "rd.tsv")
+
+
+def test_the_images_of_a_folder(tmp_path: Path, image: ByteArray) -> None:
+    for name in ("waves", "ripples"):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    common = ["--folder", str(tmp_path), "--corpus", str(tmp_path / "corpus"), "--ratios", "20", "--codecs", "jpeg"]
+    assert run.main([*common, "--images", "ripples", "--table", str(tmp_path / "rd.tsv")]) == 0
+    (row,) = rows_of(tmp_path)
+    assert (row["picture"], row["recipe"], row["codec"]) == ("ripples", f"{tmp_path.name}, as it is", "jpeg")
+    for wrong in (["--images", "surf"], ["--folder", str(tmp_path / "none")]):
+        with pytest.raises(SystemExit):
+            run.main([*common, *wrong, "--table", str(tmp_path / "rd.tsv")])

@@ -2,15 +2,13 @@
 
 import triton.language as tl
 
-from smartsplat import gaussians, render
+from smartsplat import gaussians
 
 BLOCK = 128
 """Gaussians, spans or intersections of a program, one a thread."""
 
 TILE = tl.constexpr(16)
 """Side of a tile, output pixels."""
-
-COARSE_CELL = tl.constexpr(render.COARSE_CELL)
 
 SPLAT_FLOATS = tl.constexpr(8)
 """Of a splat (project.py), and of what the backward pass leaves in a slot (tile.py): one 32-byte sector."""

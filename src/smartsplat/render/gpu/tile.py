@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smartsplat.render import StepSettings
 from smartsplat.render.gpu.bin import TileLists
-from smartsplat.render.gpu.constants import COARSE_CELL, EDGE, SPLAT_FLOATS, TILE
+from smartsplat.render.gpu.constants import EDGE, SPLAT_FLOATS, TILE
 from smartsplat.render.gpu.launcher import Launcher
 from smartsplat.render.gpu.loss import errors, pixel_slope, to_samples, weights_of
 
@@ -184,23 +184,27 @@ def render(
 
 @triton.jit
 def _cell_sums(values):
-    """Sums over each coarse cell of a tile, [cells down, 1, cells across, 1], of values as ``pixels_of`` has them."""
-    cells: tl.constexpr = TILE // COARSE_CELL
-    grid = tl.reshape(values, [cells, COARSE_CELL, cells, COARSE_CELL])
-    return tl.sum(tl.sum(grid, axis=3, keep_dims=True), axis=1, keep_dims=True)
+    """At each pixel the sum over its coarse cell, [TILE_PIXELS] as ``pixels_of`` has them.
+
+    A cell of 4 x 4 is two pixels of each of eight lanes: four beside each other in each of two rows of lanes.
+    """
+    pairs: tl.constexpr = PIXELS_PER_LANE // 2
+    sums = tl.sum(tl.reshape(values, [pairs, 2, LANES]), axis=1)
+    lane = tl.zeros([pairs, LANES], tl.int32) + tl.arange(0, LANES)[None, :]
+    sums += tl.gather(sums, lane ^ 1, axis=1)
+    sums += tl.gather(sums, lane ^ 2, axis=1)
+    sums += tl.gather(sums, lane ^ TILE, axis=1)
+    return tl.reshape(tl.broadcast_to(sums[:, None, :], [pairs, 2, LANES]), [TILE_PIXELS])
 
 
 @triton.jit
 def _coarse(error, weight, cell_weight):
-    """The mean error over its cell at each pixel, [TILE_PIXELS], and the sum of weights times squares of these means.
+    """The mean error over its cell at each pixel, and weight times its square, [TILE_PIXELS] each.
 
-    ``cell_weight`` are the sums of ``weight`` over the cells.
+    ``cell_weight`` is the sum of ``weight`` over the pixel's cell.
     """
-    cells: tl.constexpr = TILE // COARSE_CELL
-    sums = _cell_sums(weight * error)
-    mean = tl.where(cell_weight > 0, sums / tl.where(cell_weight > 0, cell_weight, 1.0), 0.0)
-    whole = tl.broadcast_to(mean, [cells, COARSE_CELL, cells, COARSE_CELL])
-    return tl.reshape(whole, [TILE_PIXELS]), tl.sum(tl.reshape(sums * mean, [cells * cells]))
+    mean = tl.where(cell_weight > 0, _cell_sums(weight * error) / tl.where(cell_weight > 0, cell_weight, 1.0), 0.0)
+    return mean, weight * mean * mean
 
 
 @triton.jit(do_not_specialize=["columns", "width", "height", "l1", "fine", "coarse"])
@@ -238,7 +242,7 @@ def fit(
     weight = tl.where((row < height) & (column < width), 1.0, 0.0)
     if weights is not None:
         weight = weights_of(weights, column, row, width, height)
-    coarse_square = 0.0
+    coarse_square = square * 0
     if with_coarse:
         cell_weight = _cell_sums(weight)
         mean0, coarse_square = _coarse(error0, weight, cell_weight)
@@ -250,7 +254,7 @@ def fit(
             coarse_square += square1 + square2
     tl.store(losses + 3 * tile, tl.sum(weight * absolute))
     tl.store(losses + 3 * tile + 1, tl.sum(weight * square))
-    tl.store(losses + 3 * tile + 2, coarse_square)
+    tl.store(losses + 3 * tile + 2, tl.sum(coarse_square))
     d0, d1, d2 = weight * d0, weight * d1, weight * d2
     _backward(gaussians, slots, begin, end, splats, partials, x, y, d0, d1, d2, channels)
 
