@@ -131,15 +131,23 @@ std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians,
 
 std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::handle adam_object,
                                 const SampleImage& pixels, const std::optional<BytePlane>& weights,
-                                nb::handle view_object, nb::handle settings_object) {
+                                nb::handle view_object, nb::handle settings_object, nb::handle structure_object) {
   const PyGaussians g(gaussians);
   const PyAdam adam(adam_object, g);
   const View view = view_of(view_object);
   const StepSettings settings = settings_of(settings_object);
   check_shape(pixels, view, g.channels);
   const Target target = target_of(pixels, weights);
+  std::optional<SampleImage> structure_pixels;
+  Structure structure{};
+  if (!structure_object.is_none()) {
+    structure_pixels = attribute<SampleImage>(structure_object, "pixels");
+    structure = {target_of(*structure_pixels, std::nullopt), view_of(structure_object.attr("view")),
+                 static_cast<float>(number(structure_object, "weight"))};
+    check_shape(*structure_pixels, structure.view, g.channels);
+  }
   nb::gil_scoped_release release;
-  const StepResult result = self.step(g, adam, target, view, settings);
+  const StepResult result = self.step(g, adam, target, view, settings, structure_pixels ? &structure : nullptr);
   return {result.loss, result.mean_square};
 }
 
@@ -188,7 +196,8 @@ void bind_render(nb::module_& m) {
       .def("render_gradient", &render_gradient)
       .def("loss_gradient", &loss_gradient, "gaussians"_a, "target"_a, "weights"_a.none(), "view"_a, "settings"_a,
            "gradient"_a)
-      .def("step", &step, "gaussians"_a, "adam"_a, "target"_a, "weights"_a.none(), "view"_a, "settings"_a)
+      .def("step", &step, "gaussians"_a, "adam"_a, "target"_a, "weights"_a.none(), "view"_a, "settings"_a,
+           "structure"_a.none())
       .def("residual", &residual, "top"_a, "target"_a, "weights"_a.none(), "cell"_a)
       .def("stage_seconds", &stage_seconds)
       .def("reset_clocks", &Rasterizer::reset_clocks)

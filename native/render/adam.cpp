@@ -98,6 +98,30 @@ inline double sum_of_log1p(Floats value, double over) {
   return total;
 }
 
+// Adds a gradient by natural parameters, its Gaussians [first, first + n).
+template <int C>
+inline void add_gradient(const GaussianArrays& other, int64_t first, int n, const Axes& axes, bool relative,
+                         Floats* gradient) {
+  Floats mean[2], scale[2], rotation, color[C];
+  load_columns<2>(other.mean + 2 * first, n, mean);
+  load_columns<2>(other.scale + 2 * first, n, scale);
+  load_columns<1>(other.rotation + first, n, &rotation);
+  load_columns<C>(other.color + C * first, n, color);
+  if (relative) {
+    const Floats along_u = axes.cosine * mean[0] + axes.sine * mean[1];
+    mean[1] = (axes.cosine * mean[1] - axes.sine * mean[0]) * axes.v;
+    mean[0] = along_u * axes.u;
+    scale[0] *= axes.u;
+    scale[1] *= axes.v;
+  }
+  for (int k = 0; k < 2; ++k) {
+    gradient[k] += mean[k];
+    gradient[2 + k] += scale[k];
+  }
+  gradient[4] += rotation;
+  for (int c = 0; c < C; ++c) gradient[5 + c] += color[c];
+}
+
 // Adds the gradient of the rate term (render/reference.py, rate_term) and returns its value.
 template <int C>
 inline double add_rate_term(const Axes& axes, const Floats* color, const StepSettings& s, Floats* gradient) {
@@ -194,8 +218,8 @@ void differentiate(const GaussianArrays& g, const Partials& sums, int64_t begin,
 }
 
 template <int C>
-double update(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end, const StepSettings& s,
-              const AdamArrays& adam, const BiasCorrections& corrections) {
+double update(const GaussianArrays& g, const Partials& sums, const GaussianArrays* other, int64_t begin, int64_t end,
+              const StepSettings& s, const AdamArrays& adam, const BiasCorrections& corrections) {
   double rate = 0;
   for (int64_t i = begin; i < end; i += kLanes) {
     const int n = lanes_of(i, end);
@@ -203,6 +227,7 @@ double update(const GaussianArrays& g, const Partials& sums, int64_t begin, int6
     Floats color[C], gradient[5 + C], move[5 + C];
     load_columns<C>(g.color + C * i, n, color);
     gradient_of<C>(axes, color, SummedPartials(sums, i, n), sums.projection, s.relative, gradient);
+    if (other != nullptr) add_gradient<C>(*other, i, n, axes, s.relative, gradient);
     if (s.rate_weight > 0) rate += add_rate_term<C>(axes, color, s, gradient);
     moves_of<5 + C>(gradient, i, n, s, adam, corrections, move);
     move_by<C>(move, axes, s, i, n, g);
@@ -220,10 +245,10 @@ void differentiate(const GaussianArrays& g, const Partials& sums, int64_t begin,
     differentiate<3>(g, sums, begin, end, gradient);
 }
 
-double update(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end, const StepSettings& settings,
-              const AdamArrays& adam, const BiasCorrections& corrections) {
-  return g.channels == 1 ? update<1>(g, sums, begin, end, settings, adam, corrections)
-                         : update<3>(g, sums, begin, end, settings, adam, corrections);
+double update(const GaussianArrays& g, const Partials& sums, const GaussianArrays* other, int64_t begin, int64_t end,
+              const StepSettings& settings, const AdamArrays& adam, const BiasCorrections& corrections) {
+  return g.channels == 1 ? update<1>(g, sums, other, begin, end, settings, adam, corrections)
+                         : update<3>(g, sums, other, begin, end, settings, adam, corrections);
 }
 
 }  // namespace SMARTSPLAT_VARIANT

@@ -10,8 +10,8 @@ double project(const GaussianArrays& g, int64_t begin, int64_t end, const Projec
                TileRect* rects);
 void differentiate(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end,
                    const GaussianArrays& gradient);
-double update(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end, const StepSettings& settings,
-              const AdamArrays& adam, const BiasCorrections& corrections);
+double update(const GaussianArrays& g, const Partials& sums, const GaussianArrays* other, int64_t begin, int64_t end,
+              const StepSettings& settings, const AdamArrays& adam, const BiasCorrections& corrections);
 void enlarge(int channels, Area from, const float* small, Area to, float* large);
 void reduce(int channels, Area from, const float* large, Area to, float* small);
 void store_samples(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride);

@@ -177,9 +177,10 @@ static inline int64_t macrotile_offset(int x, int y, int channel) {
 struct Macrotile {
   int x, y, width, height;        // of the core in the image
   int image_width, image_height;  // beyond it the planes are 0
-  float* image;                   // [C, kMacrotilePlane]: the rendering, clamped to [0, 1]
+  float* image;                   // [C, kMacrotilePlane]: the rendering
   float* target;                  // [C, kMacrotilePlane]
   float* scratch;                 // [kMacrotileScratch]
+  bool clamp = true;              // the rendering to [0, 1]
 };
 
 // Wide splats are rendered on a grid of one sample for 2^level pixels a side, which is then enlarged: pyramid.cpp.
@@ -218,9 +219,11 @@ struct Kernels {
   // From the sums over pixels to the gradient of the Gaussians [begin, end).
   void (*differentiate)(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end,
                         const GaussianArrays& gradient);
-  // And Adam's step; returns the value of the rate term (render/reference.py, rate_term).
-  double (*update)(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end,
-                   const StepSettings& settings, const AdamArrays& adam, const BiasCorrections& corrections);
+  // And Adam's step; `other` is the gradient of another term, to be added, or null. Returns the value of the rate term
+  // (render/reference.py, rate_term).
+  double (*update)(const GaussianArrays& g, const Partials& sums, const GaussianArrays* other, int64_t begin,
+                   int64_t end, const StepSettings& settings, const AdamArrays& adam,
+                   const BiasCorrections& corrections);
   // Stores a tile, clamped to [0, 1], as rounded code values, uint16_t if `wide`, else uint8_t; interleaved, the row
   // stride in samples.
   void (*store_samples)(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride);
@@ -232,7 +235,7 @@ struct Kernels {
   // apart.
   void (*cell_errors)(const float* planes, int channels, Area area, const Target& target, int cell, float* out,
                       int64_t row_floats);
-  // Puts a tile, clamped, and its target, interleaved, into the planes of a macrotile. Weights are left out.
+  // Puts a tile and its target, interleaved, into the planes of a macrotile. Weights are left out.
   void (*macrotile_put)(const float* planes, int channels, Area area, const Target& target, const Macrotile& macrotile);
   // Replaces the core of a macrotile's image by dL/dC(p), 0 beyond the image.
   LossSums (*macrotile_loss)(const Macrotile& macrotile, int channels, LossWeights weights);

@@ -226,14 +226,14 @@ LossSums Rasterizer::pixelwise_pass(const Target& target, LossWeights weights) {
 
 // The same with SSIM, which needs a macrotile as a whole: it is rendered with the halo that its pixels' windows reach
 // into.
-LossSums Rasterizer::ssim_pass(const Target& target, LossWeights weights) {
+LossSums Rasterizer::ssim_pass(const Target& target, LossWeights weights, bool clamp) {
   std::vector<LossSums> sums(grid_.macrotiles());
   macrotile_buffers_.resize(pool_.size());
   for_each_macrotile([&](int64_t index, Area area, int coarsest, int thread) {
     MacrotileBuffer& buffer = macrotile_buffers_[thread];
     float* floats = workspaces_[thread].tile;
-    const Macrotile macrotile = {area.x,     area.y,       area.width,    area.height,   view_.columns,
-                                 view_.rows, buffer.image, buffer.target, buffer.scratch};
+    const Macrotile macrotile = {area.x,     area.y,       area.width,    area.height,    view_.columns,
+                                 view_.rows, buffer.image, buffer.target, buffer.scratch, clamp};
     const Area seen = grid_.with_halo(area);
     if (seen.width < kMacrotile + 2 * kMacrotileHaloX || seen.height < kMacrotile + 2 * kMacrotileHaloY) {
       // Beyond the image's edge the planes are 0; elsewhere everything is written.
@@ -272,13 +272,13 @@ BiasCorrections Rasterizer::bias_corrections(const AdamArrays& adam, int64_t cou
 }
 
 StepResult Rasterizer::loss_pass(const GaussianArrays& g, const Target& target, const View& view,
-                                 const StepSettings& settings) {
+                                 const StepSettings& settings, bool clamp) {
   prepare(g, view, true);
   partials_.resize(lists_.intersections());
   const double samples = static_cast<double>(view.columns) * view.rows * channels_;
   const LossWeights weights = {settings.l1, settings.l2, settings.ssim, settings.coarse,
                                static_cast<float>(1.0 / samples)};
-  const LossSums sums = settings.ssim > 0 ? ssim_pass(target, weights) : pixelwise_pass(target, weights);
+  const LossSums sums = settings.ssim > 0 ? ssim_pass(target, weights, clamp) : pixelwise_pass(target, weights);
   return step_result(sums, weights, samples);
 }
 
@@ -290,15 +290,30 @@ StepResult Rasterizer::loss_gradient(const GaussianArrays& g, const Target& targ
   return result;
 }
 
+double Rasterizer::structure_gradient(const GaussianArrays& g, const Structure& structure, GaussianArrays* gradient) {
+  StepSettings settings{};
+  settings.ssim = structure.weight;
+  structure_gradient_.resize(g.count * (5 + g.channels));
+  float* floats = structure_gradient_.data();
+  *gradient = {g.count, g.channels, floats, floats + 2 * g.count, floats + 4 * g.count, floats + 5 * g.count};
+  const StepResult result = loss_pass(g, structure.target, structure.view, settings, false);
+  for_each_piece(kUpdate, g.count,
+                 [&](int64_t begin, int64_t end) { kernels_->differentiate(g, partials(), begin, end, *gradient); });
+  return result.loss;
+}
+
 StepResult Rasterizer::step(const GaussianArrays& g, const AdamArrays& adam, const Target& target, const View& view,
-                            const StepSettings& settings) {
+                            const StepSettings& settings, const Structure* structure) {
+  GaussianArrays other{};
+  const double structure_loss = structure == nullptr ? 0.0 : structure_gradient(g, *structure, &other);
   const StepResult result = loss_pass(g, target, view, settings);
   const BiasCorrections corrections = bias_corrections(adam, g.count, settings);
   std::vector<double> rates((g.count + kPieceGaussians - 1) / kPieceGaussians);
   for_each_piece(kUpdate, g.count, [&](int64_t begin, int64_t end) {
-    rates[begin / kPieceGaussians] = kernels_->update(g, partials(), begin, end, settings, adam, corrections);
+    rates[begin / kPieceGaussians] = kernels_->update(g, partials(), structure == nullptr ? nullptr : &other, begin,
+                                                      end, settings, adam, corrections);
   });
-  return {result.loss + std::accumulate(rates.begin(), rates.end(), 0.0), result.mean_square};
+  return {result.loss + structure_loss + std::accumulate(rates.begin(), rates.end(), 0.0), result.mean_square};
 }
 
 void Rasterizer::residual(int top_row, int rows, const Target& target, int cell, float* out) {

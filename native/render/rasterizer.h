@@ -44,6 +44,13 @@ inline LossSums total(const std::vector<LossSums>& parts) {
   return sums;
 }
 
+// A term of a step's loss beside the others: weight x (1 - SSIM) of the rendering, not clamped, at a view of its own.
+struct Structure {
+  Target target;
+  View view;
+  float weight;
+};
+
 // E22 and the mean square error, from sums over so many samples.
 inline StepResult step_result(const LossSums& sums, const LossWeights& weights, double samples) {
   const double similarity = weights.ssim > 0 ? weights.ssim * (1.0 - sums.ssim / samples) : 0.0;
@@ -115,9 +122,9 @@ class Rasterizer {
   StepResult loss_gradient(const GaussianArrays& g, const Target& target, const View& view,
                            const StepSettings& settings, const GaussianArrays& gradient);
 
-  // One step: render, loss against target [height, width, C], gradient, Adam on g.
+  // One step: render, loss against target [height, width, C], gradient, Adam on g; with the term `structure`, if any.
   StepResult step(const GaussianArrays& g, const AdamArrays& adam, const Target& target, const View& view,
-                  const StepSettings& settings);
+                  const StepSettings& settings, const Structure* structure = nullptr);
 
   // `rounds` of the kernels' multiply_add on every thread; returns the floating-point operations of all.
   double multiply_add(int64_t rounds);
@@ -159,9 +166,12 @@ class Rasterizer {
   void backward_pyramid(int64_t macrotile, Area area, int coarsest, int thread);
   void clear_gradient(Area macrotile, int coarsest, int thread);
   // Renders, compares with the target and fills the partial sums.
-  StepResult loss_pass(const GaussianArrays& g, const Target& target, const View& view, const StepSettings& settings);
+  StepResult loss_pass(const GaussianArrays& g, const Target& target, const View& view, const StepSettings& settings,
+                       bool clamp = true);
   LossSums pixelwise_pass(const Target& target, LossWeights weights);
-  LossSums ssim_pass(const Target& target, LossWeights weights);
+  LossSums ssim_pass(const Target& target, LossWeights weights, bool clamp);
+  // Fills the gradient of the term `structure`, in memory of the rasterizer's; returns the term.
+  double structure_gradient(const GaussianArrays& g, const Structure& structure, GaussianArrays* gradient);
   Partials partials() const { return {partials_.data(), lists_.first_slot(), rects_.data(), projection_}; }
   BiasCorrections bias_corrections(const AdamArrays& adam, int64_t count, const StepSettings& settings);
 
@@ -177,7 +187,8 @@ class Rasterizer {
   UnfilledVector<TileRect> rects_;
   AreaLists lists_;
   UnfilledVector<PartialSums> partials_;
-  std::vector<BiasCorrection> corrections_;  // by age, for beta1_ and beta2_
+  UnfilledVector<float> structure_gradient_;  // [N, 5 + C], an array after the other
+  std::vector<BiasCorrection> corrections_;   // by age, for beta1_ and beta2_
   float beta1_ = 0, beta2_ = 0;
   std::vector<Workspace> workspaces_;               // one for each thread
   std::vector<MacrotileBuffer> macrotile_buffers_;  // one for each thread, only for the SSIM term

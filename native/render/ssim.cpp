@@ -56,7 +56,8 @@ void macrotile_put(const float* planes, Area area, const Target& target, const M
       for (int i = 0; i < kColumnWidth; i += kLanes) {
         // Columns beyond the image must stay 0.
         const Ints inside = lane_index() + all(static_cast<float>(i)) < all(static_cast<float>(width));
-        store(macrotile.image + to + i, select(inside, clamped(load(planes + at + c * kColumnWidth + i)), Floats{}));
+        const Floats value = load(planes + at + c * kColumnWidth + i);
+        store(macrotile.image + to + i, select(inside, macrotile.clamp ? clamped(value) : value, Floats{}));
         store(macrotile.target + to + i, select(inside, pixels.code_values(c, i) * kCodeValue<Sample>, Floats{}));
       }
     }
@@ -89,7 +90,7 @@ class ChannelSsim {
       for (int i = 0; i < kRows; ++i) map(row + kSsimRadius + i, statistics_ + 4 * i * kMacrotileStride);
       if (row >= 0) gradient(row);
     }
-    return {sum(loss_.absolute), sum(loss_.square), ssim_};
+    return {sum(loss_.absolute), sum(loss_.square), ssim_, 0.0};
   }
 
  private:

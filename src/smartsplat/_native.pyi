@@ -9,7 +9,7 @@ import numpy.typing as npt
 from smartsplat.arrays import ByteArray, DoubleArray, FloatArray, SampleArray
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.gaussians import Gaussians
-from smartsplat.render import StepSettings, View
+from smartsplat.render import StepSettings, Structure, View
 from smartsplat.render.cpu import AdamState
 
 TILE: int
@@ -59,6 +59,7 @@ class Rasterizer:
         weights: ByteArray | None,
         view: View,
         settings: StepSettings,
+        structure: Structure | None,
     ) -> tuple[float, float]: ...
     def residual(self, top: int, target: SampleArray, weights: ByteArray | None, cell: int) -> FloatArray: ...
     def stage_seconds(self) -> dict[str, float]: ...

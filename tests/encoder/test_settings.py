@@ -16,6 +16,7 @@ from smartsplat.encoder.settings import (
     FitSettings,
     Tune,
     coarse_part,
+    room,
     trials_of,
     tune_of,
 )
@@ -83,12 +84,11 @@ def test_tunes() -> None:
 
 def test_the_coarse_part_follows_the_error_and_the_density() -> None:
     visible = VISIBLE_ERROR**2
-    assert coarse_part(0, visible, 200) == 0
-    assert coarse_part(0.5, 0, 200) == coarse_part(0.5, visible, 24) == 0.5
-    assert coarse_part(0.5, 4 * visible, 200) == pytest.approx(0.6)
-    assert (coarse_part(0.5, 1e-9, 200), coarse_part(0.5, 1, 200)) == COARSE_RANGE
-    assert coarse_part(0.5, visible, 16) == 0.25
-    assert coarse_part(0.5, visible, 8) == coarse_part(0.5, visible, 1) == 0
+    assert coarse_part(0, visible) == 0
+    assert coarse_part(0.5, 0) == coarse_part(0.5, visible) == 0.5
+    assert coarse_part(0.5, 4 * visible) == pytest.approx(0.6)
+    assert (coarse_part(0.5, 1e-9), coarse_part(0.5, 1)) == COARSE_RANGE
+    assert [room(pixels) for pixels in (1, 8, 16, 24, 200)] == [0, 0, 0.5, 1, 1]
 
 
 def test_the_trials_of_an_effort() -> None:

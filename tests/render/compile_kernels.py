@@ -51,6 +51,8 @@ NO_CELL_WEIGHTS = NO_WEIGHTS | {"weight_sums": None}
 BYTES, WORDS = "*u8", "*u16"
 
 SPANS, INTERSECTIONS = bin.SPANS_PER_ROUND, bin.INTERSECTIONS_PER_ROUND
+CLAMPED: dict[str, Any] = {"clamp": True}
+ONE_TERM: dict[str, Any] = {"other": None}
 SSIM: dict[str, Any] = {"channels": 3, "block": ssim.COLUMNS_PER_PROGRAM}
 FEATURES: dict[str, Any] = {"channels": 3, "window": 5, "block": weighted_sampling.PIXELS_PER_PROGRAM}
 
@@ -99,12 +101,14 @@ CASES = [
     Case(residual.residual, {"channels": 1, "cell": 1} | NO_CELL_WEIGHTS),
     *(Case(residual.residual, {"channels": 3, "cell": cell} | NO_CELL_WEIGHTS) for cell in (4, 16)),
     *(Case(residual.residual, {"channels": 3, "cell": cell}, {"target": WORDS}) for cell in (1, 4)),
-    *(Case(kernel, SSIM) for kernel in (ssim.prepare, ssim.slopes, ssim.gradient)),
-    *(Case(kernel, SSIM, {"target": WORDS}) for kernel in (ssim.prepare, ssim.gradient)),
+    Case(ssim.slopes, SSIM),
+    *(Case(kernel, SSIM | CLAMPED) for kernel in (ssim.prepare, ssim.gradient)),
+    *(Case(kernel, SSIM | {"clamp": False}) for kernel in (ssim.prepare, ssim.gradient)),
+    *(Case(kernel, SSIM | CLAMPED, {"target": WORDS}) for kernel in (ssim.prepare, ssim.gradient)),
     Case(adam.collapse, {}),
     *(Case(adam.gradients, {"channels": channels, "block": BLOCK}) for channels in (1, 3)),
-    *(Case(adam.update, {"channels": 3, "relative": flag, "block": BLOCK}) for flag in (False, True)),
-    Case(adam.update, {"channels": 1, "relative": True, "block": BLOCK}),
+    *(Case(adam.update, ONE_TERM | {"channels": 3, "relative": flag, "block": BLOCK}) for flag in (False, True)),
+    *(Case(adam.update, {"channels": channels, "relative": True, "block": BLOCK}) for channels in (1, 3)),
     *(Case(features.peaks, FEATURES, {"image": samples}) for samples in (BYTES, WORDS)),
     Case(weighted_sampling.race, FEATURES | {"error_weights": None}),
     Case(weighted_sampling.race, FEATURES, {"image": WORDS}),

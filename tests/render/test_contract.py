@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from smartsplat.gaussians import Gaussians
-from smartsplat.render import StepSettings, View, reference
+from smartsplat.render import StepSettings, Structure, View, reference
 from tests.compare import relative_error, scene
 from tests.render.renderers import ALL_SUBJECTS, Subject, each_subject_with, numpy_of
 from tests.render.scenes import (
@@ -151,6 +151,35 @@ def test_targets_of_both_depths_with_and_without_weights(subject: Subject, case:
     own_adam = renderer.adam_state(own)
     renderer.step(own, own_adam, target, view, settings, weights)
     assert relative_error(numpy_of(own_adam.first), adam.first) < subject.gradient_error
+
+
+StructureCase = tuple[str, int, bool]  # type of the target, channels, relative
+STRUCTURES: list[StructureCase] = [("uint8", 3, True), ("uint8", 1, False), ("uint16", 3, False)]
+
+
+@pytest.mark.parametrize(("subject", "case"), each_subject_with(STRUCTURES, STRUCTURES, STRUCTURES))
+def test_a_step_with_a_second_term_is_the_references(subject: Subject, case: StructureCase) -> None:
+    """At a view of its own; some of the rendering is far from [0, 1] there."""
+    dtype, channels, relative = case
+    view = VIEWS["41x37"]
+    gaussians, target = fitting(view, channels, np.dtype(dtype).type)
+    gaussians.color[0], gaussians.color[1] = 3, -2
+    small = View(0, 0, view.width, view.height, 14, 12)
+    structure = Structure(fitting(View.whole(14, 12), channels, np.dtype(dtype).type)[1], small, 0.2)
+    settings = step_settings("l2 and rate", view, relative)
+    params = reference.upload(gaussians)
+    adam = reference.adam_state(params)
+    expected = reference.step(params, adam, target, view, settings, None, structure)
+    renderer = subject.open()
+    own = renderer.upload(gaussians)
+    own_adam = renderer.adam_state(own)
+    result = renderer.step(own, own_adam, target, view, settings, None, structure)
+    assert result.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert result.mean_square == pytest.approx(expected.mean_square, rel=1e-5), "of the target alone"
+    assert relative_error(numpy_of(own_adam.first), adam.first) < subject.gradient_error
+    plain = reference.adam_state(reference.upload(gaussians))
+    reference.step(reference.upload(gaussians), plain, target, view, settings)
+    assert relative_error(plain.first, adam.first) > 0.01, "it does something"
 
 
 @every_subject

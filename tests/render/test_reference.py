@@ -10,7 +10,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
-from smartsplat.render import FILTER_VARIANCE, StepSettings, View, filter_variance, reference
+from smartsplat.render import FILTER_VARIANCE, StepSettings, Structure, View, filter_variance, reference
 from tests.compare import relative_error, scene, slopes
 
 Array = npt.NDArray[np.float64]
@@ -230,6 +230,21 @@ def test_loss_gradient_against_finite_differences(settings: StepSettings, weight
     _, _, gradient = reference.loss(image, target, settings, weights)
     numeric = slopes(lambda: reference.loss(image, target, settings, weights)[0], image)
     np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
+
+
+def test_the_gradient_of_the_second_term_against_finite_differences() -> None:
+    gaussians = scene(4, 24, 20, 3, min_scale=2, max_scale=6)
+    gaussians.color[0] = 2.5  # beyond white: the term is not clamped
+    target = np.random.default_rng(3).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    structure = Structure(target, View(0, 0, 24, 20, 6, 5), 0.3)
+    params = reference.upload(gaussians)
+    value, gradient = reference.structure_term(params, structure)
+    assert 0 < value < 0.6
+    assert reference.render(params, structure.view).max() > 1.2
+    for name, array in vars(params).items():
+        numeric = slopes(lambda: reference.structure_term(params, structure)[0], array)
+        own = getattr(gradient, name)
+        np.testing.assert_allclose(own, numeric, rtol=1e-5, atol=1e-5 * np.abs(own).max(), err_msg=name)
 
 
 def test_weights_multiply_errors_and_squares_by_hand() -> None:

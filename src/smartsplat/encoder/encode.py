@@ -45,6 +45,7 @@ from smartsplat.encoder.flat import flat_file
 from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.metadata_budget import within_budget
 from smartsplat.encoder.psnr_search import MIN_ROOM, SHORT_STEPS, search_psnr
+from smartsplat.encoder.pyramid import reduced
 from smartsplat.encoder.rate_control import (
     TYPICAL_GAUSSIAN_BYTES,
     ByteBudget,
@@ -57,7 +58,8 @@ from smartsplat.encoder.target import Target
 from smartsplat.errors import SettingsError, warn_of
 from smartsplat.gaussians import Gaussians, nominal_count
 from smartsplat.images.image import SourceImage, flatten, from_object
-from smartsplat.metrics import psnr_of_strips
+from smartsplat.metrics import psnr_of_strips, ssim
+from smartsplat.render import COARSE_CELL
 
 MIN_TRIAL_STEPS = 50
 """Of the fits that only tell what bytes of opacity are worth; others take a quarter of the steps."""
@@ -194,14 +196,18 @@ def _encode_alpha(job: _Job, opacity: SampleArray, max_bytes: int, settings: Fit
         return _mean_square(replace(job, weights=job.plain_weights), data)
 
     def alpha_error(size: int) -> float:
-        return _mean_square(plane, _encode_colors(plane.beside, size, replace(short, coarse=0.0), NO_EXTRAS))
+        return _mean_square(plane, _encode_colors(plane.beside, size, _for_psnr(short), NO_EXTRAS))
 
     def groups(size: int) -> tuple[tuple[Group, ...], Quantizer]:
-        file = container.unpack(_encode_colors(plane.beside, size, replace(settings, coarse=0.0), NO_EXTRAS))
+        file = container.unpack(_encode_colors(plane.beside, size, _for_psnr(settings), NO_EXTRAS))
         return file.groups, file.quantizer
 
     fits = AlphaFits(color_error, alpha_error, groups)
     return encode_alpha(opacity, max_bytes - metadata_bytes, fits, job.compute.threads)
+
+
+def _for_psnr(settings: FitSettings) -> FitSettings:
+    return replace(settings, coarse=0.0, structure=0.0)
 
 
 def _mean_square(job: _Job, data: bytes, coarse: float = 0.0) -> float:
@@ -214,10 +220,20 @@ def _mean_square(job: _Job, data: bytes, coarse: float = 0.0) -> float:
     return weights.mean_square_error(pixels, parts, coarse)
 
 
+def _structure_error(job: _Job, data: bytes) -> float:
+    """1 - SSIM of the colours of a file, shrunk as in a fit's term of structure."""
+    pixels = job.source.pixels
+    strips = Reader(data, threads=job.compute.threads).strips(dtype=pixels.dtype)
+    small = np.concatenate([reduced(part, COARSE_CELL) for part in strips.parts])
+    return 1 - ssim(reduced(pixels, COARSE_CELL), small)
+
+
 def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple[Gaussians, Quantizer]:
     """Fit about ``count`` Gaussians to the source; returns them with the quantiser that they were fine-tuned for."""
     pixels, compute = job.source.pixels, job.compute
     weights = None if settings.ssim else job.weights
+    if job.plain_weights is not None:
+        settings = replace(settings, structure=0.0)  # SSIM takes no weights
     initial = initialize(
         pixels,
         initial_count(count, settings),
@@ -358,7 +374,10 @@ class _Job:
         """
         if self.own_weights is None and (self.tune == Tune.PSNR or self.alpha is not None):
             return self.psnr_of(data)
-        return -_mean_square(self, data, settings.coarse)
+        loss = _mean_square(self, data, settings.coarse)
+        if settings.structure and self.plain_weights is None:
+            loss += settings.structure * _structure_error(self, data)
+        return -loss
 
 
 class _ProgressRelay:

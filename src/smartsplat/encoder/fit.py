@@ -20,9 +20,9 @@ from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.densify import added_gaussians, top_by_energy, weighted_energy
 from smartsplat.encoder.error_weights import WeightPyramid
 from smartsplat.encoder.pyramid import PyramidLevel, pyramid_level, pyramid_steps
-from smartsplat.encoder.settings import FitSettings, coarse_part
+from smartsplat.encoder.settings import FitSettings, coarse_part, room
 from smartsplat.gaussians import MIN_SCALE, Gaussians
-from smartsplat.render import StepSettings
+from smartsplat.render import COARSE_CELL, StepSettings, Structure
 
 SETTLE_FRACTIONS = (0.8, 0.85, 0.9, 0.94, 0.96)
 """Of the steps: when the count is brought in line with the target after densification has ended."""
@@ -33,6 +33,13 @@ will have, the best of which stay."""
 
 WEAK_ENERGY_QUANTILE = 0.2
 """Fraction of the Gaussians that have less energy than a weak one."""
+
+
+MAX_STRUCTURE_FACTOR = 2
+"""Image pixels a side of one of a level, beyond which structure has no term of its own."""
+
+MIN_STRUCTURE_SIDE = 16
+"""Pixels that a quarter of a level needs for SSIM to see more than its edge."""
 
 
 class CountPlan(Protocol):
@@ -125,10 +132,14 @@ class Fit:
         for step in range(settings.steps):
             if step in levels:
                 level = pyramid_level(self.pixels, levels[step], plane)
+                coarser = self._structure_level(levels[step])
             if step in (self.quantize_shapes_from, self.quantize_means_from):
                 self._quantize(means=step >= self.quantize_means_from)
             step_settings = self._step_settings(step)
-            result = self.renderer.step(self.params, self.adam, level.pixels, level.view, step_settings, level.weights)
+            structure = None if coarser is None else self._structure(coarser)
+            result = self.renderer.step(
+                self.params, self.adam, level.pixels, level.view, step_settings, level.weights, structure
+            )
             self.mean_square = result.mean_square * self._weight_unit
             if step in densify_steps:
                 self._densify(densify_steps[step], level)
@@ -156,7 +167,7 @@ class Fit:
             l1=s.l1,
             l2=s.l2,
             ssim=s.ssim,
-            coarse=coarse_part(s.coarse, self.mean_square, self.width * self.height / self.final_count),
+            coarse=coarse_part(s.coarse, self.mean_square) * self._room,
             rate_weight=s.rate_weight * self.mean_square / self._weight_unit / len(self.params),
             rate_energy=(self.quantizer or self._quantizer()).error_budget ** 2,
             lr_mean_x=factor * s.lr_mean * unit_x,
@@ -171,6 +182,28 @@ class Fit:
             width=self.width,
             height=self.height,
         )
+
+    # ---- structure -------------------------------------------------------------------------------------------------
+
+    @property
+    def _room(self) -> float:
+        return room(self.width * self.height / self.final_count)
+
+    def _structure_level(self, factor: int) -> PyramidLevel | None:
+        """What the structure of a level is compared on, a quarter of its size; None where that is not done.
+
+        A level of a quarter or less has been there itself: its own errors are what structure is made of.
+        """
+        coarser = factor * COARSE_CELL
+        if not self.settings.structure or factor > MAX_STRUCTURE_FACTOR:
+            return None
+        if min(self.width, self.height) < coarser * MIN_STRUCTURE_SIDE:
+            return None
+        return pyramid_level(self.pixels, coarser)
+
+    def _structure(self, level: PyramidLevel) -> Structure | None:
+        weight = self.settings.structure * self._room / self._weight_unit
+        return Structure(level.pixels, level.view, weight) if weight else None
 
     # ---- densification ---------------------------------------------------------------------------------------------
 

@@ -74,6 +74,7 @@ class FitSettings:
         l1, l2, ssim: weights of the loss terms |e|, e^2 and 1 - SSIM.
         coarse: part of e^2 that is of mean errors over cells of 4 x 4 pixels (of the pyramid level), where the error
             is just visible; ``coarse_part`` of it where it is not.
+        structure: weight of 1 - SSIM of the rendering shrunk by 4, at a level of the pyramid; 0 with a user's weights.
         rate_weight: weight of the rate term, which is a mean over the Gaussians, in units of the mean square error.
         lr_mean: learning rate of means, in the Gaussian's own scales; if not ``relative``, in [-1, 1] units.
         lr_scale: learning rate of log scales; if not ``relative``, of scales, pixels.
@@ -98,6 +99,7 @@ class FitSettings:
     l2: float = 1.0
     ssim: float = 0.0
     coarse: float = 0.0
+    structure: float = 0.0
     rate_weight: float = 0.1
     lr_mean: float = 0.1
     lr_scale: float = 0.1
@@ -161,18 +163,27 @@ VISIBLE_ERROR = 1 / 80
 that no Gaussian will hold; where it is small there is nothing but edges left to sharpen."""
 
 
-def coarse_part(coarse: float, mean_square: float, pixels_each: float) -> float:
-    """``StepSettings.coarse`` for a setting, the current mean square error and the pixels that each Gaussian has.
+EYE_STRUCTURE = 5 * 0.03**2
+"""``FitSettings.structure`` of a fit for the eye. On flat ground, where 1 - SSIM is about e^2 / 0.03^2, an error as
+wide as its window weighs five times what it does in the squared error."""
 
-    Where a cell has a Gaussian to itself or more, its mean error is no structure: from 24 pixels down to 8 the part
-    goes to nothing.
+
+def room(pixels_each: float) -> float:
+    """How much of what cells of 4 x 4 pixels have in common is structure, where Gaussians have so many pixels each.
+
+    Where a cell has a Gaussian to itself it is none: all from 24 pixels on, nothing at 8.
     """
+    return min(max(pixels_each / COARSE_CELL**2 - 0.5, 0.0), 1.0)
+
+
+def coarse_part(coarse: float, mean_square: float) -> float:
+    """``StepSettings.coarse``, where there is ``room``, for a setting and the current mean square error."""
     if not coarse:
         return 0.0
     low, high = COARSE_RANGE
     if mean_square:  # none yet before the first step
         coarse += COARSE_PER_OCTAVE * math.log2(math.sqrt(mean_square) / VISIBLE_ERROR)
-    return min(max(coarse, low), high) * min(max(pixels_each / COARSE_CELL**2 - 0.5, 0.0), 1.0)
+    return min(max(coarse, low), high)
 
 
 class Tune(StrEnum):
@@ -211,8 +222,6 @@ def trials_of(effort: int, preset: str | None, steps: int | None, tune: Tune = T
     if preset:
         trials: tuple[FitSettings, ...] = (PAPER,)
     else:
-        coarse = EYE_COARSE if tune == Tune.EYE else 0.0
-        trials = tuple(
-            FitSettings(steps=count, quantization_noise=noise, coarse=coarse) for count, noise in EFFORT_TRIALS[effort]
-        )
+        base = FitSettings(coarse=EYE_COARSE, structure=EYE_STRUCTURE) if tune == Tune.EYE else FitSettings()
+        trials = tuple(replace(base, steps=count, quantization_noise=noise) for count, noise in EFFORT_TRIALS[effort])
     return tuple(dict.fromkeys(replace(trial, steps=steps) for trial in trials)) if steps else trials

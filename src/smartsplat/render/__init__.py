@@ -133,6 +133,19 @@ class StepSettings:
     height: int = 1
 
 
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A second term of a step's loss: ``weight`` (1 - SSIM) of the rendering at a view of its own.
+
+    Its rendering is not clamped: SSIM asks for contrast, and where the image is white or black nothing else would keep
+    the rendering from going ever further beyond.
+    """
+
+    pixels: SampleArray  # [rows, columns, C] the image at the size of the view
+    view: View
+    weight: float
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What a step saw before it moved: the loss and the mean square error, both in [0, 1] units."""
@@ -202,8 +215,12 @@ class Renderer(Protocol):
         view: View,
         settings: StepSettings,
         weights: ByteArray | None = None,
+        structure: Structure | None = None,
     ) -> StepResult:
-        """One step: render, loss against ``target`` [rows, columns, C], gradient, Adam on ``params`` in place."""
+        """One step: render, loss against ``target`` [rows, columns, C], gradient, Adam on ``params`` in place.
+
+        The loss contains the rate term, and ``structure``.
+        """
 
     def residual(
         self, params: Any, target: SampleArray, view: View, cell: int, weights: ByteArray | None = None

@@ -15,6 +15,7 @@ from smartsplat.gaussians import Gaussians
 from smartsplat.render import (
     StepResult,
     StepSettings,
+    Structure,
     View,
     check_weights,
     max_covered_pixels,
@@ -147,9 +148,10 @@ class CpuRenderer:
         view: View,
         settings: StepSettings,
         weights: ByteArray | None = None,
+        structure: Structure | None = None,
     ) -> StepResult:
         check_weights(weights, view, settings)
-        loss, mean_square = self._rasterizer.step(params, adam, target, weights, view, settings)
+        loss, mean_square = self._rasterizer.step(params, adam, target, weights, view, settings, structure)
         return StepResult(loss, mean_square)
 
     def residual(

@@ -17,6 +17,7 @@ from smartsplat.render import (
     COARSE_CELL,
     StepResult,
     StepSettings,
+    Structure,
     View,
     check_weights,
     filter_variance,
@@ -221,6 +222,14 @@ def rate_term(params: DoubleGaussians, settings: StepSettings) -> tuple[float, D
     return float(value), gradient
 
 
+def structure_term(params: DoubleGaussians, structure: Structure) -> tuple[float, DoubleGaussians]:
+    """weight (1 - SSIM) of the rendering at the term's view, not clamped, and its gradient."""
+    expected = structure.pixels / float(np.iinfo(structure.pixels.dtype).max)
+    similarity, d_similarity = ssim(render(params, structure.view), expected)
+    gradient = render_gradient(params, structure.view, -structure.weight * d_similarity)
+    return structure.weight * (1 - similarity), gradient
+
+
 def adam_state(params: DoubleGaussians) -> DoubleAdamState:
     count, channels = params.color.shape
     return DoubleAdamState(np.zeros((count, 5 + channels)), np.zeros((count, 5 + channels)), np.zeros(count, np.int64))
@@ -246,10 +255,15 @@ def step(
     view: View,
     settings: StepSettings,
     weights: ByteArray | None = None,
+    structure: Structure | None = None,
 ) -> StepResult:
     """One step of Adam on ``params``, in place."""
     d, result = loss_gradient(params, target, view, settings, weights)
     rate, d_rate = rate_term(params, settings)
+    if structure is not None:
+        term, d_term = structure_term(params, structure)
+        rate += term
+        d = DoubleGaussians(*(own + other for own, other in zip(vars(d).values(), vars(d_term).values(), strict=True)))
     cosine, sine = np.cos(params.rotation), np.sin(params.rotation)
     own_axes = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], 1)  # [N, axis, xy]
     d_mean, d_scale = d.mean, d.scale + d_rate.scale

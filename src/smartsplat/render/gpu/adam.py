@@ -177,6 +177,19 @@ def _add_rate_term(settings, u, v, c0, c1, c2, d_u, d_v, d_c0, d_c1, d_c2):
 
 
 @triton.jit
+def _with_other(other, i, valid, channels: tl.constexpr, x, y, u, v, angle, c0, c1, c2):
+    """A natural gradient, and that of another term, [N, 5 + C], added."""
+    place = other + i * (5 + channels)
+    x, y = x + tl.load(place, valid, 0.0), y + tl.load(place + 1, valid, 0.0)
+    u, v = u + tl.load(place + 2, valid, 0.0), v + tl.load(place + 3, valid, 0.0)
+    angle += tl.load(place + 4, valid, 0.0)
+    c0 += tl.load(place + 5, valid, 0.0)
+    if channels == 3:
+        c1, c2 = c1 + tl.load(place + 6, valid, 0.0), c2 + tl.load(place + 7, valid, 0.0)
+    return x, y, u, v, angle, c0, c1, c2
+
+
+@triton.jit
 def _move_mean(place, shift, size, valid):
     """Moves a coordinate, and keeps it inside the image."""
     value = tl.load(place, valid, 0.0).to(tl.float64) + shift
@@ -241,6 +254,7 @@ def update(
     settings,  # [SETTING_NAMES] float64
     offsets,
     partials,
+    other,  # [N, 5 + C] natural gradient of another term, which is added; or None
     rate_sums,  # out [programs] float64: of the rate term
     count,
     channels: tl.constexpr,
@@ -253,6 +267,10 @@ def update(
     x, y, d_u, d_v, d_angle, d0, d1, d2 = _natural_gradient(
         scale, rotation, color, view, offsets, partials, i, valid, channels, block
     )
+    if other is not None:
+        x, y, d_u, d_v, d_angle, d0, d1, d2 = _with_other(
+            other, i, valid, channels, x, y, d_u, d_v, d_angle, d0, d1, d2
+        )
     u, v = tl.load(scale + 2 * i, valid, 1.0).to(tl.float64), tl.load(scale + 2 * i + 1, valid, 1.0).to(tl.float64)
     angle = tl.load(rotation + i, valid, 0.0).to(tl.float64)
     cosine, sine = tl.cos(angle), tl.sin(angle)
@@ -314,8 +332,12 @@ def adam_step(
     lists: TileLists,
     partials: Tensor,
     settings: StepSettings,
+    other: TensorGaussians | None = None,
 ) -> Tensor:
     """Gradient, rate term and Adam on ``params`` and ``adam`` in place.
+
+    Args:
+        other: the gradient of another term, by natural parameters, to be added.
 
     Returns:
         The rate term of each program's Gaussians, float64.
@@ -324,6 +346,9 @@ def adam_step(
     rate_sums = launcher.zeros((-(-count // BLOCK),), torch.float64)
     sum_chunks(launcher, lists, partials)
     packed = launcher.upload(pack_settings(settings))
-    arrays = (*params.tensors(), *adam.tensors(), lists.view, packed, lists.offsets, partials, rate_sums)
+    added = None
+    if other is not None:
+        added = torch.cat([tensor.reshape(count, -1) for tensor in other.tensors()], dim=1)
+    arrays = (*params.tensors(), *adam.tensors(), lists.view, packed, lists.offsets, partials, added, rate_sums)
     launcher.launch(update, len(rate_sums), *arrays, count, params.channels, settings.relative, BLOCK)
     return rate_sums

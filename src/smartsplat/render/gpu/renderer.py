@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smartsplat.arrays import ByteArray, FloatArray, SampleArray
 from smartsplat.gaussians import Gaussians
-from smartsplat.render import StepResult, StepSettings, View, check_weights, strip_rows
+from smartsplat.render import StepResult, StepSettings, Structure, View, check_weights, strip_rows
 from smartsplat.render.gpu.adam import adam_step, natural_gradient
 from smartsplat.render.gpu.bin import TileLists, tile_lists
 from smartsplat.render.gpu.constants import TILE
@@ -114,18 +114,21 @@ class GpuRenderer:
         view: View,
         settings: StepSettings,
         weights: ByteArray | None = None,
+        structure: Structure | None = None,
     ) -> StepResult:
         check_weights(weights, view, settings)
         if adam.first.shape != (len(params), 5 + params.channels):
             raise ValueError(f"moments of {tuple(adam.first.shape)} for {len(params)} Gaussians")
         tensors = self._target(params, target, weights, view)
         with self.launcher.memory_errors(len(params), view):
+            other, term = (None, 0.0) if structure is None else self._structure(params, structure)
             lists = self.bin(params, view)
             partials = empty_partials(self.launcher, lists)
             sums = self._loss_pass(lists, *tensors, partials, settings)
-            rate_sums = adam_step(self.launcher, params, adam, lists, partials, settings)
-            *totals, rate = torch.cat([sums, rate_sums.sum().reshape(1)]).tolist()  # one wait for the device
-        return _result(totals, rate, target.size, settings)
+            rate_sums = adam_step(self.launcher, params, adam, lists, partials, settings, other)
+            terms = (rate_sums.sum() + term).reshape(1)
+            *totals, rest = torch.cat([sums, terms]).tolist()  # one wait for the device
+        return _result(totals, rest, target.size, settings)
 
     def residual(
         self, params: TensorGaussians, target: SampleArray, view: View, cell: int, weights: ByteArray | None = None
@@ -199,6 +202,16 @@ class GpuRenderer:
             return fit_strips(self.launcher, lists, target, partials, settings)
         return fit_tiles(self.launcher, lists, target, weights, partials, settings)
 
+    def _structure(self, params: TensorGaussians, structure: Structure) -> tuple[TensorGaussians, Tensor]:
+        """The natural gradient of a step's second term, and the term, float64."""
+        target, _ = self._target(params, structure.pixels, None, structure.view)
+        lists = self.bin(params, structure.view)
+        partials = empty_partials(self.launcher, lists)
+        settings = StepSettings(l2=0.0, ssim=structure.weight)
+        similarity = fit_strips(self.launcher, lists, target, partials, settings, clamp=False)[-1]
+        term = structure.weight * (1 - similarity / structure.pixels.size)
+        return natural_gradient(self.launcher, params, lists, partials), term
+
     def _target(
         self, params: TensorGaussians, target: SampleArray, weights: ByteArray | None, view: View
     ) -> tuple[Tensor, Tensor | None]:
@@ -216,11 +229,11 @@ def _sample_type(dtype: npt.DTypeLike) -> torch.dtype:
     return SAMPLE_TYPES[np.dtype(dtype)]
 
 
-def _result(sums: list[float], rate: float, samples: int, settings: StepSettings) -> StepResult:
-    """The loss of a step, from the sums of |e|, e^2, the coarse error's square and SSIM and the rate term."""
+def _result(sums: list[float], other: float, samples: int, settings: StepSettings) -> StepResult:
+    """The loss of a step, from the sums of |e|, e^2, the coarse error's square and SSIM and the ``other`` terms."""
     absolute, square, coarse, similarity = sums
     squares = (1 - settings.coarse) * square + settings.coarse * coarse
-    loss = (settings.l1 * absolute + settings.l2 * squares) / samples + rate
+    loss = (settings.l1 * absolute + settings.l2 * squares) / samples + other
     if settings.ssim:
         loss += settings.ssim * (1 - similarity / samples)
     return StepResult(loss, square / samples)

@@ -94,7 +94,7 @@ def _blurred_along_x(row, zero):
 
 @triton.jit(do_not_specialize=["rows", "width", "blocks", "groups", "first_row"])
 def prepare(
-    planes,  # [6, C, R, pitch] float32: the rendering, not clamped; out: both images in [0, 1]
+    planes,  # [6, C, R, pitch] float32: the rendering; out: both images, as SSIM sees them
     target,  # [H, W, C] uint8 or uint16
     rows,  # R
     width,
@@ -104,13 +104,15 @@ def prepare(
     first_row,  # row of the image that is the strip's first
     channels: tl.constexpr,
     block: tl.constexpr,
+    clamp: tl.constexpr,  # the rendering to [0, 1]
 ):
     c, top, x = _group(blocks, groups, block)
     valid, plane = x < width, channels * rows * pitch
     for y in range(top, tl.minimum(top + ROWS_PER_PROGRAM, rows)):
         place = (c * rows + y) * pitch + x
         sample = target + ((y + first_row).to(tl.int64) * width + x) * channels + c
-        tl.store(planes + (plane + place), clamped(tl.load(planes + place, valid, 0.0)), valid)
+        value = tl.load(planes + place, valid, 0.0)
+        tl.store(planes + (plane + place), clamped(value) if clamp else value, valid)
         tl.store(planes + (2 * plane + place), value_of(tl.load(sample, valid, 0)), valid)
 
 
@@ -189,6 +191,7 @@ def gradient(
     ssim,
     channels: tl.constexpr,
     block: tl.constexpr,
+    clamp: tl.constexpr,
 ):
     """E22 and its gradient. The adjoint of a blur with zeros outside is the same blur."""
     c, top, x = _group(blocks, groups, block)
@@ -207,7 +210,9 @@ def gradient(
         y = row - RADIUS
         own, place = valid & (y >= top), planes + (line - RADIUS * pitch + x)
         sample = target + ((y + first_row).to(tl.int64) * width + x) * channels + c
-        value, code_value = clamped(tl.load(place, own, 0.0)), tl.load(sample, own, 0)
+        value, code_value = tl.load(place, own, 0.0), tl.load(sample, own, 0)
+        if clamp:
+            value = clamped(value)
         error = tl.where(own & (y >= begin) & (y < end), error_of(value, code_value), 0.0)
         similarity = mean + 2 * value * square + value_of(code_value) * product
         tl.store(place, pixel_slope(error, l1, l2) - ssim * similarity, own)
@@ -228,9 +233,12 @@ class Strip:
 
 
 def fit_strips(
-    launcher: Launcher, lists: TileLists, target: Tensor, partials: Tensor, settings: StepSettings
+    launcher: Launcher, lists: TileLists, target: Tensor, partials: Tensor, settings: StepSettings, clamp: bool = True
 ) -> Tensor:
     """``tile.fit_tiles`` with SSIM: rendering, three kernels and the backward pass, for one strip after the other.
+
+    Args:
+        clamp: the loss sees the rendering clamped to [0, 1].
 
     Returns:
         Sums of |e| and e^2, 0 for the coarse error's, and that of SSIM over all samples: float64 [4].
@@ -249,13 +257,19 @@ def fit_strips(
         strip = Strip(first_row, end_row - first_row, top - first_row, bottom - first_row)
         rows = ImageRows(planes, width, channels, first_row, pitch, 1, strip.rows * pitch)
         render_rows(launcher, lists, rows, first_row, end_row)
-        sums += _strip_gradient(launcher, planes, target, strip, pitch, settings)
+        sums += _strip_gradient(launcher, planes, target, strip, pitch, settings, clamp)
         backward_rows(launcher, lists, rows, partials, top, bottom)
     return sums
 
 
 def _strip_gradient(
-    launcher: Launcher, planes: Tensor, target: Tensor, strip: Strip, pitch: int, settings: StepSettings
+    launcher: Launcher,
+    planes: Tensor,
+    target: Tensor,
+    strip: Strip,
+    pitch: int,
+    settings: StepSettings,
+    clamp: bool,
 ) -> Tensor:
     """Replaces the rendering, the first of the ``planes``, by the loss's gradient; sums over the strip's own rows."""
     _, width, channels = target.shape
@@ -265,8 +279,8 @@ def _strip_gradient(
     own, samples = (strip.begin, strip.end), target.numel()
     weights = (settings.l1 / samples, 2 * settings.l2 / samples, settings.ssim / samples)
     similarities, losses = launcher.empty((programs,)), launcher.empty((programs, 2))
-    launcher.launch(prepare, programs, planes, target, *sizes, strip.first_row, *form)
+    launcher.launch(prepare, programs, planes, target, *sizes, strip.first_row, *form, clamp)
     launcher.launch(slopes, programs, planes, similarities, *sizes, *own, *form)
-    launcher.launch(gradient, programs, planes, target, losses, *sizes, strip.first_row, *own, *weights, *form)
+    launcher.launch(gradient, programs, planes, target, losses, *sizes, strip.first_row, *own, *weights, *form, clamp)
     pixelwise = torch.nn.functional.pad(losses.sum(dim=0, dtype=torch.float64), (0, 1))
     return torch.cat([pixelwise, similarities.sum(dtype=torch.float64).reshape(1)])
