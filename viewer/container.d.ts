@@ -43,6 +43,14 @@ export interface Group {
   coded: Uint8Array;
 }
 
+export interface CodedGrain {
+  type: "grai";
+  /** log2 of the side of a cell, pixels. */
+  cellLog2: number;
+  bands: number;
+  coded: Uint8Array;
+}
+
 export interface Packed {
   type: string;
   body: Uint8Array;
@@ -53,7 +61,7 @@ export class FileReader {
   constructor(limits?: Limits);
   readonly header: FileHeader | null;
   readonly size: number;
-  push(bytes: Uint8Array): (Group | Packed)[];
+  push(bytes: Uint8Array): (Group | CodedGrain | Packed)[];
   end(): void;
 }
 

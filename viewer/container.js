@@ -162,13 +162,14 @@ export class FileReader {
 
   #chunk(index, { type, unpacked }, body) {
     const isPacked = PACKED.includes(type);
-    if (isPacked || type === "dens") {
+    if (isPacked || type === "dens" || type === "grai") {
       check(!this.#seen.has(type), `chunk ${index} is a second "${type}"`);
       this.#seen.add(type);
       const { metadataBytes } = this.#limits;
       const text = `chunk ${index} claims ${unpacked} bytes of "${type}", the limit is ${metadataBytes}`;
       check(unpacked <= metadataBytes, text, LimitError);
       if (isPacked) return { type, body, unpacked };
+      if (type === "grai") return parseGrain(index, body, unpacked);
       const isDensity = body.length === 8 && unpacked === 8 && view(body).getUint32(0) && view(body).getUint32(4);
       check(isDensity, `chunk ${index} is no density`);
       return { type, body, unpacked };
@@ -206,6 +207,14 @@ export class FileReader {
       row.fill(1);
     }
   }
+}
+
+function parseGrain(index, body, unpacked) {
+  check(unpacked === body.length, `chunk ${index} of ${body.length} bytes claims ${unpacked}, but is not packed`);
+  const [cellLog2, bands] = body;
+  const isGrain = body.length >= 2 && cellLog2 >= 6 && cellLog2 <= 12 && bands >= 1 && bands <= 3;
+  check(isGrain, `chunk ${index} is no grain`);
+  return { type: "grai", cellLog2, bands, coded: body.subarray(2) };
 }
 
 function parseHeader(table, limits) {

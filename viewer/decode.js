@@ -48,8 +48,8 @@ ddad9b8a73038ddd 09ffffffffffffff 0000000000000000 0000000000000000 000000000000
 const CONTEXTS = { gap: 8, energy: 8, scale: 8, ratio: 40, turn: 8, first: 7, second: 48, third: 48, escape: 4 };
 const STRIDE = 18; // below[0..16] and how many tokens the context has seen
 
-const PRIOR = (() => {
-  const rows = PRIORS.match(/[0-9a-f]{16}/g);
+/** The distributions that rows of digits stand for. */
+function distributions(rows) {
   const table = new Int32Array(rows.length * STRIDE);
   rows.forEach((row, context) => {
     const weights = Array.from(row, (digit) => {
@@ -64,7 +64,9 @@ const PRIOR = (() => {
     }
   });
   return table;
-})();
+}
+
+const PRIOR = distributions(PRIORS.match(/[0-9a-f]{16}/g));
 
 /** Where the contexts of each number begin in the table of distributions. */
 const AT = (() => {
@@ -361,6 +363,37 @@ export function decodeMask({ count, extent, coded }, plane) {
   }
   coder.checkEnd();
   return { x, y, width, height, levels };
+}
+
+// ---- Grain ----------------------------------------------------------------------------------------------------------
+
+const GRAIN_PRIORS = Array.from({ length: 16 }, (_, expected) =>
+  Array.from({ length: 16 }, (_, token) => Math.min(2 * Math.abs(token - expected), 15).toString(16)).join(""),
+);
+
+/** Levels 0 to 15 of grain: { cellLog2, bands, levels }, [bands, rows, columns]. */
+export function decodeGrain({ cellLog2, bands, coded }, { width, height }) {
+  const columns = ((width - 1) >> cellLog2) + 1;
+  const rows = ((height - 1) >> cellLog2) + 1;
+  const coder = new Coder(coded, distributions(GRAIN_PRIORS));
+  const levels = new Uint8Array(bands * rows * columns);
+  const neighbours = (at, x, y) => {
+    if (!x && !y) return 0;
+    return (levels[x ? at - 1 : at - columns] + levels[y ? at - columns : at - 1] + 1) >> 1;
+  };
+  for (let at = 0, band = 0; band < bands; band++) {
+    for (let y = 0; y < rows; y++) {
+      for (let x = 0; x < columns; x++, at++) {
+        let expected = neighbours(at, x, y);
+        const finer = at - rows * columns;
+        if (band) expected += levels[finer] - neighbours(finer, x, y);
+        levels[at] = coder.token(Math.min(Math.max(expected, 0), 15) * STRIDE);
+        coder.checkEnds();
+      }
+    }
+  }
+  coder.checkEnd();
+  return { cellLog2, bands, levels };
 }
 
 // ---- Dequantisation -------------------------------------------------------------------------------------------------

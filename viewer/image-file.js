@@ -1,6 +1,7 @@
 /** A .sspl file in a page: opened from an address, a file or bytes, and rendered for any view. */
 
 import { colorTable } from "./colors.js";
+import { Grain } from "./grain.js";
 import { GlRenderer } from "./render.js";
 import { startWorker } from "./start-worker.js";
 
@@ -18,6 +19,8 @@ class CpuRenderer {
   setColors(table) {
     this.#ask({ type: "colors", table });
   }
+
+  setGrain() {}
 
   async render(view, { limit, mode, signal } = {}) {
     const pixels = await this.#ask({ type: "render", view, limit, mode }, signal);
@@ -204,6 +207,9 @@ export class ImageFile extends EventTarget {
       this.gaussians += data.group.count;
       this.revision++;
       this.#say("progress");
+    } else if (type === "grain") {
+      this.#renderer.setGrain(new Grain(data.grain, this.header));
+      this.revision++;
     } else if (type === "mask") {
       this.revision++;
     } else if (type === "profile") {

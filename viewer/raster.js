@@ -1,6 +1,7 @@
 /** Gaussians -> pixels on the processor: exact, in slices of time. For machines without WebGL2, and for tests. */
 
 import { CUTOFF, GRID, RECORD_BYTES, SCALE_BIAS, SCALE_UNITS, filterVariance } from "./gaussians.js";
+import { room } from "./grain.js";
 
 const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
   const exponent = (bits >> 10) & 31;
@@ -104,18 +105,26 @@ export class Raster {
 
   /**
    * Red, green, blue and opacity, 0 to 255. `mask` has the opacity that is added to that of the Gaussians; `table` is
-   * what `colorTable` makes.
+   * what `colorTable` makes; `grain` a Grain.
    */
-  pixels(hasAlpha = false, mask = null, table = null) {
+  pixels(hasAlpha = false, { mask = null, table = null, grain = null } = {}) {
     const { sums } = this;
     const pixels = new Uint8ClampedArray(sums.length);
+    const noise = grain && !this.isRing ? grain.at(this.view) : null;
     for (let i = 0; i < sums.length; i += 4) {
+      let [red, green, blue] = [sums[i], sums[i + 1], sums[i + 2]];
+      if (noise) {
+        const added = noise[i >> 2] * room(red, green, blue);
+        red += added;
+        green += added;
+        blue += added;
+      }
       if (table) {
-        interpolate(table, sums, pixels, i);
+        interpolate(table, red, green, blue, pixels, i);
       } else {
-        pixels[i] = Math.floor(255 * sums[i] + 0.5);
-        pixels[i + 1] = Math.floor(255 * sums[i + 1] + 0.5);
-        pixels[i + 2] = Math.floor(255 * sums[i + 2] + 0.5);
+        pixels[i] = Math.floor(255 * red + 0.5);
+        pixels[i + 1] = Math.floor(255 * green + 0.5);
+        pixels[i + 2] = Math.floor(255 * blue + 0.5);
       }
       const opacity = hasAlpha ? Math.max(sums[i + 3], 0) + (mask ? mask[i >> 2] : 0) : 1;
       pixels[i + 3] = Math.floor(255 * opacity + 0.5);
@@ -124,9 +133,9 @@ export class Raster {
   }
 }
 
-function interpolate(table, sums, pixels, i) {
+function interpolate(table, redIn, greenIn, blueIn, pixels, i) {
   const grid = (value) => Math.min(Math.max(value, 0), 1) * (GRID - 1);
-  const [r, g, b] = [grid(sums[i]), grid(sums[i + 1]), grid(sums[i + 2])];
+  const [r, g, b] = [grid(redIn), grid(greenIn), grid(blueIn)];
   const [r0, g0, b0] = [Math.floor(r), Math.floor(g), Math.floor(b)];
   let [red, green, blue] = [0.5, 0.5, 0.5];
   for (let corner = 0; corner < 8; corner++) {

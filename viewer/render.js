@@ -1,6 +1,7 @@
 /** Gaussians -> pixels on the GPU: WebGL2, a quad for each Gaussian, added into a target of floats. */
 
 import { CUTOFF, GRID, RECORD_BYTES, SCALE_BIAS, SCALE_UNITS, filterVariance, touches } from "./gaussians.js";
+import { BANDS, NOISE_SIDE, noise } from "./grain.js";
 
 const CHUNK = 4096; // Gaussians that are drawn at once, at most
 const SLICE = 8; // milliseconds of the GPU's time between two frames
@@ -61,10 +62,40 @@ uniform highp sampler2D sums, mask;
 uniform highp sampler3D table;
 uniform bool opacity, masked, converted;
 uniform int height;  // of the canvas, whose rows count from below
+uniform highp isampler2DArray noise;
+uniform highp sampler2DArray strengths;
+uniform highp sampler2D across, down;  // where samples lie in both: Grain.axes
+uniform vec3 parts;  // of the bands that the view leaves; 0: there is no grain
+uniform int bands;
 out vec4 pixel;
+float between(vec4 corners, float x, float y) {
+  vec2 row = mix(corners.xz, corners.yw, x);
+  return mix(row.x, row.y, y);
+}
+float noiseAt(int band, vec4 x, vec4 y) {
+  return between(vec4(
+    texelFetch(noise, ivec3(x.x, y.x, band), 0).r, texelFetch(noise, ivec3(x.y, y.x, band), 0).r,
+    texelFetch(noise, ivec3(x.x, y.y, band), 0).r, texelFetch(noise, ivec3(x.y, y.y, band), 0).r
+  ), x.z, y.z);
+}
+float strengthAt(int band, vec4 x, vec4 y) {
+  return between(vec4(
+    texelFetch(strengths, ivec3(x.x, y.x, band), 0).r, texelFetch(strengths, ivec3(x.y, y.x, band), 0).r,
+    texelFetch(strengths, ivec3(x.x, y.y, band), 0).r, texelFetch(strengths, ivec3(x.y, y.y, band), 0).r
+  ), x.z, y.z);
+}
+float grainAt(ivec2 at, vec3 color) {
+  float luma = dot(color, vec3(.25, .5, .25)), sum = 0.;
+  vec4 x = texelFetch(across, ivec2(at.x, 0), 0), y = texelFetch(down, ivec2(at.y, 0), 0);
+  vec4 cellX = texelFetch(across, ivec2(at.x, 1), 0), cellY = texelFetch(down, ivec2(at.y, 1), 0);
+  for (int band = 0; band < bands; band++)
+    if (parts[band] > 0.) sum += parts[band] * noiseAt(band, x, y) * strengthAt(band, cellX, cellY);
+  return sum * clamp(4. * min(luma, 1. - luma), 0., 1.);
+}
 void main() {
   ivec2 at = ivec2(gl_FragCoord.x, height - 1 - int(gl_FragCoord.y));
   vec4 sum = texelFetch(sums, at, 0);
+  if (bands > 0) sum.rgb += grainAt(at, sum.rgb);
   float level = masked ? texelFetch(mask, at, 0).r : 0.;
   pixel = clamp(vec4(sum.rgb, opacity ? max(sum.a, 0.) + level : 1.), 0., 1.);
   if (converted) pixel.rgb = texture(table, (pixel.rgb * ${GRID - 1}. + .5) / ${GRID}.).rgb;
@@ -93,6 +124,10 @@ function program(gl, vertex, fragment, attributes = []) {
   return { result, uniform };
 }
 
+function unfiltered(gl, target) {
+  for (const name of ["MIN_FILTER", "MAG_FILTER"]) gl.texParameteri(target, gl[`TEXTURE_${name}`], gl.NEAREST);
+}
+
 /** Renders views of the groups that have been added; throws where WebGL2 cannot. */
 export class GlRenderer {
   canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
@@ -103,6 +138,11 @@ export class GlRenderer {
   #present;
   #mask;
   #table;
+  #grain = null;
+  #noise;
+  #strengths;
+  #across;
+  #down;
   #isConverted = false;
   #chunks = [];
   #drawn = null; // { key, chunk, count, limit }: what the target holds
@@ -125,6 +165,7 @@ export class GlRenderer {
     this.#present = program(gl, PRESENT_VERTEX, PRESENT_FRAGMENT);
     this.#mask = gl.createTexture();
     this.#table = gl.createTexture();
+    [this.#noise, this.#strengths, this.#across, this.#down] = Array.from({ length: 4 }, () => gl.createTexture());
     gl.disable(gl.DITHER);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
   }
@@ -137,6 +178,19 @@ export class GlRenderer {
     gl.texImage3D(gl.TEXTURE_3D, 0, gl.RGBA8, GRID, GRID, GRID, 0, gl.RGBA, gl.UNSIGNED_BYTE, table);
     for (const name of ["MIN_FILTER", "MAG_FILTER"]) gl.texParameteri(gl.TEXTURE_3D, gl[`TEXTURE_${name}`], gl.LINEAR);
     for (const axis of "STR") gl.texParameteri(gl.TEXTURE_3D, gl[`TEXTURE_WRAP_${axis}`], gl.CLAMP_TO_EDGE);
+  }
+
+  setGrain(grain) {
+    const gl = this.#gl;
+    this.#grain = grain;
+    const array = (texture, format, columns, rows, layers, form, type, values) => {
+      gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
+      gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, format, columns, rows, layers, 0, form, type, values);
+      unfiltered(gl, gl.TEXTURE_2D_ARRAY);
+    };
+    array(this.#noise, gl.R8I, NOISE_SIDE, NOISE_SIDE, BANDS, gl.RED_INTEGER, gl.BYTE, noise());
+    const { columns, rows, bands, strengths } = grain;
+    array(this.#strengths, gl.R32F, columns, rows, bands, gl.RED, gl.FLOAT, strengths);
   }
 
   add({ records, count, extent, area, isAlpha }) {
@@ -190,7 +244,7 @@ export class GlRenderer {
       }
     }
     if (gl.isContextLost()) return false;
-    this.#show(view, hasAlpha, mask);
+    this.#show(view, hasAlpha, mask, mode === "image" ? this.#grain : null);
     return true;
   }
 
@@ -257,7 +311,7 @@ export class GlRenderer {
     this.#budget = Math.min(Math.max(this.#budget * Math.min(Math.max(change, 0.5), 2), 2 ** 16), 2 ** 34);
   }
 
-  #show(view, hasAlpha, mask) {
+  #show(view, hasAlpha, mask, grain) {
     const gl = this.#gl;
     const { result, uniform } = this.#present;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
@@ -268,20 +322,39 @@ export class GlRenderer {
     for (const [unit, texture] of [this.#target.texture, this.#mask].entries()) {
       gl.activeTexture(gl.TEXTURE0 + unit);
       gl.bindTexture(gl.TEXTURE_2D, texture);
-      for (const name of ["MIN_FILTER", "MAG_FILTER"])
-        gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}`], gl.NEAREST);
+      unfiltered(gl, gl.TEXTURE_2D);
     }
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.R32F, columns, rows, 0, gl.RED, gl.FLOAT, mask ?? new Float32Array(1));
     gl.activeTexture(gl.TEXTURE2);
     gl.bindTexture(gl.TEXTURE_3D, this.#table);
     gl.activeTexture(gl.TEXTURE0);
-    ["sums", "mask", "table"].forEach((name, unit) => gl.uniform1i(uniform[name], unit));
+    const samplers = ["sums", "mask", "table", "noise", "strengths", "across", "down"];
+    samplers.forEach((name, unit) => gl.uniform1i(uniform[name], unit));
+    gl.uniform1i(uniform.bands, grain ? grain.bands : 0);
+    if (grain) this.#showGrain(view, grain);
     gl.uniform1i(uniform.opacity, hasAlpha);
     gl.uniform1i(uniform.masked, Boolean(mask));
     gl.uniform1i(uniform.converted, this.#isConverted);
     gl.uniform1i(uniform.height, this.canvas.height);
     gl.bindVertexArray(null);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+
+  #showGrain(view, grain) {
+    const gl = this.#gl;
+    gl.uniform3fv(this.#present.uniform.parts, grain.parts(view));
+    const axes = grain.axes(view);
+    [this.#across, this.#down].forEach((texture, i) => {
+      gl.activeTexture(gl.TEXTURE5 + i);
+      gl.bindTexture(gl.TEXTURE_2D, texture);
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, axes[i].length / 8, 2, 0, gl.RGBA, gl.FLOAT, axes[i]);
+      unfiltered(gl, gl.TEXTURE_2D);
+    });
+    [this.#noise, this.#strengths].forEach((texture, i) => {
+      gl.activeTexture(gl.TEXTURE3 + i);
+      gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
+    });
+    gl.activeTexture(gl.TEXTURE0);
   }
 
   /** Gives the GPU's memory back. */

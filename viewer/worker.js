@@ -1,8 +1,9 @@
 /** The worker of an ImageFile: fetches and decodes a file as it arrives, and renders it where there is no WebGL2. */
 
 import { FileReader, LIMITS, LimitError, inflate } from "./container.js";
-import { decodeMask, decodeSymbols, dequantize } from "./decode.js";
+import { decodeGrain, decodeMask, decodeSymbols, dequantize } from "./decode.js";
 import { filterVariance, touches } from "./gaussians.js";
+import { Grain } from "./grain.js";
 import { Raster, maskOpacity } from "./raster.js";
 
 const SLICE = 12; // milliseconds of rendering between two looks at the messages
@@ -16,6 +17,7 @@ let covered = 0;
 let table = null; // of colours
 const groups = [];
 const mask = [];
+let grain = null;
 
 // ---- Fetching -------------------------------------------------------------------------------------------------------
 
@@ -107,6 +109,10 @@ async function take(chunk) {
   if (chunk.type === "MASK") {
     mask.push(decodeMask(chunk, header.alpha));
     postMessage({ type: "mask" });
+  } else if (chunk.type === "grai") {
+    const found = decodeGrain(chunk, header);
+    grain = new Grain(found, header);
+    postMessage({ type: "grain", grain: found });
   } else if (chunk.coded) {
     const isAlpha = chunk.type === "ALPH";
     const plane = isAlpha ? header.alpha : header.color;
@@ -171,7 +177,7 @@ async function render({ id, view, limit = Infinity, mode }) {
     if (canceled.delete(id)) return postMessage({ type: "pixels", id, pixels: null });
   }
   const opacity = mask.length ? maskOpacity(mask, view, reader.header) : null;
-  const pixels = job.raster.pixels(Boolean(reader.header.alpha), opacity, table);
+  const pixels = job.raster.pixels(Boolean(reader.header.alpha), { mask: opacity, table, grain });
   postMessage({ type: "pixels", id, pixels }, [pixels.buffer]);
 }
 

@@ -257,11 +257,16 @@ class Jpeg2000(ShrinkingCodec):
 
 
 class SmartSplat:
-    """This project's codec at one effort, tuned for PSNR or for the eye; it finds its own settings for the bytes."""
+    """This project's codec at one effort; it finds its own settings for the bytes.
 
-    def __init__(self, effort: int, tune: str = "psnr") -> None:
-        self.effort, self.tune = effort, tune
-        self.name = f"smartsplat:e{effort}" + ":eye" * (tune == "eye")
+    Args:
+        aim: nothing, tuned for PSNR; ":eye", or ":grain", which is that with its default grain.
+    """
+
+    def __init__(self, effort: int, aim: str = "") -> None:
+        self.effort = effort
+        self.options = {"tune": "eye" if aim else "psnr", "grain": "auto" if aim == ":grain" else 0}
+        self.name = f"smartsplat:e{effort}{aim}"
 
     def encode(self, pixels: SampleArray, byte_budgets: Sequence[int]) -> list[Encoded | None]:
         return [self._file(pixels, byte_budget) for byte_budget in byte_budgets]
@@ -272,7 +277,7 @@ class SmartSplat:
     def _file(self, pixels: SampleArray, byte_budget: int) -> Encoded | None:
         start = time.perf_counter()
         try:
-            data = smartsplat.encode(pixels, max_bytes=byte_budget, effort=self.effort, tune=self.tune)
+            data = smartsplat.encode(pixels, max_bytes=byte_budget, effort=self.effort, **self.options)
         except SettingsError as error:
             print(f"{self.name}: {error}", file=sys.stderr)
             return None
@@ -282,7 +287,7 @@ class SmartSplat:
 ANCHORS_BY_NAME = {anchor.name: anchor for anchor in (Jpeg, WebP, JpegXl, Jpeg2000)}
 NAMES = (
     f"{', '.join(ANCHORS_BY_NAME)}, avif:s0 to avif:s9, the same with :psnr or :eye, "
-    "smartsplat:e1 to smartsplat:e9, or the same with :eye"
+    "smartsplat:e1 to smartsplat:e9, or the same with :eye or :grain"
 )
 
 
@@ -296,8 +301,8 @@ def codec(name: str, shrinks: tuple[int, ...] = SHRINKS) -> Codec:
         return ANCHORS_BY_NAME[name](shrinks)
     if avif := re.fullmatch(r"avif:s(\d)(:psnr|:eye|)", name):
         return Avif(shrinks, speed=int(avif[1]), aim=avif[2])
-    if own := re.fullmatch(r"smartsplat:e([1-9])(:eye)?", name):
-        return SmartSplat(int(own[1]), "eye" if own[2] else "psnr")
+    if own := re.fullmatch(r"smartsplat:e([1-9])(:eye|:grain|)", name):
+        return SmartSplat(int(own[1]), own[2])
     raise ValueError(f"unknown codec {name!r}: use {NAMES}")
 
 

@@ -10,6 +10,7 @@
 
 #include "bindings/arrays.h"
 #include "bitstream/entropy.h"
+#include "bitstream/grain.h"
 #include "bitstream/mask.h"
 #include "bitstream/priors.h"
 #include "core/threads.h"
@@ -169,6 +170,23 @@ void decode_mask_into(const nb::bytes& bytes, int64_t mixed_blocks, const Array<
   if (problem) throw std::invalid_argument(problem);
 }
 
+nb::bytes encode_grain_of(const Array<const uint8_t, nb::shape<-1, -1, -1>>& levels) {
+  const auto above = [](uint8_t level) { return level >= kTokens; };
+  if (std::any_of(levels.data(), levels.data() + levels.size(), above))
+    throw std::invalid_argument("a level is out of range");
+  const std::string bytes = encode_grain(levels.data(), static_cast<int64_t>(levels.shape(0)),
+                                         static_cast<int64_t>(levels.shape(1)), static_cast<int64_t>(levels.shape(2)));
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+// Raises ValueError for damaged bytes.
+void decode_grain_into(const nb::bytes& bytes, const Array<uint8_t, nb::shape<-1, -1, -1>>& levels) {
+  const char* problem = decode_grain(static_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size()),
+                                     static_cast<int64_t>(levels.shape(0)), static_cast<int64_t>(levels.shape(1)),
+                                     static_cast<int64_t>(levels.shape(2)), levels.data());
+  if (problem) throw std::invalid_argument(problem);
+}
+
 // The constants that docs/format.md states, by their names there.
 nb::dict format_constants() {
   nb::dict constants;
@@ -215,6 +233,8 @@ void bind_bitstream(nb::module_& m) {
   m.attr("MAX_BLOCKS_PER_BYTE") = kMaxBlocksPerByte;
   m.def("encode_mask", &encode_mask_of);
   m.def("decode_mask", &decode_mask_into);
+  m.def("encode_grain", &encode_grain_of);
+  m.def("decode_grain", &decode_grain_into);
 }
 
 }  // namespace smartsplat

@@ -98,11 +98,22 @@ int checked_rows(const Rasterizer& self, int top, const Pixels& pixels) {
   return static_cast<int>(rows);
 }
 
-void render_rows(Rasterizer& self, int top, const OutputImage& image) {
+void render_rows(Rasterizer& self, int top, const OutputImage& image, nb::handle grain_object) {
   const int rows = checked_rows(self, top, image);
   const bool wide = is_wide(image);
+  using Strengths = Array<const float, nb::shape<-1, -1, -1>>;
+  std::optional<Strengths> strengths;
+  GrainStrengths grain{};
+  if (!grain_object.is_none()) {
+    strengths = attribute<Strengths>(grain_object, "strengths");
+    const int cell = integer(grain_object, "cell");
+    if (strengths->size() == 0 || strengths->shape(0) > kGrainBands || cell < 1)
+      throw std::invalid_argument("grain of an impossible shape");
+    grain = {strengths->data(), static_cast<int>(strengths->shape(0)), static_cast<int>(strengths->shape(1)),
+             static_cast<int>(strengths->shape(2)), cell};
+  }
   nb::gil_scoped_release release;
-  self.render_rows(top, rows, image.data(), wide);
+  self.render_rows(top, rows, image.data(), wide, strengths ? &grain : nullptr);
 }
 
 void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_object,
@@ -176,6 +187,7 @@ void bind_render(nb::module_& m) {
   m.attr("TILE") = kTile;
   m.attr("MACROTILE") = kMacrotile;
   m.attr("COARSE_CELL") = kCoarseCell;
+  m.attr("GRAIN_BANDS") = kGrainBands;
   m.attr("CUTOFF") = kCutoff;
   m.attr("EDGE") = kEdge;
   m.attr("PYRAMID_LEVELS") = kPyramidLevels;
@@ -192,7 +204,7 @@ void bind_render(nb::module_& m) {
       .def_prop_ro("threads", &Rasterizer::threads)
       .def("render", &render)
       .def("prepare_strips", &prepare_strips)
-      .def("render_rows", &render_rows)
+      .def("render_rows", &render_rows, "top"_a, "image"_a, "grain"_a.none())
       .def("render_gradient", &render_gradient)
       .def("loss_gradient", &loss_gradient, "gaussians"_a, "target"_a, "weights"_a.none(), "view"_a, "settings"_a,
            "gradient"_a)

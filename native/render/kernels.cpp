@@ -27,9 +27,9 @@ double multiply_add(int64_t rounds) {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {SMARTSPLAT_VARIANT_NAME, project,     forward_tile,  backward_tile, enlarge,     reduce,
-                         differentiate,           update,      store_samples, pixel_loss,    cell_errors, macrotile_put,
-                         macrotile_loss,          multiply_add};
+const Kernels kernels = {SMARTSPLAT_VARIANT_NAME, project,        forward_tile,  backward_tile, enlarge,    reduce,
+                         differentiate,           update,         store_samples, add_grain,     pixel_loss, cell_errors,
+                         macrotile_put,           macrotile_loss, multiply_add};
 
 }  // namespace SMARTSPLAT_VARIANT
 }  // namespace smartsplat

@@ -196,6 +196,22 @@ constexpr int kMaxColumns = (kMaxLevelSide + kColumnWidth - 1) / kColumnWidth;  
 constexpr float kMinDeviation = 4.0f;
 constexpr float kMinDeviationPerColor = 13.4f;
 
+// Noise of docs/format.md, "Grain": bands of a square that repeats, whose rows go on for a tile.
+constexpr int kGrainBands = 3;
+constexpr int kGrainSide = 256;
+constexpr int kGrainStride = kGrainSide + kTile;
+constexpr double kGrainDeviation = 32.0;  // standard deviation of each band
+
+// Grain at a view.
+struct Grain {
+  const int8_t* noise;            // grain_noise()
+  const float* strengths;         // [bands, rows, columns]: standard deviations, in [0, 1] units
+  int bands, rows, columns;       // of cells
+  double cell;                    // their side, image pixels
+  double x, y, scale_x, scale_y;  // of the view
+  float band_scale[kGrainBands];  // what the view leaves of a band, over the noise's standard deviation
+};
+
 // DO(name) for each instruction set that kernels are compiled for, the widest first: each has a namespace of that name.
 #if defined(__x86_64__)
 #define SMARTSPLAT_FOR_EACH_VARIANT(DO) DO(v4) DO(v3) DO(v2)
@@ -227,6 +243,8 @@ struct Kernels {
   // Stores a tile, clamped to [0, 1], as rounded code values, uint16_t if `wide`, else uint8_t; interleaved, the row
   // stride in samples.
   void (*store_samples)(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride);
+  // Adds grain to a tile's floats.
+  void (*add_grain)(float* planes, int channels, Area area, const Grain& grain);
   // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target; `target` begins with the tile's
   // first pixel here and below.
   LossSums (*pixel_loss)(float* planes, int channels, Area area, const Target& target, LossWeights weights);

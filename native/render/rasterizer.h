@@ -20,6 +20,13 @@ struct View {
   int columns, rows;        // output pixels
 };
 
+// How strong grain is in each cell: render/__init__.py, Grain.
+struct GrainStrengths {
+  const float* strengths;  // [bands, rows, columns]
+  int bands, rows, columns;
+  int cell;  // image pixels
+};
+
 // What a file may make a reader do: render/__init__.py, max_covered_pixels and max_intersections.
 struct WorkLimits {
   double covered_pixels = std::numeric_limits<double>::infinity();
@@ -107,7 +114,8 @@ class Rasterizer {
   void prepare_strips(const GaussianArrays& g, const View& view, WorkLimits limits) { prepare(g, view, false, limits); }
   // Then renders the rows [top_row, top_row + rows) of the view, `top_row` a multiple of kMacrotile and `rows` too
   // unless they are the last. `image` is uint16_t if `wide`, else uint8_t.
-  void render_rows(int top_row, int rows, void* image, bool wide);
+  // With grain, if any.
+  void render_rows(int top_row, int rows, void* image, bool wide, const GrainStrengths* grain = nullptr);
   // Or finds the mean residual (target - rendering) and mean square error over cells of `cell` x `cell` output pixels
   // of those rows, of which `target` has the pixels: out [ceil(rows / cell), ceil(width / cell), C + 1]. `cell` divides
   // kTile.
@@ -168,6 +176,8 @@ class Rasterizer {
   // Renders, compares with the target and fills the partial sums.
   StepResult loss_pass(const GaussianArrays& g, const Target& target, const View& view, const StepSettings& settings,
                        bool clamp = true);
+  // Grain at the prepared view.
+  Grain grain_of(const GrainStrengths& strengths) const;
   LossSums pixelwise_pass(const Target& target, LossWeights weights);
   LossSums ssim_pass(const Target& target, LossWeights weights, bool clamp);
   // Fills the gradient of the term `structure`, in memory of the rasterizer's; returns the term.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from smartsplat.arrays import ByteArray, DoubleArray, FloatArray, SampleArray
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.gaussians import Gaussians
-from smartsplat.render import StepSettings, Structure, View
+from smartsplat.render import Grain, StepSettings, Structure, View
 from smartsplat.render.cpu import AdamState
 
 TILE: int
@@ -18,6 +18,7 @@ COARSE_CELL: int
 CUTOFF: float
 EDGE: float
 PYRAMID_LEVELS: int
+GRAIN_BANDS: int
 MIN_PYRAMID_DEVIATION: float
 MIN_PYRAMID_DEVIATION_PER_COLOR: float
 MAX_QUALITY: int
@@ -40,7 +41,7 @@ class Rasterizer:
     def prepare_strips(
         self, gaussians: Gaussians, view: View, max_covered_pixels: float, max_intersections: float
     ) -> None: ...
-    def render_rows(self, top: int, image: SampleArray) -> None: ...
+    def render_rows(self, top: int, image: SampleArray, grain: Grain | None) -> None: ...
     def render_gradient(self, gaussians: Gaussians, view: View, d_image: FloatArray, gradient: Gaussians) -> None: ...
     def loss_gradient(
         self,
@@ -76,6 +77,8 @@ def decode_symbols(
 ) -> tuple[Ints, DoubleArray]: ...
 def decode_gaussians(groups: list[tuple[bytes, int]], quantizer: Quantizer, out: Gaussians, threads: int) -> None: ...
 def encode_mask(levels: ByteArray) -> tuple[bytes, int]: ...
+def encode_grain(levels: ByteArray) -> bytes: ...
+def decode_grain(data: bytes, levels: ByteArray) -> None: ...
 def decode_mask(data: bytes, mixed_blocks: int, levels: ByteArray) -> None: ...
 def tile_features(
     pixels: SampleArray, box: tuple[int, int, int, int], window: int, gradient_fraction: float

@@ -26,6 +26,7 @@ from smartsplat.arguments import (
 from smartsplat.arrays import SampleArray
 from smartsplat.bitstream import container, entropy
 from smartsplat.bitstream.container import File
+from smartsplat.bitstream.grain import grain_levels, strengths_of
 from smartsplat.errors import FormatError, LimitError, SettingsError
 from smartsplat.gaussians import Gaussians
 from smartsplat.images.flatten import flattened, flattened_channels
@@ -33,7 +34,7 @@ from smartsplat.images.strips import Strips
 from smartsplat.limits import Limits
 from smartsplat.metadata import Metadata
 from smartsplat.planes import AlphaPlane, GaussianPlane, with_alpha
-from smartsplat.render import View
+from smartsplat.render import Grain, View
 
 MAX_NOTEBOOK_BYTES = 1 << 24
 """Of a file that is shown in a notebook, which keeps it."""
@@ -53,6 +54,7 @@ def decode(
     partial: bool = False,
     dtype: npt.DTypeLike | None = None,
     background: Background | None = None,
+    grain: bool = True,
     threads: int | None = None,
     device: str = "cpu",
     limits: Limits = Limits(),
@@ -71,6 +73,7 @@ def decode(
             with the most energy are stored first.
         dtype: uint8 or uint16; the default is what holds the bits per sample of the image that was encoded.
         background: red, green and blue, 0 to 255, on which opacity is flattened; the default keeps it.
+        grain: with the noise that stands for lost texture, if the file has any.
         threads: on the processor; the default is all.
         device: "cpu", "cuda", "cuda:N" or "auto", which is not the default because most files are rendered before
             torch has been imported.
@@ -85,7 +88,7 @@ def decode(
         DeviceError: the GPU is not there or too small.
     """
     reader = Reader(data, partial=partial, threads=threads, device=device, limits=limits)
-    return reader.read(region=region, size=size, scale=scale, dtype=dtype, background=background)
+    return reader.read(region=region, size=size, scale=scale, dtype=dtype, background=background, grain=grain)
 
 
 def open(
@@ -130,6 +133,7 @@ class Info:
     alpha_bytes: int  # coded
     icc_bytes: int  # unpacked
     metadata_bytes: int  # unpacked, of EXIF, XMP and IPTC
+    grain_bytes: int  # coded
     primaries: int  # code points of ITU-T H.273
     transfer: int
     container_bytes: int  # header, table of contents, group headers, profile, metadata
@@ -168,6 +172,7 @@ class Reader:
         self._data: bytes | None = data  # until it is closed
         self._size = len(data)
         self._file: File = container.unpack(data, limits, partial)
+        self._version = f"{data[8]}.{data[9]}"
         settings = device, self._threads, limits
         self._color = GaussianPlane(self._file.groups, self._file.quantizer, *settings)
         alpha = self._file.extras.alpha
@@ -243,11 +248,12 @@ class Reader:
         scale: float | None = None,
         dtype: npt.DTypeLike | None = None,
         background: Background | None = None,
+        grain: bool = True,
     ) -> SampleArray:
         """The pixels of a region at a size; decodes only the groups that touch the region.
 
         Args:
-            region, size, scale, dtype, background: as ``decode`` takes them.
+            region, size, scale, dtype, background, grain: as ``decode`` takes them.
 
         Returns:
             uint8 or uint16 [rows, columns, C].
@@ -256,7 +262,7 @@ class Reader:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``.
         """
         view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
-        color = self._color.render(view, kind)
+        color = self._color.render(view, kind, self._grain if grain else None)
         if self._alpha is None:
             return color
         alpha = self._alpha.render(view, kind)
@@ -270,11 +276,12 @@ class Reader:
         scale: float | None = None,
         dtype: npt.DTypeLike | None = None,
         background: Background | None = None,
+        grain: bool = True,
     ) -> Strips:
         """The same pixels in strips of rows, each rendered when it is asked for: the whole need not fit into memory.
 
         Args:
-            region, size, scale, dtype, background: as ``decode`` takes them.
+            region, size, scale, dtype, background, grain: as ``decode`` takes them.
 
         Returns:
             Strips of about 16 megapixels; they can be gone through once.
@@ -283,7 +290,7 @@ class Reader:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``, before the first strip.
         """
         view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
-        parts: Iterable[SampleArray] = self._color.strips(view, kind)
+        parts: Iterable[SampleArray] = self._color.strips(view, kind, self._grain if grain else None)
         channels = self._file.quantizer.channels
         if self._alpha is not None:
             pairs = self._alpha.beside(iter(parts), view, kind)
@@ -309,6 +316,13 @@ class Reader:
         write(file, self.strips(scale=scale, dtype="uint8"), metadata=Metadata(icc=self.icc), format="png")
         return file.getvalue()
 
+    @cached_property
+    def _grain(self) -> Grain | None:
+        coded = self._file.extras.grain
+        if coded is None:
+            return None
+        return Grain(strengths_of(grain_levels(coded, self.width, self.height)), 1 << coded.cell_log2)
+
     def gaussians(self) -> Gaussians:
         """All Gaussians of the colours, in the order of the file."""
         self._check_open()
@@ -321,6 +335,7 @@ class Reader:
         coded = sum(len(group.data) for group in file.groups)
         alpha = file.extras.alpha
         coded_alpha = sum(len(group.data) for group in (*alpha.groups, *alpha.mask)) if alpha else 0
+        grain_bytes = len(file.extras.grain.data) if file.extras.grain else 0
         return Info(
             width=self.width,
             height=self.height,
@@ -331,15 +346,16 @@ class Reader:
             bytes=self._size,
             ratio=3 * self.width * self.height / self._size,
             bpp=8 * self._size / (self.width * self.height),
-            version=f"{container.MAJOR}.{container.MINOR}",
+            version=self._version,
             quality=file.quantizer.quality,
             groups=len(file.groups) + (len(alpha.groups) if alpha else 0),
             alpha_bytes=coded_alpha,
             icc_bytes=len(metadata.icc or b""),
             metadata_bytes=sum(len(part or b"") for part in (metadata.exif, metadata.xmp, metadata.iptc)),
+            grain_bytes=grain_bytes,
             primaries=metadata.primaries,
             transfer=metadata.transfer,
-            container_bytes=self._size - coded - coded_alpha,
+            container_bytes=self._size - coded - coded_alpha - grain_bytes,
             count_bits=lambda: entropy.mean_bits(
                 [(group.data, group.count) for group in file.groups], file.quantizer, self._threads
             ),

@@ -21,7 +21,7 @@ from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.errors import LimitError
 from smartsplat.gaussians import CUTOFF, Gaussians
 from smartsplat.limits import Limits
-from smartsplat.render import Renderer, View, filter_variance
+from smartsplat.render import Grain, Renderer, View, filter_variance
 from smartsplat.render.device import open_renderer
 from smartsplat.render.mask import BoxFilter, box_means
 
@@ -59,24 +59,24 @@ class GaussianPlane:
         """All of them, in the order of the file."""
         return self._gaussians(range(len(self._groups)))
 
-    def render(self, view: View, dtype: np.dtype[Any]) -> SampleArray:
-        """Samples [rows, columns, C] of a view; decodes only the groups that touch it.
+    def render(self, view: View, dtype: np.dtype[Any], grain: Grain | None = None) -> SampleArray:
+        """Samples [rows, columns, C] of a view, with grain; decodes only the groups that touch it.
 
         Raises:
             FormatError, LimitError, DeviceError: as ``smartsplat.decode``.
         """
         with self._rendering, self._limit_errors(view):  # the renderer owns the buffers that it works in
             params = self._renderer.upload(self._gaussians(self._touching(view)))
-            return self._renderer.render_samples(params, view, dtype, self._limits.overlap)
+            return self._renderer.render_samples(params, view, dtype, self._limits.overlap, grain)
 
-    def strips(self, view: View, dtype: np.dtype[Any]) -> Iterator[SampleArray]:
+    def strips(self, view: View, dtype: np.dtype[Any], grain: Grain | None = None) -> Iterator[SampleArray]:
         """The same in strips of about 16 megapixels, each rendered when it is asked for; errors come at once."""
         with self._rendering:
             gaussians = self._gaussians(self._touching(view))
         with self._limit_errors(view):
             renderer = open_renderer(self._device, self._threads)
             params = renderer.upload(gaussians)
-            return renderer.render_strips(params, view, STRIP_PIXELS, dtype, self._limits.overlap)
+            return renderer.render_strips(params, view, STRIP_PIXELS, dtype, self._limits.overlap, grain)
 
     @contextmanager
     def _limit_errors(self, view: View) -> Iterator[None]:

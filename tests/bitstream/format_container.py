@@ -50,6 +50,7 @@ class Content:
     code_points: tuple[int, int]
     groups: dict[bytes, list[Group]] = field(default_factory=lambda: {b"GAUS": [], b"ALPH": [], b"MASK": []})
     metadata: dict[bytes, bytes] = field(default_factory=dict)
+    grain: bytes | None = None  # cell_log2, bands, coded levels
 
     @property
     def profile(self) -> bytes | None:
@@ -116,6 +117,10 @@ def _read_chunk(content: Content, kind: bytes, body: bytes, unpacked: int) -> No
         if kind == b"dens":
             require(len(body) == unpacked == 8 and 0 not in struct.unpack("<II", body), "the density")
         content.metadata[kind] = body if kind == b"dens" else _inflated(body, unpacked)
+    elif kind == b"grai":
+        require(content.grain is None, "a second grain")
+        require(len(body) == unpacked >= 2 and 6 <= body[0] <= 12 and 1 <= body[1] <= 3, "the grain")
+        content.grain = body
     elif kind in content.groups:
         require(kind == b"GAUS" or content.alpha is not None, "alpha of an opaque image")
         require(unpacked == len(body), "a group that is not packed")

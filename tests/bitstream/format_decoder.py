@@ -7,7 +7,6 @@ as a PGM, PPM or PAM image to standard output.
 from __future__ import annotations
 
 import math
-import re
 import struct
 import sys
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bitstream.format_container import Content, Group, Header, read_container, require
+from tests.bitstream.format_entropy import EXP2, PRIORS, Coder, Distribution, clamp
+from tests.bitstream.format_grain import Levels, add_grain, decode_grain, render_grain
 
-EXP2 = [math.floor(16384 * 2 ** (i / 8) + 0.5) for i in range(8)]
 SHAPE = [-1000] + [math.floor(8 * math.log2(2 ** (i / 16) - 2 ** (-i / 16)) + 0.5) for i in range(1, 129)]
 SQUARED = [math.floor(4096 * 2 ** (-i / 8) + 0.5) for i in range(97)]
 COSINE2 = [math.floor(4096 * math.cos(math.pi * i / 256) ** 2 + 0.5) for i in range(256)]
@@ -28,10 +28,6 @@ AXES = [
     [1 / math.sqrt(2), 0.0, -1 / math.sqrt(2)],
     [1 / math.sqrt(6), -2 / math.sqrt(6), 1 / math.sqrt(6)],
 ]
-
-
-def clamp(value: int, low: int, high: int) -> int:
-    return min(max(value, low), high)
 
 
 # ---- Symbols --------------------------------------------------------------------------------------------------------
@@ -92,79 +88,7 @@ def _half(along: int) -> int:
     return -((8 * (12 - n) - k) >> 1)
 
 
-# ---- Entropy coding -------------------------------------------------------------------------------------------------
-
-CONTEXTS = (8, 8, 8, 40, 8, 7, 48, 48, 4, 1, 1)
-NUMBERS = ("gap", "energy", "scale", "ratio", "turn", "first", "second", "third", "escape", "kind", "level")
-
-
-def _priors() -> dict[tuple[str, int], list[int]]:
-    """below[0..16] of each context, from the page's own block."""
-    page = (Path(__file__).parents[2] / "docs/format.md").read_text()
-    digits = iter(re.findall(r"\b[0-9a-f]{16}\b", page))
-    priors = {}
-    for number, contexts in zip(NUMBERS, CONTEXTS, strict=True):
-        for context in range(contexts):
-            weights = [EXP2[-5 * d % 8] >> -(-5 * d >> 3) for d in (int(digit, 16) for digit in next(digits))]
-            priors[number, context] = [i + 32752 * sum(weights[:i]) // sum(weights) for i in range(17)]
-    assert next(digits, None) is None
-    return priors
-
-
-PRIORS = _priors()
-
-
-@dataclass
-class Distribution:
-    below: list[int]
-    seen: int = 0
-
-    def learn(self, token: int) -> None:
-        rate = 5 + (self.seen >= 16) + (self.seen >= 64)
-        self.seen = min(self.seen + 1, 64)
-        for i in range(1, 16):
-            target = i if i <= token else 32752 + i
-            self.below[i] += (target - self.below[i]) >> rate
-
-
-class Coder:
-    """The bytes of a group, read from both ends."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.next = 4
-        self.taken = 0
-        self.state = sum(self._byte(i) << 8 * i for i in range(4))
-
-    def _byte(self, index: int) -> int:
-        return self.data[index] if 0 <= index < len(self.data) else 0
-
-    def token(self, distribution: Distribution) -> int:
-        slot = self.state % 32768
-        below = distribution.below
-        token = max(i for i in range(16) if below[i] <= slot)
-        self.state = (below[token + 1] - below[token]) * (self.state >> 15) + slot - below[token]
-        if self.state < 65536:
-            self.state = 65536 * self.state + self._byte(self.next) + 256 * self._byte(self.next + 1)
-            self.next += 2
-        distribution.learn(token)
-        return token
-
-    def bypass(self, bits: int) -> int:
-        value = 0
-        for i in range(bits):
-            value |= (self._byte(len(self.data) - 1 - self.taken // 8) >> self.taken % 8 & 1) << i
-            self.taken += 1
-        return value
-
-    def signed(self, size: int) -> int:
-        return -size if size and self.bypass(1) else size
-
-    def between(self) -> bytes:
-        """What neither end has taken, the bits of a byte that was taken in part as one of their own."""
-        last = len(self.data) - -(-self.taken // 8)
-        require(self.next <= last, "the group ends early")
-        return self.data[self.next : last] + bytes([self._byte(last) >> self.taken % 8 if self.taken % 8 else 0])
+# ---- Gaussians ------------------------------------------------------------------------------------------------------
 
 
 class Model:
@@ -446,16 +370,20 @@ class Decoded:
     symbols: list[Symbols]
     alpha_symbols: list[Symbols]
     levels: dict[tuple[int, int], int]
+    grain: Levels | None
 
     @property
     def channels(self) -> int:
         return self.content.header.channels + (self.content.alpha is not None)
 
-    def render(self, view: View | None = None, depth: int | None = None) -> bytes:
+    def render(self, view: View | None = None, depth: int | None = None, with_grain: bool = True) -> bytes:
         """Samples of a view with interleaved channels, alpha last."""
         header, alpha = self.content.header, self.content.alpha
         view = view or View(0, 0, header.width, header.height, header.width, header.height)
         colors = render([dequantize(symbols, header) for symbols in self.symbols], header.channels, view)
+        if self.grain is not None and self.content.grain is not None and with_grain:
+            across, down = (view.x, view.width, view.columns), (view.y, view.height, view.rows)
+            colors = add_grain(colors, header.channels, render_grain(self.grain, self.content.grain[0], across, down))
         values = colors
         if alpha is not None:
             spots = render([dequantize(symbols, alpha) for symbols in self.alpha_symbols], 1, view)
@@ -471,13 +399,14 @@ class Decoded:
 def decode(data: bytes) -> Decoded:
     content = read_container(data)
     symbols = [each for group in content.groups[b"GAUS"] for each in decode_group(group, content.header)]
+    grain = None if content.grain is None else decode_grain(content.grain, content.header)
     if content.alpha is None:
-        return Decoded(content, symbols, [], {})
+        return Decoded(content, symbols, [], {}, grain)
     alpha = [each for group in content.groups[b"ALPH"] for each in decode_group(group, content.alpha)]
     levels: dict[tuple[int, int], int] = {}
     for part in content.groups[b"MASK"]:
         levels |= decode_mask(part, content.alpha)
-    return Decoded(content, symbols, alpha, levels)
+    return Decoded(content, symbols, alpha, levels, grain)
 
 
 def netpbm(pixels: bytes, width: int, height: int, channels: int, depth: int = 8) -> bytes:

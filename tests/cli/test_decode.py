@@ -219,3 +219,20 @@ def test_background(deep: bytes) -> None:
     assert "alpha" in fails("decode", "deep.sspl", "b.jpg")
     output = run("decode", "deep.sspl", "b.jpg", "--background", "white")
     assert output.stderr == "smartsplat: b.jpg: jpg holds 8 bits: rounded from 16\n"
+
+
+def test_decode_with_and_without_grain(workdir: Path) -> None:
+    noisy = np.random.default_rng(0).integers(60, 190, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(noisy).save("noisy.png")
+    run("encode", "noisy.png", "noisy.sspl", "--gaussians", "9", "--grain", "0.5", *QUICK)
+    assert "\n  grain " in run("info", "noisy.sspl").stdout
+    run("decode", "noisy.sspl", "with.png")
+    run("decode", "noisy.sspl", "without.png", "--no-grain")
+    grained, bare = (np.asarray(image_of(name)) for name in ("with.png", "without.png"))
+    assert np.array_equal(grained, smartsplat.decode("noisy.sspl"))
+    assert np.array_equal(bare, smartsplat.decode("noisy.sspl", grain=False))
+    assert np.abs(grained.astype(int) - bare).mean() > 4
+    assert run("compare", "noisy.png", "noisy.sspl").stdout == run("compare", "noisy.png", "without.png").stdout
+    run("encode", "noisy.png", "bare.sspl", "--gaussians", "9", "--grain", "0", *QUICK)
+    assert "grain" not in run("info", "bare.sspl").stdout
+    assert np.array_equal(smartsplat.decode("bare.sspl"), bare)

@@ -158,6 +158,8 @@ def test_encode_failures(workdir: Path, arguments: tuple[str, ...], says: str) -
         (("--ratio", "nan"), "positive"),
         (("--steps", "0"), "steps must be"),
         (("--preset", "best"), "best"),
+        (("--grain", "much"), "grain is a number from 0 to 1"),
+        (("--grain", "1.5"), "grain is a number from 0 to 1"),
         (("--device", "tpu"), "tpu"),
         (("--background", "nocolour"), "--background"),
         (("--background", "300"), "--background"),

@@ -32,12 +32,13 @@ POINTERS = {  # by the name of an argument
     **dict.fromkeys(("heights", "offsets", "chunk_offsets", "starts", "keys", "entries"), "*i64"),
     **dict.fromkeys(("view", "settings", "rate_sums"), "*fp64"),
     **dict.fromkeys(("target", "image", "code_values", "weights", "error_weights"), "*u8"),
+    "noise": "*i8",
 }
 FLOATS = ("l1", "l2", "ssim", "fine", "coarse", "gradient_fraction")
 NUMBERS = (
     *("count", "width", "height", "total", "columns", "first_tile", "first_row", "end_row", "rows", "pitch"),
     *("row_stride", "column_stride", "channel_stride", "cell_rows", "cell_columns", "groups", "begin", "end"),
-    *("blocks", "max_places", "spans", "smaller_side"),
+    *("blocks", "max_places", "spans", "smaller_side", "cell"),
 )
 ONE_WARP = {"render", "fit", "backward", "residual", "collapse"}
 ARRAYS = {  # of another type elsewhere
@@ -52,6 +53,7 @@ BYTES, WORDS = "*u8", "*u16"
 
 SPANS, INTERSECTIONS = bin.SPANS_PER_ROUND, bin.INTERSECTIONS_PER_ROUND
 CLAMPED: dict[str, Any] = {"clamp": True}
+NO_GRAIN: dict[str, Any] = {"noise": None, "strengths": None, "bands": 0}
 ONE_TERM: dict[str, Any] = {"other": None}
 SSIM: dict[str, Any] = {"channels": 3, "block": ssim.COLUMNS_PER_PROGRAM}
 FEATURES: dict[str, Any] = {"channels": 3, "window": 5, "block": weighted_sampling.PIXELS_PER_PROGRAM}
@@ -89,8 +91,13 @@ CASES = [
     Case(bin.intersect, {"block": BLOCK // INTERSECTIONS, "intersections_per_round": INTERSECTIONS}),
     Case(bin.scatter, {"block": BLOCK}),
     Case(bin.order, {"tiles": bin.TILES_PER_PROGRAM, "block": bin.ENTRIES_PER_ROUND}),
-    *(Case(tile.render, {"channels": channels}) for channels in (1, 3)),
-    *(Case(tile.render, {"channels": channels}, {"out": samples}) for channels in (1, 3) for samples in (BYTES, WORDS)),
+    *(Case(tile.render, {"channels": channels} | NO_GRAIN) for channels in (1, 3)),
+    *(
+        Case(tile.render, {"channels": channels} | grain, {"out": samples})
+        for channels in (1, 3)
+        for samples in (BYTES, WORDS)
+        for grain in (NO_GRAIN, {"bands": 3})
+    ),
     *(Case(tile.fit, FINE | {"channels": channels} | NO_WEIGHTS) for channels in (1, 3)),
     Case(tile.fit, FINE | {"channels": 3} | NO_WEIGHTS, {"target": WORDS}),
     Case(tile.fit, FINE | {"channels": 3}),

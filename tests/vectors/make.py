@@ -20,11 +20,13 @@ from smartsplat.arrays import DoubleArray, FloatArray
 from smartsplat.bitstream import container, entropy
 from smartsplat.bitstream.container import NO_EXTRAS, Alpha, Extras, File, Group
 from smartsplat.bitstream.file import to_file, to_groups
+from smartsplat.bitstream.grain import grain_levels, strengths_of, to_grain
 from smartsplat.bitstream.mask import MAX_LEVEL, mask_levels
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.gaussians import Gaussians
 from smartsplat.metadata import Metadata
-from smartsplat.render import View, reference
+from smartsplat.render import Grain, View, reference
+from smartsplat.render.grain import grain_at, with_grain
 from smartsplat.render.mask import BoxFilter, box_means
 from tests.bitstream.format_decoder import netpbm
 from tests.compare import scene
@@ -148,6 +150,15 @@ def mask() -> bytes:
     return packed(scene(40, width, height, 1, seed=11), Quantizer(90, 4, width, height, 1), extras=extras)
 
 
+def grain() -> bytes:
+    """Colours with grain in three bands, its levels far from what their neighbours say."""
+    width, height = 200, 150
+    ground = Gaussians(*(np.array(f, np.float32) for f in ([[90, 70]], [[160, 110]], [0.3], [[0.6, 0.5, 0.4]])))
+    cells = np.random.default_rng(12).integers(0, 12, (3, 3, 4), dtype=np.uint8)
+    extras = Extras(grain=to_grain(cells, 6))
+    return packed(ground.joined(scene(40, width, height, seed=13)), Quantizer(90, 4, width, height, 3), extras=extras)
+
+
 VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
     "example": (example, [(0, 0, 16, 8, 16, 8)]),
     "grey": (
@@ -177,6 +188,7 @@ VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
     "fine": (fine, [(16352, 65504, 32, 32, 32, 32), (8183, 65488, 16, 48, 4, 12)]),
     "coarse": (coarse, [(0, 0, 96, 64, 24, 16)]),
     "alpha": (alpha, [(0, 0, 50, 40, 50, 40), (10, 5, 30, 20, 12, 9)]),
+    "grain": (grain, [(0, 0, 200, 150, 200, 150), (0, 0, 200, 150, 111, 84), (97, 40, 24, 18, 61, 47)]),
     "mask": (mask, [(0, 0, 150, 90, 150, 90), (0, 0, 150, 90, 41, 23), (50, 20, 30, 40, 70, 85)]),
 }
 """Each file, and the views that are rendered of it."""
@@ -217,6 +229,23 @@ def levels_hash(file: File) -> str:
     return hashlib.sha256(mask_levels(file.extras.alpha.mask, (0, 0, *size), size, 1).tobytes()).hexdigest()
 
 
+def grain_hash(file: File) -> str | None:
+    """SHA-256 of the levels of a file's grain."""
+    if file.extras.grain is None:
+        return None
+    size = file.quantizer.width, file.quantizer.height
+    return hashlib.sha256(grain_levels(file.extras.grain, *size).tobytes()).hexdigest()
+
+
+def grained(image: DoubleArray, file: File, view: View) -> DoubleArray:
+    """A rendering of the colours, with the file's grain."""
+    coded, size = file.extras.grain, (file.quantizer.width, file.quantizer.height)
+    if coded is None:
+        return image
+    strengths = strengths_of(grain_levels(coded, *size))
+    return with_grain(image, grain_at(view, Grain(strengths, 1 << coded.cell_log2)))
+
+
 def describe(name: str, data: bytes, windows: list[Window]) -> dict[str, Any]:
     """The entry of vectors.json, and the images that it names."""
     file = container.unpack(data)
@@ -226,21 +255,23 @@ def describe(name: str, data: bytes, windows: list[Window]) -> dict[str, Any]:
     for index, (*region, columns, rows) in enumerate(windows):
         x, y, width, height = region
         view = View(x, y, width, height, columns, rows)
-        pixels = reference.to_samples(rendered(file.groups, file.quantizer, view), dtype)
+        image = grained(rendered(file.groups, file.quantizer, view), file, view)
+        pixels = reference.to_samples(image, dtype)
         if own_alpha is not None:
             opacity = rendered(own_alpha.groups, own_alpha.quantizer, view)[..., 0].clip(0, 1)
             opacity = np.minimum(opacity + mask_of(own_alpha, view), 1)
             pixels = np.dstack([pixels, reference.to_samples(opacity, dtype)])
         channels = pixels.shape[2]
-        image = f"{name}-{index}.{('pgm', 'pam', 'ppm', 'pam')[channels - 1]}"
+        path = f"{name}-{index}.{('pgm', 'pam', 'ppm', 'pam')[channels - 1]}"
         content = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
-        (FOLDER / image).write_bytes(netpbm(content, columns, rows, channels, file.extras.depth))
-        views.append({"region": region, "size": [columns, rows], "image": image})
+        (FOLDER / path).write_bytes(netpbm(content, columns, rows, channels, file.extras.depth))
+        views.append({"region": region, "size": [columns, rows], "image": path})
     return {
         "gaussians": file.count,
         "groups": len(file.groups),
         "profile_sha256": hashlib.sha256(icc).hexdigest() if (icc := file.extras.metadata.icc) else None,
         "levels_sha256": levels_hash(file) if own_alpha is not None and own_alpha.mask else None,
+        "grain_sha256": grain_hash(file),
         "symbols_sha256": coded_hash(file.groups, file.quantizer),
         "alpha_sha256": coded_hash(own_alpha.groups, own_alpha.quantizer) if own_alpha is not None else None,
         "views": views,

@@ -7,7 +7,8 @@ import path from "node:path";
 import { test } from "node:test";
 
 import { FileReader, inflate } from "../../viewer/container.js";
-import { decodeMask, decodeSymbols, dequantize, toHalf } from "../../viewer/decode.js";
+import { decodeGrain, decodeMask, decodeSymbols, dequantize, toHalf } from "../../viewer/decode.js";
+import { noise } from "../../viewer/grain.js";
 import { SAMPLES, VECTORS } from "./harness.mjs";
 
 const entries = Object.entries(JSON.parse(readFileSync(path.join(VECTORS, "vectors.json"))));
@@ -20,7 +21,7 @@ const sha256 = (...arrays) => {
 /** All of a file: header, symbols of both planes, and the mask's levels. */
 async function decode(data, step = data.length) {
   const reader = new FileReader();
-  const found = { GAUS: [], ALPH: [], levels: null, profile: null };
+  const found = { GAUS: [], ALPH: [], levels: null, grain: null, profile: null };
   for (let at = 0; at < data.length; at += step) {
     for (const chunk of reader.push(data.subarray(at, at + step))) {
       const { header } = reader;
@@ -31,6 +32,8 @@ async function decode(data, step = data.length) {
           const row = part.levels.subarray(y * part.width, (y + 1) * part.width);
           found.levels.set(row, (part.y + y) * header.width + part.x);
         }
+      } else if (chunk.type === "grai") {
+        found.grain = decodeGrain(chunk, header).levels;
       } else if (chunk.coded) {
         const plane = chunk.type === "GAUS" ? header.color : header.alpha;
         const symbols = decodeSymbols(chunk, plane);
@@ -54,6 +57,7 @@ for (const [name, entry] of entries) {
       assert.equal(sha256(...found.GAUS), entry.symbols_sha256);
       assert.equal(found.header.alpha ? sha256(...found.ALPH) : null, entry.alpha_sha256);
       assert.equal(found.levels ? sha256(found.levels) : null, entry.levels_sha256);
+      assert.equal(found.grain ? sha256(found.grain) : null, entry.grain_sha256);
       assert.equal(found.profile ? sha256(found.profile) : null, entry.profile_sha256);
       assert.equal(found.GAUS.length, entry.groups);
       assert.equal(found.header.gaussians, entry.gaussians);
@@ -78,6 +82,21 @@ test("damaged files are refused as the Python reader refuses them", async () => 
     if (found !== error) differences.push(`${name}: ${found}, not ${error}`);
   }
   assert.deepEqual(differences, []);
+});
+
+test("the noise of grain is the format's", () => {
+  const bands = noise();
+  const own = [0, 1, 2].map((band) => bands.subarray(band * 65536, (band + 1) * 65536));
+  assert.deepEqual(
+    own.map((band) => Array.from(band.subarray(0, 6))),
+    [
+      [-104, 31, -38, 62, 30, -25],
+      [-76, -30, 20, 25, 10, 5],
+      [-35, -6, 5, 16, 27, 22],
+    ],
+  );
+  const sums = own.map((band) => band.reduce((sum, value) => sum + Math.abs(value), 0));
+  assert.deepEqual(sums, [1689932, 1680702, 1647375]);
 });
 
 test("half floats", () => {

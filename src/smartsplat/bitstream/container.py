@@ -27,8 +27,8 @@ SIGNATURE = b"\x89SSP\r\n\x1a\n"
 MEDIA_TYPE = "image/x-sspl"
 """Of files: under image/, so that hosts do not compress them, which would break ranges of bytes."""
 
-MAJOR, MINOR = 4, 0
-GAUSSIANS, ALPHA, MASK, DENSITY = b"GAUS", b"ALPH", b"MASK", b"dens"
+MAJOR, MINOR = 4, 1
+GAUSSIANS, ALPHA, MASK, DENSITY, GRAIN = b"GAUS", b"ALPH", b"MASK", b"dens", b"grai"
 """Chunk types. A capital first letter: a reader that does not know the type must give up."""
 
 PACKED = {b"iccp": "icc", b"exif": "exif", b"xmp ": "xmp", b"iptc": "iptc"}
@@ -42,6 +42,7 @@ _ENTRY = struct.Struct("<4sIII")  # type, stored length, unpacked length, CRC-32
 _CRC = struct.Struct("<I")
 _GROUP = struct.Struct("<I4H")  # Gaussians, or mixed blocks, and tiles: x and y begin, x and y end
 _DENSITY = struct.Struct("<II")  # pixels per metre: across, down
+_GRAIN = struct.Struct("<BB")  # log2 of a cell's side, bands
 
 GROUP_HEADER = _GROUP.size
 """Bytes of a group before its coded Gaussians."""
@@ -58,6 +59,11 @@ MAX_BLOCKS_PER_BYTE = _native.MAX_BLOCKS_PER_BYTE
 
 MAX_DEPTH = 16
 """Bits per sample."""
+
+GRAIN_CELL_LOG2 = 6, 12
+"""Least and most of a cell of grain."""
+
+MAX_GRAIN_BANDS = 3
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,15 @@ class Alpha:
     mask: tuple[Group, ...] = ()
 
 
+@dataclass(frozen=True)
+class CodedGrain:
+    """How strong grain is, in bands and cells of 2^cell_log2 pixels a side, coded."""
+
+    cell_log2: int
+    bands: int
+    data: bytes
+
+
 Chunk = tuple[bytes, bytes, int]
 """Type, body, and its length when unpacked."""
 
@@ -90,11 +105,13 @@ class Extras:
         depth: bits per sample of the image that was encoded.
         metadata: colour space, EXIF and the like.
         alpha: None: the image is opaque.
+        grain: None: there is none.
     """
 
     depth: int = 8
     metadata: Metadata = NO_METADATA
     alpha: Alpha | None = None
+    grain: CodedGrain | None = None
 
     @cached_property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -107,6 +124,9 @@ class Extras:
         if metadata.density is not None:
             body = _DENSITY.pack(*metadata.density)
             chunks.append((DENSITY, body, len(body)))
+        if self.grain is not None:
+            body = _GRAIN.pack(self.grain.cell_log2, self.grain.bands) + self.grain.data
+            chunks.append((GRAIN, body, len(body)))
         if self.alpha is not None:
             chunks.extend(_group_chunk(MASK, part) for part in self.alpha.mask)
             chunks.extend(_group_chunk(ALPHA, group) for group in self.alpha.groups)
@@ -148,7 +168,7 @@ def pack(file: File) -> bytes:
     header = _HEADER.pack(
         SIGNATURE,
         MAJOR,
-        MINOR,
+        MINOR if file.extras.grain else 0,  # the lowest that has all of it
         q.channels,
         file.extras.depth,
         q.width,
@@ -243,6 +263,7 @@ class _Reading:
         self._metadata = metadata
         self._limits = limits
         self._groups: dict[bytes, list[Group]] = {GAUSSIANS: [], ALPHA: [], MASK: []}
+        self._grain: CodedGrain | None = None
         self._masked: npt.NDArray[np.bool_] | None = None  # [rows, columns] tiles that have their part of the mask
 
     @property
@@ -255,11 +276,16 @@ class _Reading:
         if kind in PACKED:
             self._set(index, PACKED[kind], _inflate(index, PACKED[kind], body, unpacked, self._limits))
             return
-        if kind in self._groups or kind == DENSITY:
+        if kind in self._groups or kind in (DENSITY, GRAIN):
             if unpacked != len(body):
                 raise FormatError(f"chunk {index} of {len(body)} bytes claims {unpacked}, but is not packed")
             if kind == DENSITY:
                 self._set(index, "density", _density(index, body))
+                return
+            if kind == GRAIN:
+                if self._grain is not None:
+                    raise FormatError(f"chunk {index} is a second grain")
+                self._grain = _grain(index, body)
                 return
             if kind != GAUSSIANS and self._quantizers[1] is None:
                 raise FormatError(f"chunk {index} is alpha of an image that has none")
@@ -274,7 +300,7 @@ class _Reading:
         color, of_alpha = self._quantizers
         groups, alpha_groups, mask = (tuple(groups) for groups in self._groups.values())
         alpha = None if of_alpha is None else Alpha(of_alpha, alpha_groups, mask)
-        return File(color, groups, Extras(depth, self._metadata, alpha))
+        return File(color, groups, Extras(depth, self._metadata, alpha, self._grain))
 
     def _set(self, index: int, field: str, value: Any) -> None:
         if getattr(self._metadata, field) is not None:  # a file of many would keep a reader busy for long
@@ -325,6 +351,13 @@ def _density(index: int, body: bytes) -> tuple[int, int]:
     if len(body) != _DENSITY.size or 0 in (density := _DENSITY.unpack(body)):
         raise FormatError(f"chunk {index} is no density")
     return density[0], density[1]
+
+
+def _grain(index: int, body: bytes) -> CodedGrain:
+    low, high = GRAIN_CELL_LOG2
+    if len(body) < _GRAIN.size or not low <= body[0] <= high or not 1 <= body[1] <= MAX_GRAIN_BANDS:
+        raise FormatError(f"chunk {index} is no grain")
+    return CodedGrain(body[0], body[1], body[_GRAIN.size :])
 
 
 def _group(index: int, body: bytes, limits: Limits, kind: bytes) -> Group:

@@ -30,7 +30,7 @@ def compare(
     """PSNR, SSIM and MS-SSIM of an image against a reference.
 
     Images of one colour space are compared as they are, others in sRGB.
-    Those with transparency are compared over white and over black.
+    Those with transparency are compared over white and over black; .sspl files without their grain.
     """
     from smartsplat import metrics
     from smartsplat.images.color.color_spaces import comparable, same_colors
@@ -70,7 +70,7 @@ def _pixels(path: str, reading: dict[str, Any], messages: Messages) -> tuple[Sam
     source = open_input(path)
     if head_of(source).startswith(SIGNATURE):
         reader = open_file(source, name)
-        return reader.read(), reader.metadata
+        return reader.read(grain=False), reader.metadata
     image = read_image(source, **reading)
     messages.notices(name, image.notices)
     pixels = image.pixels if image.alpha is None else np.dstack((image.pixels, image.alpha))

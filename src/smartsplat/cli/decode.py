@@ -42,6 +42,7 @@ Size = Annotated[str | None, typer.Option(metavar="WxH", rich_help_panel=VIEW, h
 Depth = Annotated[
     int | None, typer.Option(metavar="BITS", help="8 or 16 bits per sample; the default is 16 if the source had more.")
 ]
+NoGrain = Annotated[bool, typer.Option("--no-grain", help="Leave out the noise that stands for lost texture.")]
 
 
 def decode(
@@ -58,6 +59,7 @@ def decode(
     size: Size = None,
     depth: Depth = None,
     background: shared.Background = None,
+    no_grain: NoGrain = False,
     partial: shared.Partial = False,
     device: shared.Device = "cpu",
     threads: shared.Threads = None,
@@ -84,7 +86,9 @@ def decode(
             inputs=[job.source for job in jobs],
             overwriting=_overwriting(force, no_overwrite, out_dir is not None),
             form=suffix,
-            view=view | shared.given({"dtype": _sample_type(depth), "background": shared.color(background)}),
+            view=view
+            | {"grain": not no_grain}
+            | shared.given({"dtype": _sample_type(depth), "background": shared.color(background)}),
             partial=partial,
             device=find(device).name,
             threads=threads or available_threads(),

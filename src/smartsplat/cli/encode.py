@@ -62,6 +62,10 @@ TuneFor = Annotated[
     str | None,
     typer.Option("--tune", metavar="NAME", rich_help_panel=FIT, help="eye (looks right; the default) or psnr."),
 ]
+Grain = Annotated[
+    str | None,
+    typer.Option(metavar="0..1", rich_help_panel=FIT, help="Noise for lost texture: auto (the default), or how much."),
+]
 Weights = Annotated[
     str | None,
     typer.Option(metavar="MASK", rich_help_panel=FIT, help="A grey image of the same size: white matters most."),
@@ -91,6 +95,7 @@ def encode(
     preset: Preset = None,
     steps: Steps = None,
     tune: TuneFor = None,
+    grain: Grain = None,
     weights: Weights = None,
     seed: Seed = 0,
     background: shared.Background = None,
@@ -113,7 +118,15 @@ def encode(
     --force is given.
     """
     targets = {"ratio": ratio, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "gaussians": gaussians}
-    fit = {"effort": effort, "preset": preset, "steps": steps, "tune": tune, "seed": seed, "threads": threads}
+    fit = {
+        "effort": effort,
+        "preset": preset,
+        "steps": steps,
+        "tune": tune,
+        "grain": grain,
+        "seed": seed,
+        "threads": threads,
+    }
     try:
         jobs = jobs_of(files, output, out_dir, ".sspl")
         encoder = _Encoder(
@@ -143,12 +156,14 @@ def _overwriting(force: bool, never: bool) -> Overwriting:
 
 def _check_settings(targets: dict[str, Any], fit: dict[str, Any], device: str) -> str:
     """Complains before an image is read; returns the device that there is."""
+    from smartsplat.encoder.grain import grain_of
     from smartsplat.encoder.settings import trials_of, tune_of
     from smartsplat.encoder.target import Target
     from smartsplat.render.device import CPU, find
 
     Target.of(1, 1, **targets)
-    tune_of(fit["tune"], fit["preset"], targets["psnr"])
+    tuned = tune_of(fit["tune"], fit["preset"], targets["psnr"])
+    grain_of(fit["grain"], tuned, targets["psnr"])
     trials_of(fit["effort"], fit["preset"], fit["steps"])
     found = find(device)
     if found != CPU:
@@ -235,7 +250,7 @@ class _Encoder:
             return
         reader = smartsplat.open(data, threads=self.options["threads"])
         info = reader.info
-        strips = reader.strips(dtype=image.pixels.dtype)
+        strips = reader.strips(dtype=image.pixels.dtype, grain=False)
         psnr = metrics.psnr_of_strips(image.pixels, strips.parts, image.alpha)
         row = {
             "input": source,

@@ -47,11 +47,13 @@ def _lines(found: Info) -> Iterator[str]:
     yield f"{found.width} x {found.height} pixels, {kind}, {found.depth} bits, {_colors(found)}, format {found.version}"
     yield f"{found.bytes} bytes, {found.ratio:.1f} : 1, {found.bpp:.4f} bits per pixel"
     yield f"{found.gaussians} Gaussians in {found.groups} groups, quality {found.quality}"
-    coded = found.bytes - found.container_bytes - found.alpha_bytes
+    coded = found.bytes - found.container_bytes - found.alpha_bytes - found.grain_bytes
     for name, bits in found.bits_per_gaussian.items() if total else ():
         yield f"  {name:<9} {bits:6.2f} bits per Gaussian  {coded * bits / total:12.0f} bytes"
     if found.has_alpha:
         yield f"  alpha     {'':24}{found.alpha_bytes:12d} bytes"
+    if found.grain_bytes:
+        yield f"  grain     {'':24}{found.grain_bytes:12d} bytes"
     yield f"  container {'':24}{found.container_bytes:12d} bytes"
 
 

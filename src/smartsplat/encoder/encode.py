@@ -42,6 +42,7 @@ from smartsplat.encoder.fit import (
     rounding_error,
 )
 from smartsplat.encoder.flat import flat_file
+from smartsplat.encoder.grain import byte_limit, fitted_grain, grain_of
 from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.metadata_budget import within_budget
 from smartsplat.encoder.psnr_search import MIN_ROOM, SHORT_STEPS, search_psnr
@@ -80,6 +81,7 @@ def encode(
     preset: str | None = None,
     steps: int | None = None,
     tune: str | None = None,
+    grain: float | str | None = None,
     seed: int = 0,
     threads: int | None = None,
     device: str = "auto",
@@ -108,6 +110,8 @@ def encode(
         tune: "eye" for what looks right: errors count less where the image is busy and more where they add up over a
             few pixels; "psnr" for the smallest mean square error. The default is "eye", but "psnr" for the target
             ``psnr`` and for a preset.
+        grain: 0 to 1: how much of the texture that was lost decoders replace by noise. The default, "auto", is some
+            for the eye and none for ``psnr``; no PSNR that is asked for or told counts it.
         seed: of the random numbers.
         threads: on the processor; the default is all.
         device: "cpu", "cuda" or "cuda:N" (docs/gpu.md); "auto" is the first GPU that can be used, or else the CPU.
@@ -138,13 +142,16 @@ def encode(
     own_weights = None if weights is None else weights_of(from_object(weights), source)
     if own_weights is not None and preset:
         raise SettingsError(f"the preset {preset!r} takes no weights: its loss has SSIM")
+    strength = grain_of(grain, tuned, psnr)
     job = _Job.of(source, own_weights, open_compute(device, worker_threads), seed, tuned, _ProgressRelay(progress))
     if target.min_psnr is not None:
-        return _encode_to_psnr(job, target.min_psnr, trials[0])
+        return _with_grain(job, _encode_to_psnr(job, target.min_psnr, trials[0]), strength)
     if target.gaussians is not None:
-        return _encode_count(job, target.gaussians, max(trials, key=lambda trial: trial.steps))
+        data = _encode_count(job, target.gaussians, max(trials, key=lambda trial: trial.steps))
+        return _with_grain(job, data, strength)
     assert target.max_bytes is not None
-    return _encode_best(job, target.max_bytes, trials)
+    grain_bytes = byte_limit(target.max_bytes) if strength else 0
+    return _with_grain(job, _encode_best(job, target.max_bytes - grain_bytes, trials), strength, grain_bytes)
 
 
 def prepared(
@@ -161,6 +168,17 @@ def prepared(
     if strip:
         source = replace(source, metadata=replace(source.metadata, exif=None, xmp=None, iptc=None, density=None))
     return within_budget(source, Target.of(source.width, source.height, **targets))
+
+
+def _with_grain(job: _Job, data: bytes, strength: float, max_bytes: int | None = None) -> bytes:
+    """The file with grain, as far as it has lost texture, of at most so many bytes."""
+    if not strength or max_bytes == 0:
+        return data
+    grain = fitted_grain(job.source.pixels, data, strength, max_bytes, job.compute.threads)
+    if grain is None:
+        return data
+    file = container.unpack(data)
+    return container.pack(replace(file, extras=replace(file.extras, grain=grain)))
 
 
 def _encode_to_bytes(job: _Job, max_bytes: int, settings: FitSettings) -> bytes:

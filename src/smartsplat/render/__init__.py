@@ -134,6 +134,19 @@ class StepSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class Grain:
+    """How strong grain is; the compiled renderer reads it by these names.
+
+    Args:
+        strengths: [bands, rows, columns] standard deviation in each band and cell, in [0, 1] units.
+        cell: side of a cell, image pixels. Strengths are those of cells' centres, and linear between them.
+    """
+
+    strengths: FloatArray
+    cell: int
+
+
+@dataclass(frozen=True, eq=False)
 class Structure:
     """A second term of a step's loss: ``weight`` (1 - SSIM) of the rendering at a view of its own.
 
@@ -174,9 +187,17 @@ class Renderer(Protocol):
         """E4, float32 [rows, columns, C], not clamped."""
 
     def render_samples(
-        self, params: Any, view: View, dtype: npt.DTypeLike = np.uint8, overlap: float = math.inf
+        self,
+        params: Any,
+        view: View,
+        dtype: npt.DTypeLike = np.uint8,
+        overlap: float = math.inf,
+        grain: Grain | None = None,
     ) -> SampleArray:
         """The rendering clamped to [0, 1] and rounded half up to the code values of ``dtype``, uint8 or uint16.
+
+        Args:
+            grain: is added to it (``render.grain``).
 
         Raises:
             OverflowError: more than ``overlap`` Gaussians lie over a pixel on average; before anything large is
@@ -184,7 +205,13 @@ class Renderer(Protocol):
         """
 
     def render_strips(
-        self, params: Any, view: View, strip_pixels: int, dtype: npt.DTypeLike = np.uint8, overlap: float = math.inf
+        self,
+        params: Any,
+        view: View,
+        strip_pixels: int,
+        dtype: npt.DTypeLike = np.uint8,
+        overlap: float = math.inf,
+        grain: Grain | None = None,
     ) -> Iterator[SampleArray]:
         """``render_samples`` in strips of whole rows with about so many pixels.
 

@@ -15,6 +15,7 @@ from smartsplat.arrays import ByteArray, DoubleArray, SampleArray
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
 from smartsplat.render import (
     COARSE_CELL,
+    Grain,
     StepResult,
     StepSettings,
     Structure,
@@ -23,6 +24,7 @@ from smartsplat.render import (
     filter_variance,
     strip_rows,
 )
+from smartsplat.render.grain import grain_at, with_grain
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5
@@ -99,8 +101,11 @@ def to_samples(image: DoubleArray, dtype: npt.DTypeLike = np.uint8) -> SampleArr
     return np.floor(np.clip(image, 0, 1) * np.iinfo(dtype).max + 0.5).astype(dtype)
 
 
-def render_samples(params: DoubleGaussians, view: View, dtype: npt.DTypeLike = np.uint8) -> SampleArray:
-    return to_samples(render(params, view), dtype)
+def render_samples(
+    params: DoubleGaussians, view: View, dtype: npt.DTypeLike = np.uint8, grain: Grain | None = None
+) -> SampleArray:
+    image = render(params, view)
+    return to_samples(image if grain is None else with_grain(image, grain_at(view, grain)), dtype)
 
 
 def render_strips(

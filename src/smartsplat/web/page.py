@@ -8,8 +8,9 @@ import re
 
 from smartsplat.web.files import viewer_folder
 
-_WORKER = ("gaussians.js", "crc32.js", "container.js", "decode.js", "raster.js", "worker.js")
-_SHOWN = ("gaussians.js", "crc32.js", "colors.js", "render.js", "start-worker.js", "image-file.js", "pane.js")
+_SHARED = ("gaussians.js", "grain.js", "crc32.js")
+_WORKER = (*_SHARED, "container.js", "decode.js", "raster.js", "worker.js")
+_SHOWN = (*_SHARED, "colors.js", "render.js", "start-worker.js", "image-file.js", "pane.js")
 _VIEWER = (*_SHOWN, "controls.js", "original.js", "main.js")
 
 _IMPORT = re.compile(r"^import [^;]+;\n", re.MULTILINE)

@@ -105,9 +105,12 @@ def test_codec_names() -> None:
 
 
 def test_smartsplat_is_given_its_byte_target(image: ByteArray, monkeypatch: pytest.MonkeyPatch) -> None:
-    def encode(pixels: ByteArray, *, max_bytes: int, effort: int, tune: str) -> bytes:
+    asked = []
+
+    def encode(pixels: ByteArray, *, max_bytes: int, effort: int, **options: object) -> bytes:
         if max_bytes < 100:
             raise SettingsError("too small")
+        asked.append(options)
         return bytes([effort]) * max_bytes
 
     monkeypatch.setattr(smartsplat, "encode", encode, raising=False)
@@ -115,3 +118,6 @@ def test_smartsplat_is_given_its_byte_target(image: ByteArray, monkeypatch: pyte
     assert file is not None
     assert (file.data, file.setting) == (bytes([3]) * 100, "e3")
     assert none is None
+    for name in ("smartsplat:e3:eye", "smartsplat:e3:grain"):
+        codecs.codec(name).encode(image, [100])
+    assert asked == [{"tune": "psnr", "grain": 0}, {"tune": "eye", "grain": 0}, {"tune": "eye", "grain": "auto"}]

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from smartsplat.arrays import ByteArray, FloatArray, SampleArray
 from smartsplat.gaussians import Gaussians
-from smartsplat.render import StepResult, StepSettings, Structure, View, check_weights, strip_rows
+from smartsplat.render import Grain, StepResult, StepSettings, Structure, View, check_weights, strip_rows
 from smartsplat.render.gpu.adam import adam_step, natural_gradient
 from smartsplat.render.gpu.bin import TileLists, tile_lists
 from smartsplat.render.gpu.constants import TILE
+from smartsplat.render.gpu.grain import TensorGrain
 from smartsplat.render.gpu.launcher import Launcher
 from smartsplat.render.gpu.params import TensorAdamState, TensorGaussians
 from smartsplat.render.gpu.residual import residual_cells
@@ -60,10 +61,16 @@ class GpuRenderer:
         return image
 
     def render_samples(
-        self, params: TensorGaussians, view: View, dtype: npt.DTypeLike = np.uint8, overlap: float = math.inf
+        self,
+        params: TensorGaussians,
+        view: View,
+        dtype: npt.DTypeLike = np.uint8,
+        overlap: float = math.inf,
+        grain: Grain | None = None,
     ) -> SampleArray:
-        image: SampleArray = self.render_samples_tensor(params, view, _sample_type(dtype), overlap).cpu().numpy()
-        return image
+        image = self.render_samples_tensor(params, view, _sample_type(dtype), overlap, grain)
+        samples: SampleArray = image.cpu().numpy()
+        return samples
 
     def render_strips(
         self,
@@ -72,13 +79,15 @@ class GpuRenderer:
         strip_pixels: int,
         dtype: npt.DTypeLike = np.uint8,
         overlap: float = math.inf,
+        grain: Grain | None = None,
     ) -> Iterator[SampleArray]:
         samples = _sample_type(dtype)
         with self.launcher.memory_errors(len(params), view):
             lists = self.bin(params, view, overlap)
+            own = None if grain is None else TensorGrain.of(self.launcher, grain, view)
         rows = strip_rows(view, strip_pixels, int(TILE.value))
         strips = ((top, min(top + rows, view.rows)) for top in range(0, view.rows, rows))
-        return (self._rendered(lists, params.channels, view, strip, samples).cpu().numpy() for strip in strips)
+        return (self._rendered(lists, params.channels, view, strip, samples, own).cpu().numpy() for strip in strips)
 
     def render_gradient(self, params: TensorGaussians, view: View, d_image: FloatArray) -> Gaussians:
         return self.download(self.gradient_tensor(params, view, self.launcher.upload(d_image)))
@@ -144,7 +153,12 @@ class GpuRenderer:
             return self._rendered(self.bin(params, view), params.channels, view, (0, view.rows), torch.float32)
 
     def render_samples_tensor(
-        self, params: TensorGaussians, view: View, dtype: torch.dtype = torch.uint8, overlap: float = math.inf
+        self,
+        params: TensorGaussians,
+        view: View,
+        dtype: torch.dtype = torch.uint8,
+        overlap: float = math.inf,
+        grain: Grain | None = None,
     ) -> Tensor:
         """``render_samples`` as a tensor: uint8 or uint16 [rows, columns, C].
 
@@ -153,7 +167,8 @@ class GpuRenderer:
         """
         with self.launcher.memory_errors(len(params), view):
             lists = self.bin(params, view, overlap)
-            return self._rendered(lists, params.channels, view, (0, view.rows), dtype)
+            own = None if grain is None else TensorGrain.of(self.launcher, grain, view)
+            return self._rendered(lists, params.channels, view, (0, view.rows), dtype, own)
 
     def gradient_tensor(self, params: TensorGaussians, view: View, d_image: Tensor) -> TensorGaussians:
         """``render_gradient`` on tensors: dL/d(parameter) for dL/d(image) ``d_image`` [rows, columns, C]."""
@@ -186,12 +201,18 @@ class GpuRenderer:
     # ---- parts -----------------------------------------------------------------------------------------------------
 
     def _rendered(
-        self, lists: TileLists, channels: int, view: View, rows: tuple[int, int], dtype: torch.dtype
+        self,
+        lists: TileLists,
+        channels: int,
+        view: View,
+        rows: tuple[int, int],
+        dtype: torch.dtype,
+        grain: TensorGrain | None = None,
     ) -> Tensor:
         """Some rows of a rendering, the first of which begins a tile, [rows, columns, C]."""
         begin, end = rows
         image = self.launcher.empty((end - begin, view.columns, channels), dtype)
-        render_rows(self.launcher, lists, ImageRows.contiguous(image, begin), begin, end)
+        render_rows(self.launcher, lists, ImageRows.contiguous(image, begin), begin, end, grain)
         return image
 
     def _loss_pass(

@@ -22,6 +22,7 @@ from torch import Tensor
 from smartsplat.render import StepSettings
 from smartsplat.render.gpu.bin import TileLists
 from smartsplat.render.gpu.constants import EDGE, SPLAT_FLOATS, TILE
+from smartsplat.render.gpu.grain import TensorGrain, grain_at, room_for_grain
 from smartsplat.render.gpu.launcher import Launcher
 from smartsplat.render.gpu.loss import errors, pixel_slope, to_samples, weights_of
 
@@ -159,11 +160,23 @@ def render(
     row_stride,  # elements of ``out`` from a row to the next
     column_stride,  # from a pixel to the next
     channel_stride,  # from a channel to the next
+    view,  # [6] float64: project.VIEW_NAMES
+    noise,  # of grain, which samples are given: [bands, NOISE_SIDE, NOISE_SIDE] int8
+    strengths,  # [bands, cell_rows, cell_columns] float32; None: there is no grain
+    cell,  # image pixels
+    cell_rows,
+    cell_columns,
     channels: tl.constexpr,
+    bands: tl.constexpr,
 ):
     tile = first_tile + tl.program_id(0)
     begin, end, x, y = tile_of(starts, tile, columns)
     color0, color1, color2 = blended(gaussians, begin, end, splats, x, y, channels)
+    if strengths is not None:
+        column, row = pixels_of(tile, columns)
+        grain = grain_at(column, row, view, noise, strengths, cell, cell_rows, cell_columns, bands)
+        grain *= room_for_grain((color0 + 2 * color1 + color2) / 4 if channels == 3 else color0)
+        color0, color1, color2 = color0 + grain, color1 + grain, color2 + grain
     pixel = tl.arange(0, TILE_PIXELS)
     top, left = tile // columns * TILE, tile % columns * TILE
     valid = (pixel // TILE < end_row - top) & (pixel % TILE < width - left)
@@ -318,12 +331,17 @@ class ImageRows:
         return self.row_stride, self.column_stride, self.channel_stride
 
 
-def render_rows(launcher: Launcher, lists: TileLists, out: ImageRows, begin: int, end: int) -> None:
+def render_rows(
+    launcher: Launcher, lists: TileLists, out: ImageRows, begin: int, end: int, grain: TensorGrain | None = None
+) -> None:
     """Render the image's rows ``begin``, which begins a tile, to ``end``; they are those from ``out.first_row`` on."""
+    arrays_of_grain = (None, None) if grain is None else (grain.noise, grain.strengths)
+    bands, *cells = (0, 1, 1) if grain is None else grain.strengths.shape
+    with_grain = (lists.view, *arrays_of_grain, 1 if grain is None else grain.cell, *cells)
     first, last = begin // TILE.value, -(-end // TILE.value)
     arrays = (lists.starts, lists.gaussians, lists.splats, out.values)
     sizes = (first * lists.columns, lists.columns, out.width, out.first_row, end, *out.strides)
-    launcher.launch(render, (last - first) * lists.columns, *arrays, *sizes, out.channels, warps=1)
+    launcher.launch(render, (last - first) * lists.columns, *arrays, *sizes, *with_grain, out.channels, bands, warps=1)
 
 
 def backward_rows(

@@ -1,0 +1,14 @@
+// The noise that grain is made of: docs/format.md, "Grain".
+#pragma once
+
+#include <cstdint>
+
+#include "render/kernels.h"
+
+namespace smartsplat {
+
+// [kGrainBands][kGrainSide][kGrainStride]: each row is followed by its own beginning, so that a tile's width can be
+// read from anywhere. Made at the first call.
+const int8_t* grain_noise();
+
+}  // namespace smartsplat
