@@ -66,20 +66,23 @@ export class Grain {
   }
 
   /**
-   * [2, samples, 4]: two places of the noise and the part of the second, and a number that is not used; then the same
-   * of cells.
+   * [3, samples, 4]: of the pixel that a sample lies in and of the next one the places in the noise, then the part of the
+   * next one, which is 0 unless pixels are enlarged; the cells that the first lies between and the part of the second of
+   * these; the same of the next one. The fourth number is not used.
    */
   #axis(begin, extent, samples, cells) {
-    const axis = new Float32Array(8 * samples);
+    const axis = new Float32Array(12 * samples);
     const isEnlarged = samples > extent;
     for (let i = 0; i < samples; i++) {
       const position = begin + ((i + 0.5) * extent) / samples;
       const place = isEnlarged ? position - 0.5 : Math.floor(position + NUDGE);
-      const low = Math.floor(place);
-      axis.set([low & (NOISE_SIDE - 1), (low + 1) & (NOISE_SIDE - 1), place - low], 4 * i);
-      const at = Math.min(Math.max(position / this.cell - 0.5, 0), cells - 1);
-      const cell = Math.floor(at);
-      axis.set([cell, Math.min(cell + 1, cells - 1), at - cell], 4 * (samples + i));
+      const pixel = Math.floor(place);
+      axis.set([pixel & (NOISE_SIDE - 1), (pixel + 1) & (NOISE_SIDE - 1), place - pixel], 4 * i);
+      for (const next of [0, 1]) {
+        const at = Math.min(Math.max((pixel + next + 0.5) / this.cell - 0.5, 0), cells - 1);
+        const cell = Math.floor(at);
+        axis.set([cell, Math.min(cell + 1, cells - 1), at - cell], 4 * ((1 + next) * samples + i));
+      }
     }
     return axis;
   }
@@ -90,30 +93,41 @@ export class Grain {
     const [across, down] = this.axes(view);
     const parts = this.parts(view);
     const result = new Float32Array(columns * rows);
-    for (let band = 0; band < this.bands; band++) {
-      if (!parts[band]) continue;
-      const own = noise().subarray(band * NOISE_SIDE ** 2);
-      const strengths = this.strengths.subarray(band * this.rows * this.columns);
-      for (let j = 0; j < rows; j++) {
-        for (let i = 0; i < columns; i++) {
-          const value = between(own, NOISE_SIDE, across, 4 * i, down, 4 * j);
-          const strength = between(strengths, this.columns, across, 4 * (columns + i), down, 4 * (rows + j));
-          result[j * columns + i] += parts[band] * value * strength;
-        }
+    for (let j = 0; j < rows; j++) {
+      const part = down[4 * j + 2];
+      for (let i = 0; i < columns; i++) {
+        const along = across[4 * i + 2];
+        const row = (next) => {
+          const first = this.#ofPixel(across, i, 0, down, j, next, parts);
+          return along ? first + along * (this.#ofPixel(across, i, 1, down, j, next, parts) - first) : first;
+        };
+        const above = row(0);
+        result[j * columns + i] = part ? above + part * (row(1) - above) : above;
       }
     }
     return result;
   }
-}
 
-/** Linear between four elements of a plane, whose rows have so many. */
-function between(plane, stride, across, i, down, j) {
-  const mean = (row) => {
-    const low = plane[row * stride + across[i]];
-    return low + across[i + 2] * (plane[row * stride + across[i + 1]] - low);
-  };
-  const above = mean(down[j]);
-  return down[j + 2] ? above + down[j + 2] * (mean(down[j + 1]) - above) : above;
+  /** The grain of one of the pixels that a sample lies between: `nextX`, `nextY` are 0 or 1. */
+  #ofPixel(across, i, nextX, down, j, nextY, parts) {
+    const x = (1 + nextX) * (across.length / 3) + 4 * i;
+    const y = (1 + nextY) * (down.length / 3) + 4 * j;
+    const place = down[4 * j + nextY] * NOISE_SIDE + across[4 * i + nextX];
+    const bands = noise();
+    let sum = 0;
+    for (let band = 0; band < this.bands; band++) {
+      if (!parts[band]) continue;
+      const along = (row) => {
+        const at = (band * this.rows + row) * this.columns;
+        const low = this.strengths[at + across[x]];
+        return low + across[x + 2] * (this.strengths[at + across[x + 1]] - low);
+      };
+      const above = along(down[y]);
+      const strength = above + down[y + 2] * (along(down[y + 1]) - above);
+      sum += parts[band] * bands[band * NOISE_SIDE ** 2 + place] * strength;
+    }
+    return sum;
+  }
 }
 
 /** What is left of grain where these are rendered. */

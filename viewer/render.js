@@ -68,29 +68,33 @@ uniform highp sampler2D across, down;  // where samples lie in both: Grain.axes
 uniform vec3 parts;  // of the bands that the view leaves; 0: there is no grain
 uniform int bands;
 out vec4 pixel;
-float between(vec4 corners, float x, float y) {
-  vec2 row = mix(corners.xz, corners.yw, x);
-  return mix(row.x, row.y, y);
-}
-float noiseAt(int band, vec4 x, vec4 y) {
-  return between(vec4(
-    texelFetch(noise, ivec3(x.x, y.x, band), 0).r, texelFetch(noise, ivec3(x.y, y.x, band), 0).r,
-    texelFetch(noise, ivec3(x.x, y.y, band), 0).r, texelFetch(noise, ivec3(x.y, y.y, band), 0).r
-  ), x.z, y.z);
-}
 float strengthAt(int band, vec4 x, vec4 y) {
-  return between(vec4(
+  vec4 cells = vec4(
     texelFetch(strengths, ivec3(x.x, y.x, band), 0).r, texelFetch(strengths, ivec3(x.y, y.x, band), 0).r,
     texelFetch(strengths, ivec3(x.x, y.y, band), 0).r, texelFetch(strengths, ivec3(x.y, y.y, band), 0).r
-  ), x.z, y.z);
+  );
+  vec2 column = mix(cells.xz, cells.yw, x.z);
+  return mix(column.x, column.y, y.z);
+}
+float ofPixel(ivec2 at, ivec2 next, vec4 x, vec4 y) {
+  vec4 cellX = texelFetch(across, ivec2(at.x, 1 + next.x), 0), cellY = texelFetch(down, ivec2(at.y, 1 + next.y), 0);
+  float sum = 0.;
+  for (int band = 0; band < bands; band++)
+    if (parts[band] > 0.)
+      sum += parts[band] * float(texelFetch(noise, ivec3(x[next.x], y[next.y], band), 0).r) * strengthAt(band, cellX, cellY);
+  return sum;
 }
 float grainAt(ivec2 at, vec3 color) {
-  float luma = dot(color, vec3(.25, .5, .25)), sum = 0.;
   vec4 x = texelFetch(across, ivec2(at.x, 0), 0), y = texelFetch(down, ivec2(at.y, 0), 0);
-  vec4 cellX = texelFetch(across, ivec2(at.x, 1), 0), cellY = texelFetch(down, ivec2(at.y, 1), 0);
-  for (int band = 0; band < bands; band++)
-    if (parts[band] > 0.) sum += parts[band] * noiseAt(band, x, y) * strengthAt(band, cellX, cellY);
-  return sum * clamp(4. * min(luma, 1. - luma), 0., 1.);
+  float grain = ofPixel(at, ivec2(0), x, y);
+  if (x.z > 0.) grain = mix(grain, ofPixel(at, ivec2(1, 0), x, y), x.z);
+  if (y.z > 0.) {
+    float below = ofPixel(at, ivec2(0, 1), x, y);
+    if (x.z > 0.) below = mix(below, ofPixel(at, ivec2(1), x, y), x.z);
+    grain = mix(grain, below, y.z);
+  }
+  float luma = dot(color, vec3(.25, .5, .25));
+  return grain * clamp(4. * min(luma, 1. - luma), 0., 1.);
 }
 void main() {
   ivec2 at = ivec2(gl_FragCoord.x, height - 1 - int(gl_FragCoord.y));
@@ -347,7 +351,7 @@ export class GlRenderer {
     [this.#across, this.#down].forEach((texture, i) => {
       gl.activeTexture(gl.TEXTURE5 + i);
       gl.bindTexture(gl.TEXTURE_2D, texture);
-      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, axes[i].length / 8, 2, 0, gl.RGBA, gl.FLOAT, axes[i]);
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, axes[i].length / 12, 3, 0, gl.RGBA, gl.FLOAT, axes[i]);
       unfiltered(gl, gl.TEXTURE_2D);
     });
     [this.#noise, this.#strengths].forEach((texture, i) => {

@@ -6,142 +6,179 @@ namespace smartsplat {
 namespace SMARTSPLAT_VARIANT {
 namespace {
 
-inline double clamped_to(double value, double low, double high) {
-  return value < low ? low : value > high ? high : value;
-}
-
 inline int floor_of(double value) {
   const int whole = static_cast<int>(value);
   return whole - (value < whole);
 }
 
-// A place between two of `count` cells, beyond whose centres the outermost go on.
-struct Between {
-  int low, high;
-  float part;  // of `high`
-
-  Between(double position, double cell, int count) {
-    const double at = clamped_to(position / cell - 0.5, 0, count - 1);
-    low = static_cast<int>(at);
-    high = low + 1 < count ? low + 1 : low;
-    part = static_cast<float>(at - low);
-  }
-};
-
 // Whole positions, which symmetric views have, do not hang on how they are rounded.
 constexpr double kNudge = 1.0 / 1021;
 
-// Where a sample lies in the noise, along one axis: at a place of it, or if it is enlarged between two.
-struct NoisePlace {
-  int low, high;
-  float part;
+// The image's pixel that a sample lies in, along one axis; where pixels are enlarged, that and the next one.
+struct Place {
+  int pixel;
+  float part;  // of the next one
 
-  NoisePlace(double position, double scale) {
-    const double at = position + (scale > 1 ? -0.5 : kNudge);
-    const int whole = floor_of(at);
-    low = whole & (kGrainSide - 1);
-    high = (whole + 1) & (kGrainSide - 1);
-    part = scale > 1 ? static_cast<float>(at - whole) : 0.0f;
+  // Each sample has so many pixels, from `begin` on.
+  Place(double begin, double pixels, int sample) {
+    const double at = begin + (sample + 0.5) * pixels + (pixels < 1 ? -0.5 : kNudge);
+    pixel = floor_of(at);
+    part = pixels < 1 ? static_cast<float>(at - pixel) : 0.0f;
   }
 };
 
-// What the rows of a tile have in common.
-struct Columns {
-  int width;
-  bool in_order;  // one place of the noise after the other
-  int low[kTile], high[kTile];
-  float part[kTile];
-  int cell_low[kTile], cell_high[kTile];
-  float cell_part[kTile];
+// Where the centre of a pixel lies among `count` cells, beyond whose outermost centres these go on.
+inline float cell_of(int pixel, float cells_per_pixel, int count) {
+  const float at = (static_cast<float>(pixel) + 0.5f) * cells_per_pixel - 0.5f, last = static_cast<float>(count - 1);
+  return at < 0 ? 0 : at > last ? last : at;
+}
 
-  Columns(const Grain& grain, const Area& area) : width(area.width) {
-    in_order = grain.scale_x == 1.0;
-    for (int i = 0; i < width; ++i) {
-      const double position = grain.x + (area.x + i + 0.5) / grain.scale_x;
-      const NoisePlace place(position, grain.scale_x);
-      low[i] = place.low, high[i] = place.high, part[i] = place.part;
-      const Between cells(position, grain.cell, grain.columns);
-      cell_low[i] = cells.low, cell_high[i] = cells.high, cell_part[i] = cells.part;
+constexpr int kMaxPixels = kTile + kColumnWidth;  // that a tile sees along a row, in whole vectors
+
+// The image's pixels along the rows of a tile: those of the samples, or at magnification all that these lie between.
+struct alignas(64) Columns {
+  int samples, pixels;
+  bool enlarged, in_order;
+  int pixel[kMaxPixels];
+  int first[kTile];   // of the two that a sample lies between: its number among them
+  float part[kTile];  // of the second
+
+  Columns(const Grain& grain, const Area& area)
+      : samples(area.width), enlarged(grain.pixels_x < 1), in_order(grain.pixels_x <= 1) {
+    const int begin = Place(grain.x, grain.pixels_x, area.x).pixel;
+    for (int i = 0; i < kMaxPixels; ++i) pixel[i] = begin + i;
+    pixels = samples;
+    if (grain.pixels_x == 1) return;
+    for (int i = 0; i < samples; ++i) {
+      const Place place(grain.x, grain.pixels_x, area.x + i);
+      if (!enlarged) pixel[i] = place.pixel;
+      first[i] = place.pixel - begin;
+      part[i] = place.part;
     }
+    if (enlarged) pixels = first[samples - 1] + 2;
   }
 };
 
-// The strength of a band at each column, of a row of cells.
-void strengths_of(const float* cells, const Columns& columns, float* out) {
-  for (int i = 0; i < columns.width; ++i) {
-    const float low = cells[columns.cell_low[i]];
-    out[i] = low + columns.cell_part[i] * (cells[columns.cell_high[i]] - low);
+// A row of cells at the pixels, times a factor.
+inline void along(const float* __restrict cells, float factor, const float* __restrict at, int count, int last,
+                  float* __restrict out) {
+  for (int i = 0; i < count; ++i) {
+    const int low = static_cast<int>(at[i]), high = low < last ? low + 1 : last;
+    out[i] = factor * (cells[low] + (at[i] - static_cast<float>(low)) * (cells[high] - cells[low]));
   }
 }
 
-// The noise of a band along a row.
-void noise_of(const int8_t* row, const Columns& columns, float* out) {
-  if (columns.in_order) {
-    row += columns.low[0];
-    for (int i = 0; i < columns.width; ++i) out[i] = row[i];
-    return;
-  }
-  for (int i = 0; i < columns.width; ++i) {
-    const float low = row[columns.low[i]];
-    out[i] = low + columns.part[i] * (row[columns.high[i]] - low);
+// Between the pixels that samples lie between.
+inline void enlarge_row(const float* __restrict pixels, const Columns& columns, float* __restrict out) {
+  for (int i = 0; i < columns.samples; ++i) {
+    const float* at = pixels + columns.first[i];
+    out[i] = at[0] + columns.part[i] * (at[1] - at[0]);
   }
 }
 
-// The strengths of a band between two rows of cells, worked out anew when a row lies between others.
-struct BandRows {
+// The strengths of the bands along the rows between two rows of cells.
+struct alignas(64) Strengths {
   int low = -1;
-  float above[kTile], below[kTile];
+  bool any[kGrainBands] = {};
+  float above[kGrainBands][kMaxPixels] = {}, step[kGrainBands][kMaxPixels] = {};  // step: to the row of cells below
 };
 
-// Adds a band to a row's grain.
-void add_band(const Grain& grain, int band, const Columns& columns, const NoisePlace& place, const Between& cells,
-              BandRows& rows, float* sum) {
-  const float* strengths = grain.strengths + static_cast<int64_t>(band) * grain.rows * grain.columns;
-  if (rows.low != cells.low) {
-    strengths_of(strengths + static_cast<int64_t>(cells.low) * grain.columns, columns, rows.above);
-    strengths_of(strengths + static_cast<int64_t>(cells.high) * grain.columns, columns, rows.below);
-    rows.low = cells.low;
-  }
-  const int8_t* noise = grain.noise + band * kGrainSide * kGrainStride;
-  float at[kTile], next[kTile];
-  noise_of(noise + place.low * kGrainStride, columns, at);
-  if (place.part > 0) {
-    noise_of(noise + place.high * kGrainStride, columns, next);
-    for (int i = 0; i < columns.width; ++i) at[i] += place.part * (next[i] - at[i]);
-  }
-  const float scale = grain.band_scale[band];
-  for (int i = 0; i < columns.width; ++i)
-    sum[i] += scale * at[i] * (rows.above[i] + cells.part * (rows.below[i] - rows.above[i]));
-}
+// The grain of one of the image's rows.
+struct alignas(64) PixelRow {
+  int row = INT32_MIN;
+  float values[kMaxPixels];
+};
 
-// Adds a row's grain to its pixels, less of it near black and white.
-template <int C>
-void add_row(const float* sum, float* planes, const Area& area, int y) {
-  for (int x = 0; x < area.width; x += kColumnWidth)
-    for (int i = 0; i < kColumnWidth; i += kLanes) {
-      float* at = planes + area.offset(x, y) + i;
-      const auto plane = [&](int c) { return load(at + c * kColumnWidth); };
-      const Floats luma = C == 1 ? plane(0) : (plane(0) + plane(1) + plane(1) + plane(C - 1)) * 0.25f;
-      const Floats room = minimum(luma, 1.0f - luma) * 4.0f;
-      const Floats grain = load(sum + x + i) * minimum(maximum(room, Floats{}), all(1.0f));
-      for (int c = 0; c < C; ++c) store(at + c * kColumnWidth, plane(c) + grain);
+class TileGrain {
+ public:
+  TileGrain(const Grain& grain, const Area& area) : grain_(grain), columns_(grain, area) {
+    for (int i = 0; i < columns_.pixels; ++i)
+      cell_[i] = cell_of(columns_.pixel[i], static_cast<float>(grain.cells_per_pixel), grain.columns);
+  }
+
+  // The grain of a row of samples.
+  void row(int sample, float* out) {
+    const Place place(grain_.y, grain_.pixels_y, sample);
+    if (!columns_.enlarged && place.part == 0) return fill(place.pixel, out);
+    const float *values = pixels(place.pixel), *next = place.part > 0 ? pixels(place.pixel + 1) : values;
+    float between[kMaxPixels];
+    for (int i = 0; i < columns_.pixels; i += kLanes)
+      store(between + i, load(values + i) + place.part * (load(next + i) - load(values + i)));
+    if (columns_.enlarged)
+      enlarge_row(between, columns_, out);
+    else
+      for (int i = 0; i < columns_.pixels; i += kLanes) store(out + i, load(between + i));
+  }
+
+ private:
+  // The grain of the image's row, of which the last two are kept.
+  const float* pixels(int row) {
+    PixelRow& kept = rows_[row & 1];
+    if (kept.row != row) {
+      kept.row = row;
+      fill(row, kept.values);
     }
-}
+    return kept.values;
+  }
+
+  void fill(int row, float* values) {
+    const float cell = cell_of(row, static_cast<float>(grain_.cells_per_pixel), grain_.rows);
+    const int low = static_cast<int>(cell);
+    if (low != strengths_.low) find_strengths(low);
+    const float part = cell - static_cast<float>(low);
+    const int32_t* noise = grain_.noise + (row & (kGrainSide - 1)) * kGrainStride;
+    if (columns_.in_order) {
+      noise += columns_.pixel[0] & (kGrainSide - 1);
+    } else {
+      for (int i = 0; i < columns_.pixels; ++i) apart_[i] = noise[columns_.pixel[i] & (kGrainSide - 1)];
+      noise = apart_;
+    }
+    for (int i = 0; i < columns_.pixels; i += kLanes) {
+      const Ints packed = *reinterpret_cast<const UnalignedInts*>(noise + i);
+      Floats total{};
+      for (int band = 0; band < kGrainBands; ++band)
+        if (strengths_.any[band])
+          total += __builtin_convertvector(packed << (24 - 8 * band) >> 24, Floats) *
+                   (load(strengths_.above[band] + i) + part * load(strengths_.step[band] + i));
+      store(values + i, total);
+    }
+  }
+
+  void find_strengths(int low) {
+    strengths_.low = low;
+    const int high = low + 1 < grain_.rows ? low + 1 : low;
+    for (int band = 0; band < grain_.bands; ++band) {
+      strengths_.any[band] = false;
+      if (!(grain_.band_scale[band] > 0)) continue;
+      float *above = strengths_.above[band], *step = strengths_.step[band];
+      const auto find = [&](int row, float* out) {
+        const int64_t at = (static_cast<int64_t>(band) * grain_.rows + row) * grain_.columns;
+        along(grain_.strengths + at, grain_.band_scale[band], cell_, columns_.pixels, grain_.columns - 1, out);
+      };
+      find(low, above);
+      find(high, step);
+      Floats most{};
+      for (int i = 0; i < columns_.pixels; i += kLanes) {
+        most = maximum(most, maximum(load(above + i), load(step + i)));
+        store(step + i, load(step + i) - load(above + i));
+      }
+      strengths_.any[band] = any(most > Floats{});
+    }
+  }
+
+  const Grain& grain_;
+  const Columns columns_;
+  Strengths strengths_;
+  PixelRow rows_[2];
+  float cell_[kMaxPixels];  // of each pixel
+  int32_t apart_[kMaxPixels] = {};
+};
 
 }  // namespace
 
-void add_grain(float* planes, int channels, Area area, const Grain& grain) {
-  const Columns columns(grain, area);
-  BandRows rows[kGrainBands];
-  for (int y = 0; y < area.height; ++y) {
-    const double position = grain.y + (area.y + y + 0.5) / grain.scale_y;
-    const NoisePlace place(position, grain.scale_y);
-    const Between cells(position, grain.cell, grain.rows);
-    float sum[kTile] = {};
-    for (int band = 0; band < grain.bands; ++band)
-      if (grain.band_scale[band] > 0) add_band(grain, band, columns, place, cells, rows[band], sum);
-    (channels == 1 ? add_row<1> : add_row<3>)(sum, planes, area, y);
-  }
+void find_grain(Area area, const Grain& grain, float* out) {
+  TileGrain tile(grain, area);
+  for (int y = 0; y < area.height; ++y) tile.row(area.y + y, out + y * kTile);
 }
 
 }  // namespace SMARTSPLAT_VARIANT

@@ -14,8 +14,9 @@ double update(const GaussianArrays& g, const Partials& sums, const GaussianArray
               const StepSettings& settings, const AdamArrays& adam, const BiasCorrections& corrections);
 void enlarge(int channels, Area from, const float* small, Area to, float* large);
 void reduce(int channels, Area from, const float* large, Area to, float* small);
-void store_samples(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride);
-void add_grain(float* planes, int channels, Area area, const Grain& grain);
+void find_grain(Area area, const Grain& grain, float* out);
+void store_samples(const float* planes, const float* grain, int channels, Area area, void* out, bool wide,
+                   int64_t stride);
 LossSums pixel_loss(float* planes, int channels, Area area, const Target& target, LossWeights weights);
 void cell_errors(const float* planes, int channels, Area area, const Target& target, int cell, float* out,
                  int64_t row_floats);

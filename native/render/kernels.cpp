@@ -27,8 +27,8 @@ double multiply_add(int64_t rounds) {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {SMARTSPLAT_VARIANT_NAME, project,        forward_tile,  backward_tile, enlarge,    reduce,
-                         differentiate,           update,         store_samples, add_grain,     pixel_loss, cell_errors,
+const Kernels kernels = {SMARTSPLAT_VARIANT_NAME, project,        forward_tile, backward_tile, enlarge,    reduce,
+                         differentiate,           update,         find_grain,   store_samples, pixel_loss, cell_errors,
                          macrotile_put,           macrotile_loss, multiply_add};
 
 }  // namespace SMARTSPLAT_VARIANT

@@ -196,19 +196,21 @@ constexpr int kMaxColumns = (kMaxLevelSide + kColumnWidth - 1) / kColumnWidth;  
 constexpr float kMinDeviation = 4.0f;
 constexpr float kMinDeviationPerColor = 13.4f;
 
-// Noise of docs/format.md, "Grain": bands of a square that repeats, whose rows go on for a tile.
+// Noise of docs/format.md, "Grain": bands of a square that repeats, whose rows go on for more
+// than a tile.
 constexpr int kGrainBands = 3;
 constexpr int kGrainSide = 256;
-constexpr int kGrainStride = kGrainSide + kTile;
+constexpr int kGrainStride = kGrainSide + kTile + kColumnWidth;
 constexpr double kGrainDeviation = 32.0;  // standard deviation of each band
 
 // Grain at a view.
 struct Grain {
-  const int8_t* noise;            // grain_noise()
-  const float* strengths;         // [bands, rows, columns]: standard deviations, in [0, 1] units
-  int bands, rows, columns;       // of cells
-  double cell;                    // their side, image pixels
-  double x, y, scale_x, scale_y;  // of the view
+  const int32_t* noise;      // grain_noise()
+  const float* strengths;    // [bands, rows, columns]: standard deviations, in [0, 1] units
+  int bands, rows, columns;  // of cells
+  double cells_per_pixel;
+  double x, y;                    // of the view: its corner,
+  double pixels_x, pixels_y;      //   and image pixels for each of its samples
   float band_scale[kGrainBands];  // what the view leaves of a band, over the noise's standard deviation
 };
 
@@ -240,11 +242,12 @@ struct Kernels {
   double (*update)(const GaussianArrays& g, const Partials& sums, const GaussianArrays* other, int64_t begin,
                    int64_t end, const StepSettings& settings, const AdamArrays& adam,
                    const BiasCorrections& corrections);
-  // Stores a tile, clamped to [0, 1], as rounded code values, uint16_t if `wide`, else uint8_t; interleaved, the row
-  // stride in samples.
-  void (*store_samples)(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride);
-  // Adds grain to a tile's floats.
-  void (*add_grain)(float* planes, int channels, Area area, const Grain& grain);
+  // The grain of a tile, [kTile, kTile], before it is fitted to what is rendered.
+  void (*find_grain)(Area area, const Grain& grain, float* out);
+  // Stores a tile, with its grain if that is not null and clamped to [0, 1], as rounded code values, uint16_t if
+  // `wide`, else uint8_t; interleaved, the row stride in samples.
+  void (*store_samples)(const float* planes, const float* grain, int channels, Area area, void* out, bool wide,
+                        int64_t stride);
   // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target; `target` begins with the tile's
   // first pixel here and below.
   LossSums (*pixel_loss)(float* planes, int channels, Area area, const Target& target, LossWeights weights);

@@ -7,16 +7,30 @@ namespace smartsplat {
 namespace SMARTSPLAT_VARIANT {
 namespace {
 
+// Pixels in [0, 1], with their grain: less of it near black and white.
 template <int C>
-void store_narrow(const float* planes, Area area, uint8_t* out, int64_t stride) {
+struct StoredPixels {
+  Floats channel[C];
+
+  StoredPixels(const float* planes, const float* grain) {
+    for (int c = 0; c < C; ++c) channel[c] = load(planes + c * kColumnWidth);
+    if (grain != nullptr) {
+      const Floats luma = C == 1 ? channel[0] : (channel[0] + channel[1] + channel[1] + channel[C - 1]) * 0.25f;
+      const Floats added = clamped(minimum(luma, 1.0f - luma) * 4.0f) * load(grain);
+      for (int c = 0; c < C; ++c) channel[c] += added;
+    }
+    for (int c = 0; c < C; ++c) channel[c] = clamped(channel[c]);
+  }
+};
+
+template <int C>
+void store_narrow(const float* planes, const float* grain, Area area, uint8_t* out, int64_t stride) {
   for_each_piece<C>(area, [&](int at, int x, int y, int width) {
     Words words;
     for (int i = 0; i < kColumnWidth; i += kLanes) {
+      const StoredPixels<C> stored(planes + at + i, grain == nullptr ? nullptr : grain + y * kTile + x + i);
       Ints pixels{};
-      for (int c = 0; c < C; ++c) {
-        const Floats value = clamped(load(planes + at + c * kColumnWidth + i)) * 255.0f + 0.5f;
-        pixels |= __builtin_convertvector(value, Ints) << (8 * c);
-      }
+      for (int c = 0; c < C; ++c) pixels |= __builtin_convertvector(stored.channel[c] * 255.0f + 0.5f, Ints) << (8 * c);
       *reinterpret_cast<Ints*>(words.pixel + i) = pixels;
     }
     uint8_t edge[C * kColumnWidth];
@@ -32,14 +46,16 @@ void store_narrow(const float* planes, Area area, uint8_t* out, int64_t stride) 
 }
 
 template <int C>
-void store_wide(const float* planes, Area area, uint16_t* out, int64_t stride) {
+void store_wide(const float* planes, const float* grain, Area area, uint16_t* out, int64_t stride) {
   for_each_piece<C>(area, [&](int at, int x, int y, int width) {
     alignas(64) int32_t values[C][kColumnWidth];
-    for (int c = 0; c < C; ++c)
-      for (int i = 0; i < kColumnWidth; i += kLanes) {
-        const Floats value = clamped(load(planes + at + c * kColumnWidth + i)) * kPeak<uint16_t> + 0.5f;
+    for (int i = 0; i < kColumnWidth; i += kLanes) {
+      const StoredPixels<C> stored(planes + at + i, grain == nullptr ? nullptr : grain + y * kTile + x + i);
+      for (int c = 0; c < C; ++c) {
+        const Floats value = stored.channel[c] * kPeak<uint16_t> + 0.5f;
         *reinterpret_cast<Ints*>(values[c] + i) = __builtin_convertvector(value, Ints);
       }
+    }
     uint16_t* to = out + y * stride + x * C;
     for (int i = 0; i < width; ++i)
       for (int c = 0; c < C; ++c) to[i * C + c] = static_cast<uint16_t>(values[c][i]);
@@ -223,11 +239,12 @@ void cell_errors_of(const float* planes, Area area, const Target& target, int ce
 
 }  // namespace
 
-void store_samples(const float* planes, int channels, Area area, void* out, bool wide, int64_t stride) {
+void store_samples(const float* planes, const float* grain, int channels, Area area, void* out, bool wide,
+                   int64_t stride) {
   if (wide)
-    (channels == 1 ? store_wide<1> : store_wide<3>)(planes, area, static_cast<uint16_t*>(out), stride);
+    (channels == 1 ? store_wide<1> : store_wide<3>)(planes, grain, area, static_cast<uint16_t*>(out), stride);
   else
-    (channels == 1 ? store_narrow<1> : store_narrow<3>)(planes, area, static_cast<uint8_t*>(out), stride);
+    (channels == 1 ? store_narrow<1> : store_narrow<3>)(planes, grain, area, static_cast<uint8_t*>(out), stride);
 }
 
 LossSums pixel_loss(float* planes, int channels, Area area, const Target& target, LossWeights weights) {

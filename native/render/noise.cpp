@@ -34,20 +34,20 @@ Plane smoothed(const Plane& plane, int distance) {
   return both;
 }
 
-std::vector<int8_t> make_noise() {
+std::vector<int32_t> make_noise() {
   Plane plane(kGrainSide * kGrainSide);
   for (uint32_t i = 0; i < plane.size(); ++i) {
     const uint32_t bits = hash(i);
     plane[i] = static_cast<int32_t>((bits & 255) + (bits >> 8 & 255) + (bits >> 16 & 255) + (bits >> 24)) - 510;
   }
-  std::vector<int8_t> noise(kGrainBands * kGrainSide * kGrainStride);
+  std::vector<int32_t> noise(kGrainSide * kGrainStride);
   for (int band = 0; band < kGrainBands; ++band) {
     const Plane smooth = smoothed(plane, 1 << band);
     for (int y = 0; y < kGrainSide; ++y)
       for (int x = 0; x < kGrainStride; ++x) {
         const int from = y * kGrainSide + (x & kPlace);
         const int32_t value = ((16 * plane[from] - smooth[from]) * kNorm[band] + (1 << 15)) >> 16;
-        noise[(band * kGrainSide + y) * kGrainStride + x] = static_cast<int8_t>(std::clamp<int32_t>(value, -127, 127));
+        noise[y * kGrainStride + x] |= (std::clamp(value, -127, 127) & 255) << 8 * band;
       }
     plane = smooth;
   }
@@ -56,8 +56,8 @@ std::vector<int8_t> make_noise() {
 
 }  // namespace
 
-const int8_t* grain_noise() {
-  static const std::vector<int8_t> noise = make_noise();
+const int32_t* grain_noise() {
+  static const std::vector<int32_t> noise = make_noise();
   return noise.data();
 }
 

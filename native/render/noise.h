@@ -7,8 +7,8 @@
 
 namespace smartsplat {
 
-// [kGrainBands][kGrainSide][kGrainStride]: each row is followed by its own beginning, so that a tile's width can be
-// read from anywhere. Made at the first call.
-const int8_t* grain_noise();
+// [kGrainSide][kGrainStride], the first band in the lowest byte, the next above it. Each row is followed by its own
+// beginning, so that a tile's width can be read from anywhere. Made at the first call.
+const int32_t* grain_noise();
 
 }  // namespace smartsplat

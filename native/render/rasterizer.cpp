@@ -179,8 +179,9 @@ void Rasterizer::render(const GaussianArrays& g, const View& view, float* image)
 
 // A band is left out once a sample averages over what repeats in it; samples that are enlarged have all of it.
 Grain Rasterizer::grain_of(const GrainStrengths& of) const {
-  Grain grain = {grain_noise(), of.strengths, of.bands,      of.rows,       of.columns, static_cast<double>(of.cell),
-                 view_.x,       view_.y,      view_.scale_x, view_.scale_y, {}};
+  Grain grain = {grain_noise(),       of.strengths,        of.bands, of.rows,
+                 of.columns,          1.0 / of.cell,       view_.x,  view_.y,
+                 1.0 / view_.scale_x, 1.0 / view_.scale_y, {}};
   const double scale = std::min(view_.scale_x, view_.scale_y);
   for (int band = 0; band < of.bands; ++band)
     grain.band_scale[band] = static_cast<float>(std::clamp((2 << band) * scale - 1.0, 0.0, 1.0) / kGrainDeviation);
@@ -192,9 +193,10 @@ void Rasterizer::render_rows(int top_row, int rows, void* image, bool wide, cons
   const Grain grain = strengths == nullptr ? Grain{} : grain_of(*strengths);
   for_each_rendered_tile(top_row, rows, [&](Area a, int thread) {
     timed(kStore, thread, [&] {
-      if (strengths != nullptr) kernels_->add_grain(workspaces_[thread].tile, channels_, a, grain);
+      alignas(64) float tile_grain[kTile * kTile];
+      if (strengths != nullptr) kernels_->find_grain(a, grain, tile_grain);
       const int64_t sample = (a.y - top_row) * stride + a.x * channels_;
-      kernels_->store_samples(workspaces_[thread].tile, channels_, a,
+      kernels_->store_samples(workspaces_[thread].tile, strengths == nullptr ? nullptr : tile_grain, channels_, a,
                               static_cast<uint8_t*>(image) + sample * (wide ? 2 : 1), wide, stride);
     });
   });

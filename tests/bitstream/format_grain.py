@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 from tests.bitstream.format_container import Header, require
@@ -66,50 +65,49 @@ def _hash(i: int) -> int:
     return h ^ (h >> 16)
 
 
-Places = list[tuple[int, int, float]]
-"""For each sample along an axis two elements, and the part of the second."""
-
-
-def _places(begin: float, extent: float, count: int) -> Places:
-    scale, places = count / extent, []
+def _pixels(begin: float, extent: float, count: int) -> list[tuple[int, float]]:
+    """For each sample along an axis the pixel that it lies in, or the first of two and the part of the second."""
+    scale, pixels = count / extent, []
     for i in range(count):
         p = begin + (i + 0.5) / scale
         at = p - 0.5 if scale > 1 else float(math.floor(p + 1 / 1021))
-        low = math.floor(at)
-        places.append((low % 256, (low + 1) % 256, at - low))
-    return places
+        pixels.append((math.floor(at), at - math.floor(at)))
+    return pixels
 
 
-def _cells(begin: float, extent: float, count: int, cell: int, cells: int) -> Places:
-    places = []
-    for i in range(count):
-        at = min(max((begin + (i + 0.5) * extent / count) / cell - 0.5, 0), cells - 1)
-        places.append((int(at), min(int(at) + 1, cells - 1), at - int(at)))
-    return places
+def _strength(band: list[list[float]], cell: int, x: int, y: int) -> float:
+    def between(pixel: int, cells: int) -> tuple[int, int, float]:
+        at = min(max((pixel + 0.5) / cell - 0.5, 0), cells - 1)
+        return int(at), min(int(at) + 1, cells - 1), at - int(at)
 
-
-def _between(value: Callable[[int, int], float], x: tuple[int, int, float], y: tuple[int, int, float]) -> float:
-    above, below = (value(x[0], row) * (1 - x[2]) + value(x[1], row) * x[2] for row in y[:2])
-    return above * (1 - y[2]) + below * y[2]
+    left, right, along_x = between(x, len(band[0]))
+    top, bottom, along_y = between(y, len(band))
+    above, below = (band[row][left] * (1 - along_x) + band[row][right] * along_x for row in (top, bottom))
+    return above * (1 - along_y) + below * along_y
 
 
 def render_grain(levels: Levels, cell_log2: int, across: Axis, down: Axis) -> list[float]:
     """g of every sample of a view, without its room."""
-    places_x, places_y = _places(*across), _places(*down)
-    cells_x = _cells(*across, 1 << cell_log2, len(levels[0][0]))
-    cells_y = _cells(*down, 1 << cell_log2, len(levels[0]))
     scale = min(count / extent for _, extent, count in (across, down))
-    columns, rows = across[2], down[2]
-    total = [0.0] * (rows * columns)
-    for k, band in enumerate(levels):
-        part, noise = min(max(2 ** (k + 1) * scale - 1, 0), 1) / 32, noise_bands()[k]
-        strength = [[2 ** ((level - 1) / 2) / 510 if level else 0.0 for level in row] for row in band]
-        for j in range(rows):
-            for i in range(columns):
-                value = _between(lambda x, y: noise[256 * y + x], places_x[i], places_y[j])  # noqa: B023
-                own = _between(lambda x, y: strength[y][x], cells_x[i], cells_y[j])  # noqa: B023
-                total[j * columns + i] += part * value * own
-    return total
+    parts = [min(max(2 ** (k + 1) * scale - 1, 0), 1) / 32 for k in range(len(levels))]
+    strengths = [[[2 ** ((level - 1) / 2) / 510 if level else 0.0 for level in row] for row in band] for band in levels]
+
+    @cache
+    def grain(x: int, y: int) -> float:
+        at = 256 * (y % 256) + x % 256
+        return sum(
+            parts[k] * noise_bands()[k][at] * _strength(band, 1 << cell_log2, x, y) for k, band in enumerate(strengths)
+        )
+
+    result = []
+    for y, along_y in _pixels(*down):
+        for x, along_x in _pixels(*across):
+            above, below = (
+                grain(x, row) * (1 - along_x) + (grain(x + 1, row) * along_x if along_x else 0)
+                for row in ((y, y + 1) if along_y else (y, y))
+            )
+            result.append(above * (1 - along_y) + below * along_y)
+    return result
 
 
 def add_grain(colors: list[float], channels: int, grain: list[float]) -> list[float]:

@@ -53,7 +53,7 @@ BYTES, WORDS = "*u8", "*u16"
 
 SPANS, INTERSECTIONS = bin.SPANS_PER_ROUND, bin.INTERSECTIONS_PER_ROUND
 CLAMPED: dict[str, Any] = {"clamp": True}
-NO_GRAIN: dict[str, Any] = {"noise": None, "strengths": None, "bands": 0}
+NO_GRAIN: dict[str, Any] = {"noise": None, "strengths": None, "bands": 0, "enlarged": False}
 ONE_TERM: dict[str, Any] = {"other": None}
 SSIM: dict[str, Any] = {"channels": 3, "block": ssim.COLUMNS_PER_PROGRAM}
 FEATURES: dict[str, Any] = {"channels": 3, "window": 5, "block": weighted_sampling.PIXELS_PER_PROGRAM}
@@ -96,7 +96,7 @@ CASES = [
         Case(tile.render, {"channels": channels} | grain, {"out": samples})
         for channels in (1, 3)
         for samples in (BYTES, WORDS)
-        for grain in (NO_GRAIN, {"bands": 3})
+        for grain in (NO_GRAIN, {"bands": 3, "enlarged": True}, {"bands": 3, "enlarged": False})
     ),
     *(Case(tile.fit, FINE | {"channels": channels} | NO_WEIGHTS) for channels in (1, 3)),
     Case(tile.fit, FINE | {"channels": 3} | NO_WEIGHTS, {"target": WORDS}),

@@ -24,6 +24,7 @@ NOISE_DEVIATION = 32.0
 NUDGE = 1 / 1021
 """Pixels. Whole positions, which symmetric views have, do not hang on how they are rounded."""
 
+Pixels = npt.NDArray[np.int64]
 Numbers = TypeVar("Numbers", np.int64, np.float32)
 Floats = TypeVar("Floats", np.float32, np.float64)
 
@@ -60,17 +61,27 @@ def band_parts(view: View) -> list[float]:
 
 
 def grain_at(view: View, grain: Grain) -> DoubleArray:
-    """The grain of a view, float64 [rows, columns], before it is fitted to what is rendered."""
-    y: DoubleArray = view.y + (np.arange(view.rows, dtype=np.float64) + 0.5) / view.scale_y
-    x: DoubleArray = view.x + (np.arange(view.columns, dtype=np.float64) + 0.5) / view.scale_x
-    total = np.zeros((view.rows, view.columns))
-    for noise, strengths, part in zip(
-        noise_bands(), grain.strengths.astype(np.float64), band_parts(view), strict=False
-    ):
-        along_x = _between_places(noise.T.astype(np.float64), x, view.scale_x).T
-        values = _between_places(along_x, y, view.scale_y)
-        strength = _between_cells(_between_cells(strengths.T, x / grain.cell).T, y / grain.cell)
-        total += part / NOISE_DEVIATION * values * strength
+    """The grain of a view, float64 [rows, columns], before it is fitted to what is rendered.
+
+    That of an image pixel is the sum over bands of noise times strength at its centre. A sample has the grain of the
+    pixel that it lies in, or where pixels are enlarged it lies between two.
+    """
+    top, bottom, along_y = _pixels_of(view.y, view.scale_y, view.rows)
+    left, right, along_x = _pixels_of(view.x, view.scale_x, view.columns)
+    above, below = (
+        _linear(_of_pixels(y, left, view, grain), _of_pixels(y, right, view, grain), along_x[None, :])
+        for y in (top, bottom)
+    )
+    return _linear(above, below, along_y[:, None])
+
+
+def _of_pixels(y: Pixels, x: Pixels, view: View, grain: Grain) -> DoubleArray:
+    """The grain of rows and columns of the image's pixels, [len(y), len(x)]."""
+    total = np.zeros((len(y), len(x)))
+    for noise, strengths, part in zip(noise_bands(), grain.strengths, band_parts(view), strict=False):
+        own = noise[(y % NOISE_SIDE)[:, None], x % NOISE_SIDE].astype(np.float64)
+        strength = _between_cells(_between_cells(strengths.T, (x + 0.5) / grain.cell).T, (y + 0.5) / grain.cell)
+        total += part / NOISE_DEVIATION * own * strength
     return total
 
 
@@ -86,18 +97,21 @@ def room_for_grain(luma: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
     return room
 
 
-def _between_places(noise: DoubleArray, position: DoubleArray, scale: float) -> DoubleArray:
-    """Rows of the noise, which repeat, at positions in pixels: those they lie in, or linear if they are enlarged."""
+def _pixels_of(begin: float, scale: float, count: int) -> tuple[Pixels, Pixels, DoubleArray]:
+    """The two pixels that each sample along an axis lies between, and the part of the second: 0 at minification."""
+    position: DoubleArray = begin + (np.arange(count, dtype=np.float64) + 0.5) / scale
     at = position - 0.5 if scale > 1 else np.floor(position + NUDGE)
-    low = np.floor(at)
-    index = low.astype(np.int64) % NOISE_SIDE
-    part = (at - low)[:, None]
-    return noise[index] * (1 - part) + noise[(index + 1) % NOISE_SIDE] * part
+    low = np.floor(at).astype(np.int64)
+    return low, low + 1, at - low
 
 
-def _between_cells(rows: DoubleArray, position: DoubleArray) -> DoubleArray:
+def _linear(low: DoubleArray, high: DoubleArray, part: DoubleArray) -> DoubleArray:
+    return low * (1 - part) + high * part
+
+
+def _between_cells(rows: npt.NDArray[np.floating], position: DoubleArray) -> DoubleArray:
     """Rows of cells at positions in cells, linear between their centres; beyond the outermost they go on."""
     at = np.clip(position - 0.5, 0, len(rows) - 1)
     low = at.astype(np.int64)
     part = (at - low)[:, None]
-    return rows[low] * (1 - part) + rows[np.minimum(low + 1, len(rows) - 1)] * part
+    return _linear(rows[low].astype(np.float64), rows[np.minimum(low + 1, len(rows) - 1)].astype(np.float64), part)

@@ -25,60 +25,66 @@ class TensorGrain:
     noise: Tensor  # [bands, NOISE_SIDE, NOISE_SIDE] int8
     strengths: Tensor  # [bands, rows, columns] float32; what the view leaves of a band, over the noise's deviation
     cell: int  # their side, image pixels
+    enlarged: bool  # whether pixels of the image are, along any axis
 
     @staticmethod
     def of(launcher: Launcher, grain: Grain, view: View) -> TensorGrain:
         bands = len(grain.strengths)
         parts = np.array(definition.band_parts(view)[:bands], np.float32) / np.float32(definition.NOISE_DEVIATION)
         strengths = grain.strengths * parts[:, None, None]
-        return TensorGrain(launcher.upload(definition.noise_bands()[:bands]), launcher.upload(strengths), grain.cell)
+        noise, enlarged = launcher.upload(definition.noise_bands()[:bands]), max(view.scale_x, view.scale_y) > 1
+        return TensorGrain(noise, launcher.upload(strengths), grain.cell, enlarged)
 
 
 @triton.jit
-def _noise_place(position, scale):
-    """Where samples lie in the noise, along one axis: two places, and the part of the second."""
-    at = position + tl.where(scale > 1, -0.5, NUDGE)
-    whole = tl.floor(at)
-    low = whole.to(tl.int32) & (NOISE_SIDE - 1)
-    return low, (low + 1) & (NOISE_SIDE - 1), tl.where(scale > 1, at - whole, 0.0).to(tl.float32)
+def _pixels_of(sample, begin, scale):
+    """The pixels of the image that samples along an axis lie in, or at magnification the first of two, and the part of
+    the second."""
+    at = begin + (sample + 0.5) / scale + tl.where(scale > 1, -0.5, NUDGE)
+    low = tl.floor(at)
+    return low.to(tl.int32), tl.where(scale > 1, at - low, 0.0).to(tl.float32)
 
 
 @triton.jit
-def _cells_between(position, cell, count):
-    """The cells that samples lie between, along one axis, and the part of the second."""
-    at = tl.minimum(tl.maximum(position / cell - 0.5, 0.0), (count - 1).to(tl.float64))
+def _cells_between(pixel, cell, count):
+    """The cells that pixels lie between, along one axis, and the part of the second."""
+    at = (pixel.to(tl.float32) + 0.5) / cell - 0.5
+    at = tl.minimum(tl.maximum(at, 0.0), (count - 1).to(tl.float32))
     low = at.to(tl.int32)
-    return low, tl.minimum(low + 1, count - 1), (at - low).to(tl.float32)
+    return low, tl.minimum(low + 1, count - 1), at - low
 
 
 @triton.jit
-def _between(values, row_low, row_high, row_part, low, high, part):
-    """Linear between four elements of a plane; the rows are given by where they begin."""
-    above_low, above_high = tl.load(values + row_low + low), tl.load(values + row_low + high)
-    below_low, below_high = tl.load(values + row_high + low), tl.load(values + row_high + high)
-    above = above_low.to(tl.float32) + part * (above_high.to(tl.float32) - above_low.to(tl.float32))
-    below = below_low.to(tl.float32) + part * (below_high.to(tl.float32) - below_low.to(tl.float32))
-    return above + row_part * (below - above)
-
-
-@triton.jit
-def grain_at(column, row, view, noise, strengths, cell, rows, columns, bands: tl.constexpr):
-    """The grain at output pixels, before it is fitted to what is rendered."""
-    scale_x, scale_y = tl.load(view + VIEW_SCALE_X), tl.load(view + VIEW_SCALE_Y)
-    x = tl.load(view + VIEW_X) + (column + 0.5) / scale_x
-    y = tl.load(view + VIEW_Y) + (row + 0.5) / scale_y
-    low, high, part = _noise_place(x, scale_x)
-    row_low, row_high, row_part = _noise_place(y, scale_y)
-    cell_low, cell_high, cell_part = _cells_between(x, cell, columns)
-    cell_row_low, cell_row_high, cell_row_part = _cells_between(y, cell, rows)
-    total = tl.zeros(column.shape, tl.float32)
+def _of_pixels(x, y, noise, strengths, cell, rows, columns, bands: tl.constexpr):
+    """The grain of pixels of the image."""
+    left, right, along_x = _cells_between(x, cell, columns)
+    top, bottom, along_y = _cells_between(y, cell, rows)
+    place = (y & (NOISE_SIDE - 1)) * NOISE_SIDE + (x & (NOISE_SIDE - 1))
+    total = tl.zeros(x.shape, tl.float32)
     for band in tl.static_range(bands):
-        plane = noise + band * NOISE_SIDE * NOISE_SIDE
-        value = _between(plane, row_low * NOISE_SIDE, row_high * NOISE_SIDE, row_part, low, high, part)
         own = strengths + band * rows * columns
-        from_low, from_high = cell_row_low * columns, cell_row_high * columns
-        total += value * _between(own, from_low, from_high, cell_row_part, cell_low, cell_high, cell_part)
+        top_left, bottom_left = tl.load(own + top * columns + left), tl.load(own + bottom * columns + left)
+        above = top_left + along_x * (tl.load(own + top * columns + right) - top_left)
+        below = bottom_left + along_x * (tl.load(own + bottom * columns + right) - bottom_left)
+        value = tl.load(noise + band * NOISE_SIDE * NOISE_SIDE + place).to(tl.float32)
+        total += value * (above + along_y * (below - above))
     return total
+
+
+@triton.jit
+def grain_at(column, row, view, noise, strengths, cell, rows, columns, bands: tl.constexpr, enlarged: tl.constexpr):
+    """The grain at output pixels, before it is fitted to what is rendered."""
+    x, along_x = _pixels_of(column, tl.load(view + VIEW_X), tl.load(view + VIEW_SCALE_X))
+    y, along_y = _pixels_of(row, tl.load(view + VIEW_Y), tl.load(view + VIEW_SCALE_Y))
+    grain = _of_pixels(x, y, noise, strengths, cell, rows, columns, bands)
+    if enlarged:
+        right = _of_pixels(x + 1, y, noise, strengths, cell, rows, columns, bands)
+        below = _of_pixels(x, y + 1, noise, strengths, cell, rows, columns, bands)
+        both = _of_pixels(x + 1, y + 1, noise, strengths, cell, rows, columns, bands)
+        grain += along_x * (right - grain)
+        below += along_x * (both - below)
+        grain += along_y * (below - grain)
+    return grain
 
 
 @triton.jit

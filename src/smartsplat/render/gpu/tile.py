@@ -168,13 +168,14 @@ def render(
     cell_columns,
     channels: tl.constexpr,
     bands: tl.constexpr,
+    enlarged: tl.constexpr,  # pixels of the image, along any axis
 ):
     tile = first_tile + tl.program_id(0)
     begin, end, x, y = tile_of(starts, tile, columns)
     color0, color1, color2 = blended(gaussians, begin, end, splats, x, y, channels)
     if strengths is not None:
         column, row = pixels_of(tile, columns)
-        grain = grain_at(column, row, view, noise, strengths, cell, cell_rows, cell_columns, bands)
+        grain = grain_at(column, row, view, noise, strengths, cell, cell_rows, cell_columns, bands, enlarged)
         grain *= room_for_grain((color0 + 2 * color1 + color2) / 4 if channels == 3 else color0)
         color0, color1, color2 = color0 + grain, color1 + grain, color2 + grain
     pixel = tl.arange(0, TILE_PIXELS)
@@ -337,11 +338,14 @@ def render_rows(
     """Render the image's rows ``begin``, which begins a tile, to ``end``; they are those from ``out.first_row`` on."""
     arrays_of_grain = (None, None) if grain is None else (grain.noise, grain.strengths)
     bands, *cells = (0, 1, 1) if grain is None else grain.strengths.shape
+    enlarged = grain is not None and grain.enlarged
     with_grain = (lists.view, *arrays_of_grain, 1 if grain is None else grain.cell, *cells)
     first, last = begin // TILE.value, -(-end // TILE.value)
     arrays = (lists.starts, lists.gaussians, lists.splats, out.values)
     sizes = (first * lists.columns, lists.columns, out.width, out.first_row, end, *out.strides)
-    launcher.launch(render, (last - first) * lists.columns, *arrays, *sizes, *with_grain, out.channels, bands, warps=1)
+    launcher.launch(
+        render, (last - first) * lists.columns, *arrays, *sizes, *with_grain, out.channels, bands, enlarged, warps=1
+    )
 
 
 def backward_rows(
