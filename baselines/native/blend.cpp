@@ -134,7 +134,7 @@ void Blender::render(const CovarianceArrays& g, Blend blend, int width, int heig
     forward(tile, state, thread);
     const Area a = tile_area(tile, channels_ + kExtraPlanes);
     if (bytes != nullptr)
-      kernels_->store_samples(state, channels_, a, bytes + a.y * stride + a.x * channels_, false, stride);
+      kernels_->store_samples(state, nullptr, channels_, a, bytes + a.y * stride + a.x * channels_, false, stride);
     if (image == nullptr) return;
     for_each_sample(a, channels_, width, [&](int64_t sample, int at) { image[sample] = state[at]; });
   });
