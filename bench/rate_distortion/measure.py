@@ -30,7 +30,7 @@ def measure(path: Path, codec_name: str, ratios: Sequence[float], weights: Path)
 
     Args:
         path: of the pixels, uint8 [H, W, 3].
-        weights: file of LPIPS's weights, which need not exist.
+        weights: folder of the weights of LPIPS and DISTS, which need not be there.
     """
     pixels = np.load(path)
     height, width = pixels.shape[:2]
@@ -38,7 +38,7 @@ def measure(path: Path, codec_name: str, ratios: Sequence[float], weights: Path)
     tool = codec(codec_name)
     files = tool.encode(pixels, byte_budgets)
     encode_peak = max_resident_megabytes()
-    perceptual = PerceptualMetrics(pixels, weights)
+    perceptual = PerceptualMetrics(pixels, weights, with_dists=True)
 
     for byte_budget, file in zip(byte_budgets, files, strict=True):
         row: dict[str, object] = {"width": width, "height": height}

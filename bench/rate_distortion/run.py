@@ -29,7 +29,8 @@ from bench.tables import REPOSITORY, Table
 
 COLUMNS = (
     *("picture", "width", "height", "recipe", "codec", "setting", "ratio_target", "bytes", "ratio", "bpp"),
-    *("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "flip", "encode_seconds", "decode_seconds", "encode_peak_mb"),
+    *("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "dists", "flip"),
+    *("encode_seconds", "decode_seconds", "encode_peak_mb"),
     *("machine", "versions"),
 )
 KEYS = ("picture", "codec", "ratio_target")
@@ -41,7 +42,7 @@ def measure_all(
     """Append every missing row to the table at ``path`` as it is made.
 
     Args:
-        weights: file of LPIPS's weights, which need not exist.
+        weights: folder of the weights of LPIPS and DISTS, which need not be there.
 
     Returns:
         How many measurements failed.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from smartsplat import _native
 from smartsplat.arrays import FloatArray
+from smartsplat.bitstream.container import MAX_GRAIN_BANDS
 from smartsplat.gaussians import Gaussians
 from smartsplat.render import Grain, View, reference
 from smartsplat.render.cpu import CpuRenderer
@@ -82,6 +84,10 @@ def test_the_grain_of_a_region_is_that_of_the_whole(subject: Subject) -> None:
     assert np.array_equal(np.concatenate(list(strips)), whole)
     one = CpuRenderer(1, subject.name, exact=True)
     assert np.array_equal(one.render_samples(gaussians, View.whole(700, 600), np.uint8, grain=grain), whole)
+
+
+def test_all_know_the_same_bands() -> None:
+    assert GRAIN_BANDS == _native.GRAIN_BANDS == MAX_GRAIN_BANDS
 
 
 def test_noise_has_a_band_of_wavelengths_each() -> None:

@@ -8,11 +8,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from smartsplat import _native
 from smartsplat.arrays import DoubleArray
 from smartsplat.render import Grain, View
 
-GRAIN_BANDS: int = _native.GRAIN_BANDS
+GRAIN_BANDS = 3
 """Octave bands, at most: wavelengths of about 2 to 4, 4 to 8 and 8 to 16 pixels."""
 
 NOISE_SIDE = 256

@@ -1,4 +1,4 @@
-"""LPIPS against values of PyTorch, what its unpickler refuses, and what happens where nothing is installed."""
+"""LPIPS and DISTS against values of PyTorch, what the unpickler refuses, and where nothing is installed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from bench.rate_distortion import perceptual
+from bench.rate_distortion import dists, perceptual
+from bench.rate_distortion.convolution import convolved
 from bench.rate_distortion.perceptual import PerceptualMetrics
 from bench.tables import REPOSITORY
 from smartsplat.arrays import ByteArray
 
 WEIGHTS = perceptual.weights_path(REPOSITORY / "corpus")
 needs_weights = pytest.mark.skipif(
-    not WEIGHTS.exists(), reason="LPIPS needs python -m bench.rate_distortion.perceptual"
+    not WEIGHTS.exists(), reason="LPIPS and DISTS need python -m bench.rate_distortion.perceptual"
 )
 
 
@@ -32,6 +33,27 @@ def test_lpips_of_a_fixed_pair(image: ByteArray) -> None:
     """PyTorch 2.13 with these convolutions and the heads of the package lpips 0.1.4 found 0.0316101892."""
     metrics = PerceptualMetrics(image, WEIGHTS)
     assert metrics.compare(image // 32 * 32 + 16)["lpips"] == pytest.approx(0.0316101892, abs=1e-7)
+
+
+@needs_weights
+def test_dists_of_a_fixed_pair(image: ByteArray) -> None:
+    """PyTorch 2.13 with these weights and the module of the package dists-pytorch 0.1 found 0.22822595."""
+    metrics = PerceptualMetrics(image, WEIGHTS, with_dists=True)
+    assert metrics.compare(image // 32 * 32 + 16)["dists"] == pytest.approx(0.22822595, abs=1e-6)
+    assert metrics.compare(image)["dists"] == pytest.approx(0, abs=1e-6)
+    assert "dists" not in PerceptualMetrics(image, WEIGHTS).compare(image)
+
+
+def test_the_tiles_of_dists() -> None:
+    for shape, expected in (
+        ((97, 131), [(97, 131)]),
+        ((600, 1000), [(512, 512)]),
+        ((512, 1024), [(512, 512)] * 2),
+        ((1080, 1920), [(512, 512)] * 4),
+    ):
+        found = dists.tiles(np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape))
+        assert [each.shape for each in found] == expected
+        assert len({int(value) for each in found for value in each.ravel()}) == sum(each.size for each in found)
 
 
 @needs_weights
@@ -78,14 +100,20 @@ def test_a_convolution_is_a_correlation(stride: int, padding: int) -> None:
     kernel = random.normal(size=(5, 5, 3, 7)).astype(np.float32)
     padded = np.pad(values, ((padding, padding), (padding, padding), (0, 0)))
     expected = [correlate(padded, kernel[..., channel], mode="valid")[::stride, ::stride, 0] for channel in range(7)]
-    actual = perceptual.convolved(values, kernel, stride, padding)
+    actual = convolved(values, kernel, stride, padding)
     np.testing.assert_allclose(actual, np.stack(expected, axis=-1), rtol=1e-4, atol=1e-4)
 
 
 def test_the_unpickler_reads_arrays_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "weights"
+    path = tmp_path / "vgg16.ckpt"
     for content, message in ((b"nothing", "SHA-256"), (pickle.dumps({"a": print}), "print is no array")):
         path.write_bytes(content)
         with pytest.raises((ValueError, pickle.UnpicklingError), match=message):
             perceptual.load(path)
         monkeypatch.setattr(perceptual, "check", lambda data, name: None)
+
+
+def test_only_the_weights_of_channels_that_are_known_are_read(tmp_path: Path) -> None:
+    (tmp_path / "dists.pt").write_bytes(bytes(12288))
+    with pytest.raises(ValueError, match=r"dists\.pt: SHA-256"):
+        perceptual.channel_weights(tmp_path / "dists.pt")

@@ -32,7 +32,7 @@ def test_rows_are_measured_and_impossible_ones_say_none(subject: PreparedImage, 
     assert int(measured["bytes"]) <= size // 10
     assert float(measured["ratio"]) == pytest.approx(size / int(measured["bytes"]), rel=1e-5)
     assert float(measured["bpp"]) == pytest.approx(24 / float(measured["ratio"]), rel=1e-5)
-    assert {name for name, value in measured.items() if not value} <= {"ssimulacra2", "lpips", "flip"}
+    assert {name for name, value in measured.items() if not value} <= {"ssimulacra2", "lpips", "dists", "flip"}
     assert measured["lpips"] == ""
     assert impossible["setting"] == "none"
     assert impossible["psnr"] == impossible["bytes"] == ""
