@@ -6,6 +6,7 @@ python -m bench.rate_distortion.report rd.tsv --form means --into README.md
 python -m bench.rate_distortion.report native.tsv --form images --into docs/results.md
 python -m bench.rate_distortion.report effort.tsv --form efforts --into docs/effort.md
 python -m bench.rate_distortion.report eye.tsv --form eye --into docs/results.md
+python -m bench.rate_distortion.report kodak.tsv --form folder --published NAME points.tsv --into docs/results.md
 """
 
 from __future__ import annotations
@@ -40,9 +41,15 @@ Curve = Sequence[tuple[float, float]]
 
 
 class CodecResults:
-    """The rows of one table, by image, codec and ratio; every order is that of first appearance."""
+    """The rows of one table, by image, codec and ratio; every order is that of first appearance.
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    Args:
+        published: of codecs that were not measured here, PSNR at rates of their own: rows of seq_name, n_pixels,
+            psnr_db and rate_bpp.
+    """
+
+    def __init__(self, rows: Iterable[Row], published: Mapping[str, Iterable[Row]] | None = None) -> None:
+        self.published = {name: list(points) for name, points in (published or {}).items()}
         self.rows = {(row["picture"], row["codec"], float(row["ratio_target"])): row for row in rows}
         self.images = list(dict.fromkeys(image for image, _, _ in self.rows))
         self.codecs = list(dict.fromkeys(codec for _, codec, _ in self.rows))
@@ -58,6 +65,10 @@ class CodecResults:
     def curve(self, image: str, codec: str, metric: str) -> Curve:
         """What bd_rate compares."""
         points = []
+        for point in self.published.get(codec, ()):
+            if point["seq_name"] == image and metric == "psnr":
+                size = float(point["rate_bpp"]) * float(point["n_pixels"]) / 8
+                points.append((size, float(point["psnr_db"])))
         for ratio in self.ratios:
             value = self.value(image, codec, ratio, metric)
             if not math.isnan(value):
@@ -106,10 +117,11 @@ def mean_rows(results: CodecResults, digits: dict[str, int]) -> list[str]:
 
 def rate_differences(results: CodecResults, codec: str) -> list[str]:
     """One row an image, one column an anchor: by how many percent the codec's files are larger or smaller."""
+    anchors = [*results.anchors, *results.published]
     rates = {
         (image, anchor, metric): bd_rate(results.curve(image, codec, metric), results.curve(image, anchor, metric))
         for image in results.images
-        for anchor in results.anchors
+        for anchor in anchors
         for metric in METRICS
     }
     lines = [
@@ -117,14 +129,14 @@ def rate_differences(results: CodecResults, codec: str) -> list[str]:
         "-: fewer than four points, or less than half a decibel that both reach); the mean is over the images that "
         "have one:",
         "",
-        *header("image", *results.anchors),
+        *header("image", *anchors),
     ]
     for image in results.images:
-        cells = (" / ".join(signed(rates[image, anchor, metric]) for metric in METRICS) for anchor in results.anchors)
+        cells = (" / ".join(signed(rates[image, anchor, metric]) for metric in METRICS) for anchor in anchors)
         lines.append(row(image, *cells))
     cells = (
         " / ".join(signed(mean(rates[image, anchor, metric] for image in results.images)) for metric in METRICS)
-        for anchor in results.anchors
+        for anchor in anchors
     )
     return [*lines, row("mean", *cells), ""]
 
@@ -176,13 +188,18 @@ def images_ahead(results: CodecResults, codec: str, metrics: Mapping[str, str]) 
     return [*lines, ""]
 
 
-def for_the_eye(results: CodecResults) -> str:
-    """Means of what judges looks, with PSNR, where SmartSplat is ahead, SSIMULACRA2 of each image; markdown."""
+def eye_means(results: CodecResults) -> list[str]:
+    """Means of what judges looks, with PSNR."""
     digits = {"ssimulacra2": 1, "ms_ssim": 4, "dists": 3, "lpips": 3, "psnr": 2}
     title = (
         "Mean SSIMULACRA2 / MS-SSIM / DISTS / LPIPS / PSNR in dB over the images that every codec reaches at that ratio"
     )
-    lines = [f"{title}:", "", *mean_rows(results, digits), ""]
+    return [f"{title}:", "", *mean_rows(results, digits)]
+
+
+def for_the_eye(results: CodecResults) -> str:
+    """Means of what judges looks, where SmartSplat is ahead, SSIMULACRA2 of each image; markdown."""
+    lines = [*eye_means(results), ""]
     for codec in results.smartsplats:
         lines += images_ahead(results, codec, {"ssimulacra2": "SSIMULACRA2", "ms_ssim": "MS-SSIM"})
 
@@ -192,6 +209,14 @@ def for_the_eye(results: CodecResults) -> str:
     lines += ["SSIMULACRA2 of each image:", ""]
     lines += rows_by_image(results.images, results.ratios, results.codecs, score)
     return "\n".join([*lines, "", *image_lines(results.rows.values())])
+
+
+def of_folder(results: CodecResults) -> str:
+    """Means, and the differences in rate on each image; markdown."""
+    lines = [*eye_means(results), ""]
+    for codec in results.smartsplats:
+        lines += rate_differences(results, codec)
+    return "\n".join([*lines, *image_lines(results.rows.values())])
 
 
 def efforts(results: CodecResults) -> str:
@@ -269,6 +294,7 @@ FORMS = {
     "efforts": (efforts, "rd"),
     "images": (by_image, "native"),
     "eye": (for_the_eye, "eye"),
+    "folder": (of_folder, "kodak"),
 }
 """What to make of a table, and the section of the page that it goes into."""
 
@@ -277,10 +303,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("table", type=Path, help="rd.tsv")
     parser.add_argument("--form", choices=FORMS, default="full", help="what to make of it; only full makes plots")
+    parser.add_argument(
+        "--published", nargs=2, metavar=("NAME", "FILE"), help="PSNR and rates of a codec that is not in the table"
+    )
     parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="folder of the plots")
     parser.add_argument("--into", type=Path, help="markdown file with the two marks of the section")
     options = parser.parse_args(arguments)
-    results = CodecResults(read_rows(options.table))
+    published = {options.published[0]: read_rows(Path(options.published[1]))} if options.published else None
+    results = CodecResults(read_rows(options.table), published)
     if not results.rows:
         parser.error(f"{options.table} has no rows")
     form, section = FORMS[options.form]

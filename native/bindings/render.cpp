@@ -204,7 +204,7 @@ void bind_render(nb::module_& m) {
       .def_prop_ro("threads", &Rasterizer::threads)
       .def("render", &render)
       .def("prepare_strips", &prepare_strips)
-      .def("render_rows", &render_rows, "top"_a, "image"_a, "grain"_a.none())
+      .def("render_rows", &render_rows, "top"_a, "image"_a, "grain"_a = nb::none())
       .def("render_gradient", &render_gradient)
       .def("loss_gradient", &loss_gradient, "gaussians"_a, "target"_a, "weights"_a.none(), "view"_a, "settings"_a,
            "gradient"_a)

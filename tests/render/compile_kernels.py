@@ -22,7 +22,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from smartsplat.encoder.gpu import features, median_color, weighted_sampling
-from smartsplat.render.gpu import adam, bin, project, residual, ssim, tile
+from smartsplat.render.gpu import adam, bin, grain, project, residual, ssim, tile
 from smartsplat.render.gpu.constants import BLOCK
 
 TARGETS = ("cuda:80", "cuda:90", "hip:gfx942")
@@ -53,7 +53,7 @@ BYTES, WORDS = "*u8", "*u16"
 
 SPANS, INTERSECTIONS = bin.SPANS_PER_ROUND, bin.INTERSECTIONS_PER_ROUND
 CLAMPED: dict[str, Any] = {"clamp": True}
-NO_GRAIN: dict[str, Any] = {"noise": None, "strengths": None, "bands": 0, "enlarged": False}
+NO_GRAIN: dict[str, Any] = {"grain": None}
 ONE_TERM: dict[str, Any] = {"other": None}
 SSIM: dict[str, Any] = {"channels": 3, "block": ssim.COLUMNS_PER_PROGRAM}
 FEATURES: dict[str, Any] = {"channels": 3, "window": 5, "block": weighted_sampling.PIXELS_PER_PROGRAM}
@@ -93,11 +93,12 @@ CASES = [
     Case(bin.order, {"tiles": bin.TILES_PER_PROGRAM, "block": bin.ENTRIES_PER_ROUND}),
     *(Case(tile.render, {"channels": channels} | NO_GRAIN) for channels in (1, 3)),
     *(
-        Case(tile.render, {"channels": channels} | grain, {"out": samples})
+        Case(tile.render, {"channels": channels} | with_grain, {"out": samples})
         for channels in (1, 3)
         for samples in (BYTES, WORDS)
-        for grain in (NO_GRAIN, {"bands": 3, "enlarged": True}, {"bands": 3, "enlarged": False})
+        for with_grain in (NO_GRAIN, {})
     ),
+    *(Case(grain.grain, {"bands": 3, "enlarged": flag, "block": BLOCK}) for flag in (False, True)),
     *(Case(tile.fit, FINE | {"channels": channels} | NO_WEIGHTS) for channels in (1, 3)),
     Case(tile.fit, FINE | {"channels": 3} | NO_WEIGHTS, {"target": WORDS}),
     Case(tile.fit, FINE | {"channels": 3}),

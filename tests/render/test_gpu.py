@@ -31,7 +31,7 @@ from smartsplat.errors import DeviceError
 from smartsplat.gaussians import Gaussians
 from smartsplat.render import Renderer, StepSettings, View, reference
 from smartsplat.render.cpu import CpuRenderer
-from smartsplat.render.gpu import GpuRenderer, adam, bin, project, residual, ssim, tile, title_of
+from smartsplat.render.gpu import GpuRenderer, adam, bin, grain, project, residual, ssim, tile, title_of
 from smartsplat.render.gpu.constants import CHUNK_SLOTS, TILE
 from tests.compare import relative_error, scene
 from tests.render.scenes import FIELDS, LOSSES, fitting, gaussian, thin
@@ -301,7 +301,7 @@ def test_every_kernel_compiles_ahead_of_time() -> None:
     rows = [json.loads(line) for line in run.stdout.splitlines()]
     assert {row["target"] for row in rows} == {"cuda:80", "cuda:90", "hip:gfx942"}
     named = {row["kernel"] for row in rows}
-    modules = (adam, bin, project, residual, ssim, tile, features, median_color, weighted_sampling)
+    modules = (adam, bin, grain, project, residual, ssim, tile, features, median_color, weighted_sampling)
     launches = re.compile(r"\blaunch\(\s*(\w+),")
     assert {name for module in modules for name in launches.findall(inspect.getsource(module))} == named
     # Nor may sums over a tile go through shared memory: a layout that needs it takes twice the instructions.

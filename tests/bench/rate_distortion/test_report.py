@@ -68,6 +68,21 @@ def test_the_table_for_the_eye() -> None:
     assert "| b | 200 | 72.0 | 76.0 | - |" in text
 
 
+def test_differences_from_published_points() -> None:
+    own = [example_row("a", CODEC, ratio, 40 - math.log2(ratio)) for ratio in (25, 50, 100, 200)]
+    jpeg = [example_row("a", "jpeg", ratio, 38 - math.log2(ratio)) for ratio in (25, 50, 100, 200)]
+    points = [
+        {"seq_name": name, "n_pixels": "1000", "psnr_db": str(40 - math.log2(ratio)), "rate_bpp": str(2 * 8e3 / ratio)}
+        for ratio in (25, 50, 100, 200)
+        for name in ("a", "b")
+    ]
+    text = report.of_folder(report.CodecResults([*jpeg, *own], {"other": points}))
+    assert "| image | jpeg | other |" in text
+    assert "| a | -75.0 / " in text
+    assert "| mean | -75.0 / " in text
+    assert text.count("-50.0 / -") == 2
+
+
 def test_perceptual_means_stay_away_where_they_were_not_measured() -> None:
     assert report.perceptual_means(report.CodecResults([row | {"lpips": ""} for row in EXAMPLE])) == []
 

@@ -1,4 +1,4 @@
-"""Grain at the pixels of a tile, as ``render.grain`` defines it."""
+"""Grain: the noise of a view, as ``render.grain`` defines it. tile.py adds it to what becomes code values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from smartsplat.render import Grain, View
 from smartsplat.render import grain as definition
+from smartsplat.render.gpu.constants import BLOCK
 from smartsplat.render.gpu.launcher import Launcher
 from smartsplat.render.gpu.project import VIEW_SCALE_X, VIEW_SCALE_Y, VIEW_X, VIEW_Y
 
@@ -28,12 +29,12 @@ class TensorGrain:
     enlarged: bool  # whether pixels of the image are, along any axis
 
     @staticmethod
-    def of(launcher: Launcher, grain: Grain, view: View) -> TensorGrain:
-        bands = len(grain.strengths)
+    def of(launcher: Launcher, given: Grain, view: View) -> TensorGrain:
+        bands = len(given.strengths)
         parts = np.array(definition.band_parts(view)[:bands], np.float32) / np.float32(definition.NOISE_DEVIATION)
-        strengths = grain.strengths * parts[:, None, None]
+        strengths = given.strengths * parts[:, None, None]
         noise, enlarged = launcher.upload(definition.noise_bands()[:bands]), max(view.scale_x, view.scale_y) > 1
-        return TensorGrain(noise, launcher.upload(strengths), grain.cell, enlarged)
+        return TensorGrain(noise, launcher.upload(strengths), given.cell, enlarged)
 
 
 @triton.jit
@@ -72,22 +73,52 @@ def _of_pixels(x, y, noise, strengths, cell, rows, columns, bands: tl.constexpr)
 
 
 @triton.jit
-def grain_at(column, row, view, noise, strengths, cell, rows, columns, bands: tl.constexpr, enlarged: tl.constexpr):
-    """The grain at output pixels, before it is fitted to what is rendered."""
-    x, along_x = _pixels_of(column, tl.load(view + VIEW_X), tl.load(view + VIEW_SCALE_X))
+def grain(
+    noise,  # [bands, NOISE_SIDE, NOISE_SIDE] int8
+    strengths,  # [bands, cell_rows, cell_columns] float32
+    view,  # [6] float64: project.VIEW_NAMES
+    out,  # out [rows, width] float32: before it is fitted to what is rendered
+    first_row,  # of the view, which ``out`` begins with
+    total,  # elements of ``out``
+    width,
+    cell,  # image pixels
+    cell_rows,
+    cell_columns,
+    bands: tl.constexpr,
+    enlarged: tl.constexpr,  # pixels of the image are, along any axis
+    block: tl.constexpr,
+):
+    i = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    x, along_x = _pixels_of((i % width).to(tl.int32), tl.load(view + VIEW_X), tl.load(view + VIEW_SCALE_X))
+    row = first_row + (i // width).to(tl.int32)
     y, along_y = _pixels_of(row, tl.load(view + VIEW_Y), tl.load(view + VIEW_SCALE_Y))
-    grain = _of_pixels(x, y, noise, strengths, cell, rows, columns, bands)
+    value = _of_pixels(x, y, noise, strengths, cell, cell_rows, cell_columns, bands)
     if enlarged:
-        right = _of_pixels(x + 1, y, noise, strengths, cell, rows, columns, bands)
-        below = _of_pixels(x, y + 1, noise, strengths, cell, rows, columns, bands)
-        both = _of_pixels(x + 1, y + 1, noise, strengths, cell, rows, columns, bands)
-        grain += along_x * (right - grain)
+        right = _of_pixels(x + 1, y, noise, strengths, cell, cell_rows, cell_columns, bands)
+        below = _of_pixels(x, y + 1, noise, strengths, cell, cell_rows, cell_columns, bands)
+        both = _of_pixels(x + 1, y + 1, noise, strengths, cell, cell_rows, cell_columns, bands)
+        value += along_x * (right - value)
         below += along_x * (both - below)
-        grain += along_y * (below - grain)
-    return grain
+        value += along_y * (below - value)
+    tl.store(out + i, value, i < total)
 
 
 @triton.jit
 def room_for_grain(luma):
     """What is left of grain at a luma."""
     return tl.minimum(tl.maximum(4 * tl.minimum(luma, 1 - luma), 0.0), 1.0)
+
+
+def grain_rows(launcher: Launcher, own: TensorGrain, view: Tensor, rows: tuple[int, int], columns: int) -> Tensor:
+    """The grain of some rows of a view, [rows, columns] float32.
+
+    Args:
+        view: [6] float64, as kernels know it.
+    """
+    begin, end = rows
+    out = launcher.empty((end - begin, columns))
+    total = (end - begin) * columns
+    sizes = (begin, total, columns, own.cell, *own.strengths.shape[1:])
+    form = (len(own.strengths), own.enlarged, BLOCK)
+    launcher.launch(grain, -(-total // BLOCK), own.noise, own.strengths, view, out, *sizes, *form)
+    return out

@@ -16,7 +16,7 @@ from smartsplat.render import Grain, StepResult, StepSettings, Structure, View, 
 from smartsplat.render.gpu.adam import adam_step, natural_gradient
 from smartsplat.render.gpu.bin import TileLists, tile_lists
 from smartsplat.render.gpu.constants import TILE
-from smartsplat.render.gpu.grain import TensorGrain
+from smartsplat.render.gpu.grain import TensorGrain, grain_rows
 from smartsplat.render.gpu.launcher import Launcher
 from smartsplat.render.gpu.params import TensorAdamState, TensorGaussians
 from smartsplat.render.gpu.residual import residual_cells
@@ -212,7 +212,8 @@ class GpuRenderer:
         """Some rows of a rendering, the first of which begins a tile, [rows, columns, C]."""
         begin, end = rows
         image = self.launcher.empty((end - begin, view.columns, channels), dtype)
-        render_rows(self.launcher, lists, ImageRows.contiguous(image, begin), begin, end, grain)
+        noise = None if grain is None else grain_rows(self.launcher, grain, lists.view, rows, view.columns)
+        render_rows(self.launcher, lists, ImageRows.contiguous(image, begin), begin, end, noise)
         return image
 
     def _loss_pass(

@@ -22,7 +22,7 @@ from torch import Tensor
 from smartsplat.render import StepSettings
 from smartsplat.render.gpu.bin import TileLists
 from smartsplat.render.gpu.constants import EDGE, SPLAT_FLOATS, TILE
-from smartsplat.render.gpu.grain import TensorGrain, grain_at, room_for_grain
+from smartsplat.render.gpu.grain import room_for_grain
 from smartsplat.render.gpu.launcher import Launcher
 from smartsplat.render.gpu.loss import errors, pixel_slope, to_samples, weights_of
 
@@ -160,29 +160,22 @@ def render(
     row_stride,  # elements of ``out`` from a row to the next
     column_stride,  # from a pixel to the next
     channel_stride,  # from a channel to the next
-    view,  # [6] float64: project.VIEW_NAMES
-    noise,  # of grain, which samples are given: [bands, NOISE_SIDE, NOISE_SIDE] int8
-    strengths,  # [bands, cell_rows, cell_columns] float32; None: there is no grain
-    cell,  # image pixels
-    cell_rows,
-    cell_columns,
+    grain,  # [rows, width] float32, which samples are given, of the rows of ``out``; None: there is none
     channels: tl.constexpr,
-    bands: tl.constexpr,
-    enlarged: tl.constexpr,  # pixels of the image, along any axis
 ):
     tile = first_tile + tl.program_id(0)
     begin, end, x, y = tile_of(starts, tile, columns)
     color0, color1, color2 = blended(gaussians, begin, end, splats, x, y, channels)
-    if strengths is not None:
-        column, row = pixels_of(tile, columns)
-        grain = grain_at(column, row, view, noise, strengths, cell, cell_rows, cell_columns, bands, enlarged)
-        grain *= room_for_grain((color0 + 2 * color1 + color2) / 4 if channels == 3 else color0)
-        color0, color1, color2 = color0 + grain, color1 + grain, color2 + grain
     pixel = tl.arange(0, TILE_PIXELS)
     top, left = tile // columns * TILE, tile % columns * TILE
     valid = (pixel // TILE < end_row - top) & (pixel % TILE < width - left)
     inside = pixel // TILE * row_stride + pixel % TILE * column_stride  # a tile's own offsets have 32 bits
     place = out + ((top - first_row).to(tl.int64) * row_stride + left * column_stride) + inside
+    if grain is not None:
+        begin_of_tile = (top - first_row).to(tl.int64) * width + left
+        added = tl.load(grain + begin_of_tile + (pixel // TILE * width + pixel % TILE), valid, 0.0)
+        added *= room_for_grain((color0 + 2 * color1 + color2) / 4 if channels == 3 else color0)
+        color0, color1, color2 = color0 + added, color1 + added, color2 + added
     sample: tl.constexpr = out.dtype.element_ty
     if sample == tl.float32:
         tl.store(place, color0, valid)
@@ -333,19 +326,17 @@ class ImageRows:
 
 
 def render_rows(
-    launcher: Launcher, lists: TileLists, out: ImageRows, begin: int, end: int, grain: TensorGrain | None = None
+    launcher: Launcher, lists: TileLists, out: ImageRows, begin: int, end: int, grain: Tensor | None = None
 ) -> None:
-    """Render the image's rows ``begin``, which begins a tile, to ``end``; they are those from ``out.first_row`` on."""
-    arrays_of_grain = (None, None) if grain is None else (grain.noise, grain.strengths)
-    bands, *cells = (0, 1, 1) if grain is None else grain.strengths.shape
-    enlarged = grain is not None and grain.enlarged
-    with_grain = (lists.view, *arrays_of_grain, 1 if grain is None else grain.cell, *cells)
+    """Render the image's rows ``begin``, which begins a tile, to ``end``; they are those from ``out.first_row`` on.
+
+    Args:
+        grain: [end - begin, columns] float32 of these rows, which are all of ``out``, as code values.
+    """
     first, last = begin // TILE.value, -(-end // TILE.value)
     arrays = (lists.starts, lists.gaussians, lists.splats, out.values)
     sizes = (first * lists.columns, lists.columns, out.width, out.first_row, end, *out.strides)
-    launcher.launch(
-        render, (last - first) * lists.columns, *arrays, *sizes, *with_grain, out.channels, bands, enlarged, warps=1
-    )
+    launcher.launch(render, (last - first) * lists.columns, *arrays, *sizes, grain, out.channels, warps=1)
 
 
 def backward_rows(
