@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,14 +23,16 @@ from smartsplat.cli.files import (
     open_input,
     output_name,
     print_result,
+    reason_of,
     write_bytes,
 )
 from smartsplat.cli.messages import Messages, channels_in_words, complain, say
 from smartsplat.cli.progress import progress_line
 from smartsplat.cli.signals import early_stop, exit_code
-from smartsplat.errors import SmartSplatError
+from smartsplat.errors import ImageError, SmartSplatError
 
 if TYPE_CHECKING:
+    from smartsplat.encoder.fit import Progress, ProgressCallback
     from smartsplat.images.image import SourceImage
 
 INTERRUPTED = exit_code(2)
@@ -71,6 +74,9 @@ Weights = Annotated[
     typer.Option(metavar="MASK", rich_help_panel=FIT, help="A grey image of the same size: white matters most."),
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=FIT, help="Same seed, same machine, same file.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", rich_help_panel=FIT, help="Begin anew, whatever OUT.sspl.checkpoint has.")
+]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF, XMP, IPTC and density; colours stay.")]
 Force = Annotated[
     bool,
@@ -98,6 +104,7 @@ def encode(
     grain: Grain = None,
     weights: Weights = None,
     seed: Seed = 0,
+    restart: Restart = False,
     background: shared.Background = None,
     strip: Strip = False,
     page: shared.Page = None,
@@ -112,6 +119,9 @@ def encode(
     """Compress images: IN OUT, IN -o OUT, or IN... --out-dir DIR.
 
     An input is never replaced, and any other file that is no .sspl only with --force.
+
+    Every minute a fit is saved in OUT.sspl.checkpoint, from which the same command goes on after
+    Ctrl-C, SIGTERM, a crash or a power cut, to the same file. It is removed at the end.
 
     Ctrl-C ends a fit early, writes what there is and exits with 130; Ctrl-C again writes nothing.
     Where OUT.sspl is there already it stays, and what there is becomes OUT.stopped.sspl, unless
@@ -137,6 +147,7 @@ def encode(
             reading=shared.reading_options(page, float_range, accept_damaged),
             background=shared.color(background),
             strip=strip,
+            restart=restart,
             device=_check_settings(targets, fit, device),
             messages=Messages(quiet, verbose),
             as_json=as_json,
@@ -180,6 +191,7 @@ class _Encoder:
         targets, options: arguments of ``smartsplat.encode``.
         reading: arguments of ``images.image.read``.
         background, strip: as ``smartsplat.encode`` takes them.
+        restart: begin anew where there is a checkpoint.
     """
 
     inputs: Sequence[str]
@@ -189,6 +201,7 @@ class _Encoder:
     reading: dict[str, Any]
     background: tuple[int, int, int] | None
     strip: bool
+    restart: bool
     device: str
     messages: Messages
     as_json: bool
@@ -202,18 +215,48 @@ class _Encoder:
         name = input_name(job.source)
         image = self._read(job.source, name)
         self.messages.stage(f"{name}: {_description(image)}, read in {time.perf_counter() - begin:.1f} s")
+        checkpoint = self._checkpoint(job.output)
         fit_begin = time.perf_counter()
         with early_stop(lambda: self._announce(job.output)) as stop:
             with progress_line(stop, self.messages.quiet) as show, self.messages.warnings_as_notices(name):
-                data = smartsplat.encode(image, **self.targets, **self.options, device=self.device, progress=show)
+                show = self._saying_where_it_goes_on(show, checkpoint)
+                data = smartsplat.encode(
+                    image, **self.targets, **self.options, device=self.device, progress=show, checkpoint=checkpoint
+                )
             output = self._stopped_name(job.output) if stop.asked else job.output
             self.messages.stage(f"{name}: fitted and coded in {time.perf_counter() - fit_begin:.1f} s")
             check_output(output, self.inputs, self.overwriting)  # again: a fit may take hours
             write_bytes(output, data)
             self._compare_sizes(job.source, name, len(data))
+            if checkpoint is not None and not stop.asked:
+                _remove(checkpoint)
             self._report(job.source, output, image, data, time.perf_counter() - begin)
         if stop.asked:
+            if checkpoint is not None and checkpoint.exists():
+                say(f"smartsplat: the same command goes on from {checkpoint}; --restart begins anew")
             raise typer.Exit(INTERRUPTED)
+
+    def _checkpoint(self, output: str) -> Path | None:
+        """Where the fit is saved; nowhere if the output is a stream."""
+        if output == "-" or (os.path.exists(output) and not os.path.isfile(output)):
+            return None
+        checkpoint = Path(f"{output}.checkpoint")
+        if self.restart:
+            _remove(checkpoint)
+        return checkpoint
+
+    def _saying_where_it_goes_on(self, progress: ProgressCallback, checkpoint: Path | None) -> ProgressCallback:
+        """The callback, and a line at its first call if that is not of the first step."""
+        has_begun = False
+
+        def callback(at: Progress) -> bool | None:
+            nonlocal has_begun
+            if not has_begun and at.step > 1:
+                self.messages.status(f"going on from {checkpoint}")
+            has_begun = True
+            return progress(at)
+
+        return callback
 
     def _read(self, source: str, name: str) -> SourceImage:
         """The image as it is going to be encoded."""
@@ -271,6 +314,14 @@ class _Encoder:
             f"{output_name(output)}: {info.width} x {info.height} pixels, {info.gaussians} Gaussians, "
             f"{info.bytes} bytes, {info.ratio:.1f} : 1, {info.bpp:.4f} bpp, {psnr:.4f} dB, {seconds:.1f} s"
         )
+
+
+def _remove(checkpoint: Path) -> None:
+    """ImageError: it cannot be removed."""
+    try:
+        checkpoint.unlink(missing_ok=True)
+    except OSError as error:
+        raise ImageError(f"{checkpoint}: cannot be removed: {reason_of(error)}") from None
 
 
 def finite(value: float) -> float | None:

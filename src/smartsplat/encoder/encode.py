@@ -6,9 +6,11 @@ image  ->  target  ->  initialize (E9-E21)  ->  fit (E22: optimise, densify, qua
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.decoder import Reader
 from smartsplat.encoder.alpha import AlphaFits, encode_alpha, exact_mask
 from smartsplat.encoder.bleed import bled
+from smartsplat.encoder.checkpoint import Checkpoint, key_of, result_of, result_state
 from smartsplat.encoder.compute import Compute, open_compute
 from smartsplat.encoder.error_weights import (
     EYE_UNIT,
@@ -89,6 +92,7 @@ def encode(
     background: Background | None = None,
     strip: bool = False,
     progress: ProgressCallback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> bytes:
     """Compress an image into the bytes of a .sspl file.
 
@@ -121,12 +125,14 @@ def encode(
         strip: leave out EXIF, XMP, IPTC and density. The colour space stays.
         progress: called after every step with a ``smartsplat.Progress``; returning False ends the fit there, and the
             file holds what there is.
+        checkpoint: a file that is written every minute, from which the same call goes on if it is there, to the same
+            bytes. It stays: remove it when what is returned is safe.
 
     Returns:
         The bytes of the file, everything included.
 
     Raises:
-        ImageError: the image cannot be read.
+        ImageError: the image, or the checkpoint, cannot be read.
         LimitError: the image is too large.
         SettingsError: an argument makes no sense, a target contradicts another or cannot be met.
         DeviceError: the GPU is not there or too small.
@@ -143,7 +149,12 @@ def encode(
     if own_weights is not None and preset:
         raise SettingsError(f"the preset {preset!r} takes no weights: its loss has SSIM")
     strength = grain_of(grain, tuned, psnr)
-    job = _Job.of(source, own_weights, open_compute(device, worker_threads), seed, tuned, _ProgressRelay(progress))
+    compute = open_compute(device, worker_threads)
+    job = _Job.of(source, own_weights, compute, seed, tuned, _ProgressRelay(progress))
+    if checkpoint is not None:
+        settings = targets, trials, tuned, strength, seed, type(compute.renderer).__name__, version("smartsplat")
+        key = key_of(source.pixels, source.alpha, own_weights, source.metadata, source.depth, *settings)
+        job = replace(job, checkpoint=Checkpoint(checkpoint, key))
     if target.min_psnr is not None:
         return _with_grain(job, _encode_to_psnr(job, target.min_psnr, trials[0]), strength)
     if target.gaussians is not None:
@@ -252,16 +263,28 @@ def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple
     weights = None if settings.ssim else job.weights
     if job.plain_weights is not None:
         settings = replace(settings, structure=0.0)  # SSIM takes no weights
-    initial = initialize(
-        pixels,
-        initial_count(count, settings),
-        seed=job.seed,
-        threads=compute.threads,
-        sampler=compute.sampler,
-        error_weights=None if weights is None else weights.plane,
-    )
+    finished, state = (None, None) if job.checkpoint is None else job.checkpoint.next_fit()
+    if finished is not None:
+        gaussians, quantizer, mean_square = result_of(finished)
+        job.report(Progress(settings.steps, settings.steps, len(gaussians), psnr_of_mean_square(mean_square)))
+        return prune_overlap(gaussians, quantizer), quantizer
+    if state is not None:
+        initial, _, _ = result_of(state)
+    else:
+        initial = initialize(
+            pixels,
+            initial_count(count, settings),
+            seed=job.seed,
+            threads=compute.threads,
+            sampler=compute.sampler,
+            error_weights=None if weights is None else weights.plane,
+        )
     fit = Fit(pixels, initial, plan, settings, compute, final_count=count, seed=job.seed, weights=weights)
-    gaussians, quantizer = fit.run(job.report)
+    if state is not None:
+        fit.restore(state)
+    gaussians, quantizer = fit.run(job.report, job.checkpoint)
+    if job.checkpoint is not None and not job.progress.stopped:
+        job.checkpoint.finish(result_state(gaussians, quantizer, fit.mean_square))
     return prune_overlap(gaussians, quantizer), quantizer
 
 
@@ -350,6 +373,7 @@ class _Job:
     report: ProgressCallback  # of the fit at hand
     own_weights: ByteArray | None  # those that the caller gave
     tune: Tune
+    checkpoint: Checkpoint | None = None
 
     @staticmethod
     def of(
@@ -373,7 +397,8 @@ class _Job:
     def of_plane(self, pixels: SampleArray) -> _Job:
         """The same for another plane, [H, W, 1], by the caller's weights alone."""
         plane = SourceImage(np.ascontiguousarray(pixels))
-        return _Job.of(plane, self.own_weights, self.compute, self.seed, Tune.PSNR, self.progress)
+        own = _Job.of(plane, self.own_weights, self.compute, self.seed, Tune.PSNR, self.progress)
+        return replace(own, checkpoint=self.checkpoint)
 
     @property
     def beside(self) -> _Job:

@@ -7,6 +7,7 @@ fine-tuning): what is not quantised yet makes up for what that costs, the colour
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 
 from smartsplat.arrays import SampleArray
 from smartsplat.bitstream.quantize import Quantizer, fake_quantize, position_cell_log2, quality_for_error
+from smartsplat.encoder.checkpoint import Checkpoint, State, result_of, result_state
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.densify import added_gaussians, top_by_energy, weighted_energy
 from smartsplat.encoder.error_weights import WeightPyramid
@@ -109,6 +111,7 @@ class Fit:
         self.renderer = compute.renderer
         self.final_count = final_count
         self.initial_count = len(initial)
+        self._levels = pyramid_steps(self.width, self.height, final_count, settings)
         self.quantize_shapes_from, self.quantize_means_from = (
             round(fraction * settings.steps) for fraction in settings.quantize_from
         )
@@ -116,23 +119,28 @@ class Fit:
         self.params = self.renderer.upload(initial)
         self.weight_sum = self._weight_sum(initial)
         self.adam = self.renderer.adam_state(self.params)
+        self.step = 0  # the next one
         self.quantizer: Quantizer | None = None  # once something is quantised
         self.mean_square = 0.0  # of the last step
         self.quantization_noise = settings.quantization_noise * (
             DENSIFY_QUANTIZATION_NOISE_FACTOR if settings.densify else 1.0
         )
 
-    def run(self, progress: ProgressCallback | None = None) -> tuple[Gaussians, Quantizer]:
+    def run(
+        self, progress: ProgressCallback | None = None, checkpoint: Checkpoint | None = None
+    ) -> tuple[Gaussians, Quantizer]:
         """All steps, or as many as ``progress`` allows: the Gaussians, and the quantiser they were made ready for."""
         settings = self.settings
-        levels = pyramid_steps(self.width, self.height, self.final_count, settings)
         densify_steps = self._densify_steps()
         settle_steps = {round(part * settings.steps) for part in SETTLE_FRACTIONS} if settings.densify else set()
         plane = None if self.weights is None else self.weights.plane
-        for step in range(settings.steps):
-            if step in levels:
-                level = pyramid_level(self.pixels, levels[step], plane)
-                coarser = self._structure_level(levels[step])
+        factor = 0  # of no level yet
+        while self.step < settings.steps:
+            step = self.step
+            if self._factor(step) != factor:
+                factor = self._factor(step)
+                level = pyramid_level(self.pixels, factor, plane)
+                coarser = self._structure_level(factor)
             if step in (self.quantize_shapes_from, self.quantize_means_from):
                 self._quantize(means=step >= self.quantize_means_from)
             step_settings = self._step_settings(step)
@@ -145,10 +153,43 @@ class Fit:
                 self._densify(densify_steps[step], level)
             elif step in settle_steps:
                 self._settle(level)
-            at = Progress(step + 1, settings.steps, len(self.params), psnr_of_mean_square(self.mean_square))
+            self.step += 1
+            at = Progress(self.step, settings.steps, len(self.params), psnr_of_mean_square(self.mean_square))
             if progress is not None and progress(at) is False:
+                if checkpoint is not None:
+                    checkpoint.save_if_worth(self.state)
                 break
+            if checkpoint is not None:
+                checkpoint.save_if_due(self.state)
         return self.renderer.download(self.params), self.quantizer or self._quantizer()
+
+    # ---- checkpoints -----------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """All that changes during a fit."""
+        params = self.renderer.download(self.params)
+        first, second, age = self.renderer.download_adam(self.adam)
+        counts = {"step": self.step, "final_count": self.final_count, "initial_count": self.initial_count}
+        values = {"mean_square": self.mean_square, "noise": self.quantization_noise, "weight_sum": self.weight_sum}
+        generator = json.dumps(self.generator.bit_generator.state).encode()
+        return (
+            result_state(params, self.quantizer or self._quantizer(), self.mean_square)
+            | {"first": first, "second": second, "age": age, "quantizes": np.array(self.quantizer is not None)}
+            | {name: np.array(value) for name, value in (counts | values).items()}
+            | {"generator": np.frombuffer(generator, np.uint8)}
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on from what ``state`` returned."""
+        params, quantizer, self.mean_square = result_of(state)
+        self.params = self.renderer.upload(params)
+        self.adam = self.renderer.upload_adam(state["first"], state["second"], state["age"])
+        self.quantizer = quantizer if state["quantizes"] else None
+        self.step, self.final_count, self.initial_count = (
+            int(state[name]) for name in ("step", "final_count", "initial_count")
+        )
+        self.quantization_noise, self.weight_sum = float(state["noise"]), float(state["weight_sum"])
+        self.generator.bit_generator.state = json.loads(bytes(state["generator"]))
 
     # ---- learning rates --------------------------------------------------------------------------------------------
 
@@ -182,6 +223,10 @@ class Fit:
             width=self.width,
             height=self.height,
         )
+
+    def _factor(self, step: int) -> int:
+        """How many image pixels a side are one of the level that a step is on."""
+        return self._levels[max(begin for begin in self._levels if begin <= step)]
 
     # ---- structure -------------------------------------------------------------------------------------------------
 

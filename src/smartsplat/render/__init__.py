@@ -234,6 +234,12 @@ class Renderer(Protocol):
     def adam_state(self, params: Any) -> Any:
         """Adam's state for new Gaussians."""
 
+    def download_adam(self, adam: Any) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]:
+        """A copy of Adam's state: both moments, [N, 5 + C], and ages in steps, [N]."""
+
+    def upload_adam(self, first: FloatArray, second: FloatArray, age: npt.NDArray[np.int32]) -> Any:
+        """The inverse."""
+
     def step(
         self,
         params: Any,

@@ -151,6 +151,12 @@ class CpuRenderer:
         shape = (len(params), 5 + params.channels)
         return AdamState(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(len(params), np.int32))
 
+    def download_adam(self, adam: AdamState) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]:
+        return adam.first.copy(), adam.second.copy(), adam.age.copy()
+
+    def upload_adam(self, first: FloatArray, second: FloatArray, age: npt.NDArray[np.int32]) -> AdamState:
+        return AdamState(first.copy(), second.copy(), age.copy())
+
     def step(
         self,
         params: Gaussians,

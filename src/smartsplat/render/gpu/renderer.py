@@ -115,6 +115,13 @@ class GpuRenderer:
         first, second = self.launcher.zeros(shape), self.launcher.zeros(shape)
         return TensorAdamState(first, second, self.launcher.zeros((len(params),), torch.int32))
 
+    def download_adam(self, adam: TensorAdamState) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]:
+        first, second, age = (tensor.cpu().numpy().copy() for tensor in adam.tensors())
+        return first, second, age
+
+    def upload_adam(self, first: FloatArray, second: FloatArray, age: npt.NDArray[np.int32]) -> TensorAdamState:
+        return TensorAdamState(*(self.launcher.upload(array) for array in (first, second, age)))
+
     def step(
         self,
         params: TensorGaussians,
