@@ -43,6 +43,7 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "encoder": {"core"},
     "render": {"core"},
     "bindings": {"core", "bitstream", "encoder", "render"},
+    "fuzz": {"core", "bitstream", "render"},
 }
 """The same for the folders of native/."""
 
