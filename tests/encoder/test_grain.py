@@ -60,6 +60,16 @@ def test_edges_are_no_texture() -> None:
     assert fitted_grain(pixels, smooth_file(np.full((256, 256, 3), 70, np.uint8)), 1.0, None, 2) is None
 
 
+def test_stripes_are_no_texture() -> None:
+    x, y = np.meshgrid(np.arange(256), np.arange(256))
+    wave = 130 + 25 * np.sin((2 * x + 3 * y) / 4)
+    pixels = np.repeat(np.rint(wave).astype(np.uint8)[..., None], 3, axis=2)
+    flat = smooth_file(np.full((256, 256, 3), 130, np.uint8))
+    assert fitted_grain(pixels, flat, 1.0, None, 2) is None
+    noisy = np.clip(wave + np.random.default_rng(0).normal(0, 25, (256, 256)), 0, 255)
+    assert fitted_grain(np.repeat(noisy.astype(np.uint8)[..., None], 3, axis=2), flat, 1.0, None, 2) is not None
+
+
 def test_cells_grow_until_the_bytes_suffice() -> None:
     random = np.random.default_rng(0)
     deviation = np.kron(random.uniform(1, 30, (8, 8)), np.ones((128, 128)))

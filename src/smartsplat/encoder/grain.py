@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -28,6 +28,10 @@ BLOCK = 8
 
 PIECE_PIXELS = 1 << 21
 """Pixels that are looked at at once, about."""
+
+PATTERN = 0.5, 0.8
+"""Coherence of what was lost, from 0 (no direction) to 1 (stripes): up to the first it is texture, from the second on a
+pattern, which noise cannot stand for. Cells of three photographs and paintings have up to 0.5, of stripes 0.76 to 1."""
 
 MIN_ROOM = 0.25
 """What grain that is less near black and white is made up for by, at most: four times."""
@@ -68,9 +72,12 @@ def fitted_grain(
     Returns:
         None where nothing was lost, or nothing fits.
     """
-    lost = np.concatenate(list(_lost_variance(pixels, data, threads)), axis=1)
+    lost, tensor = (np.concatenate(parts, axis=1) for parts in zip(*_losses(pixels, data, threads), strict=True))
     for cell_log2 in range(FIRST_CELL_LOG2, GRAIN_CELL_LOG2[1] + 1):
-        deviation = np.sqrt(_medians(lost, (1 << cell_log2) // BLOCK))
+        side = (1 << cell_log2) // BLOCK
+        deviation = np.sqrt(_over_cells(np.nanmedian, lost, side)) * _texture_part(
+            _over_cells(np.nanmean, tensor, side)
+        )
         levels = levels_of((strength * deviation).astype(np.float32))
         if not levels.any():
             return None
@@ -80,19 +87,37 @@ def fitted_grain(
     return None
 
 
-def _lost_variance(pixels: SampleArray, data: bytes, threads: int) -> Iterator[FloatArray]:
-    """What the file has less of than the image, in units of [0, 1] squared, never below 0: [bands, rows, columns] of
-    blocks, from the image's top to its bottom."""
+def _losses(pixels: SampleArray, data: bytes, threads: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Of blocks, from the image's top to its bottom: the variance that the file has less of, samples being in [0, 1],
+    never below 0, [bands, rows, columns]; and the structure tensor xx, yy, xy of the difference, [3, rows, columns]."""
     height, width, _ = pixels.shape
     rows = max(1, PIECE_PIXELS // width // BLOCK) * BLOCK
     reader = Reader(data, threads=threads)
     for top in range(0, height, rows):
         own = pixels[top : top + rows]
         decoded = reader.read(region=(0, top, width, len(own)), dtype=pixels.dtype)[..., : pixels.shape[2]]
-        luma = _luma(decoded)
+        own_luma, luma = _luma(own), _luma(decoded)
         room = np.maximum(_block_means(room_for_grain(luma)), MIN_ROOM)
-        lost = np.stack([_block_means(a**2 - b**2) for a, b in zip(_bands(_luma(own)), _bands(luma), strict=True)])
-        yield np.maximum(lost, 0) / room**2
+        lost = np.stack([_block_means(a**2 - b**2) for a, b in zip(_bands(own_luma), _bands(luma), strict=True)])
+        yield np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma)
+
+
+def _structure_tensor(plane: FloatArray) -> FloatArray:
+    """Mean products of a plane's slopes over blocks: xx, yy and xy, [3, rows, columns]."""
+    padded = np.pad(plane, ((0, 1), (0, 1)), mode="edge")
+    a, b, c, d = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    x, y = b - a + d - c, c - a + d - b
+    return np.stack([_block_means(x * x), _block_means(y * y), _block_means(x * y)])
+
+
+def _texture_part(tensor: FloatArray) -> FloatArray:
+    """1 where what was lost has no direction, 0 where it has one."""
+    xx, yy, xy = tensor
+    total = np.maximum(xx + yy, np.float32(1e-12))
+    coherence = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / total
+    low, high = PATTERN
+    part: FloatArray = np.clip((high - coherence) / (high - low), 0, 1)
+    return part
 
 
 def _luma(pixels: SampleArray) -> FloatArray:
@@ -122,11 +147,10 @@ def _block_means(plane: FloatArray) -> FloatArray:
     return plane
 
 
-def _medians(lost: FloatArray, side: int) -> FloatArray:
-    """Medians over cells of ``side`` blocks a side, [bands, rows, columns]."""
-    bands, rows, columns = lost.shape
+def _over_cells(statistic: Callable[..., FloatArray], blocks: FloatArray, side: int) -> FloatArray:
+    """A statistic over cells of ``side`` blocks a side, [planes, rows, columns]."""
+    planes, rows, columns = blocks.shape
     padding = ((0, 0), (0, -rows % side), (0, -columns % side))
-    padded = np.pad(lost, padding, constant_values=np.nan)
-    cells = padded.reshape(bands, -(-rows // side), side, -(-columns // side), side)
-    medians: FloatArray = np.nanmedian(cells, axis=(2, 4))
-    return medians
+    padded = np.pad(blocks, padding, constant_values=np.nan)
+    cells = padded.reshape(planes, -(-rows // side), side, -(-columns // side), side)
+    return statistic(cells, axis=(2, 4))
