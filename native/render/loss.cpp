@@ -92,80 +92,70 @@ LossSums pixel_loss(float* planes, Area area, const Target& target, LossWeights 
   return sums;
 }
 
-// Errors of kCoarseCell rows of a column of pixels, and their weights; 0 where there is no pixel.
-template <int C>
-struct CellRows {
-  float error[C][kCoarseCell][kColumnWidth];
-  float weight[kCoarseCell][kColumnWidth];
-};
-
-// Fills one of the rows from the pixels of row y.
+// kCoarseCell rows of a column of pixels, with what they are compared with.
 template <class Sample, int C>
-void load_errors(const float* planes, Area area, const Target& target, int x, int y, int row, CellRows<C>& rows) {
-  const int width = area.width - x < kColumnWidth ? area.width - x : kColumnWidth;
-  TargetPixels<Sample, C> pixels;
-  load_target<Sample, C>(target_row<Sample, C>(target, x, y), width, pixels);
-  TargetPixels<uint8_t, 1> weights;
-  if (target.weights != nullptr) load_weights(target, x, y, width, weights);
-  for (int i = 0; i < kColumnWidth; i += kLanes) {
-    const Ints counted = lane_index() + all(static_cast<float>(i)) < all(static_cast<float>(width));
-    const Floats weight = target.weights == nullptr ? all(1.0f) : weights.code_values(0, i) * kCodeValue<uint8_t>;
-    store(rows.weight[row] + i, select(counted, weight, Floats{}));
-    for (int c = 0; c < C; ++c) {
-      const Floats value = clamped(load(planes + area.offset(x, y) + c * kColumnWidth + i));
-      store(rows.error[c][row] + i, select(counted, error<Sample>(value, pixels.code_values(c, i)), Floats{}));
-    }
-  }
-}
+struct CellRows {
+  TargetPixels<Sample, C> pixels[kCoarseCell];
+  TargetPixels<uint8_t, 1> weights[kCoarseCell];
+  int width, count;  // pixels there are, of a row and rows
 
-// Of one channel: the weighted mean error of each cell, at each of its columns; returns the sum of weight times square
-// of these means.
-template <int C>
-float cell_means(const CellRows<C>& rows, int channel, float* mean) {
-  float square = 0, column_weight[kColumnWidth] = {}, column_error[kColumnWidth] = {};
-  for (int row = 0; row < kCoarseCell; ++row)
-    for (int i = 0; i < kColumnWidth; ++i) {
-      column_weight[i] += rows.weight[row][i];
-      column_error[i] += rows.weight[row][i] * rows.error[channel][row][i];
+  CellRows(Area area, const Target& target, int x, int top)
+      : width(area.width - x < kColumnWidth ? area.width - x : kColumnWidth),
+        count(area.height - top < kCoarseCell ? area.height - top : kCoarseCell) {
+    for (int row = 0; row < count; ++row) {
+      load_target<Sample, C>(target_row<Sample, C>(target, x, top + row), width, pixels[row]);
+      if (target.weights != nullptr) load_weights(target, x, top + row, width, weights[row]);
     }
-  for (int left = 0; left < kColumnWidth; left += kCoarseCell) {
-    float weight = 0, sum = 0;
-    for (int i = left; i < left + kCoarseCell; ++i) {
-      weight += column_weight[i];
-      sum += column_error[i];
-    }
-    const float cell = weight > 0 ? sum / weight : 0;
-    square += sum * cell;
-    for (int i = left; i < left + kCoarseCell; ++i) mean[i] = cell;
   }
-  return square;
-}
+
+  // Of the errors of the pixels [i, i + kLanes) of a row; 0 where there is none.
+  Floats weight(int row, int i, bool given) const {
+    if (row >= count) return Floats{};
+    const Ints there = lane_index() + all(static_cast<float>(i)) < all(static_cast<float>(width));
+    return select(there, given ? weights[row].code_values(0, i) * kCodeValue<uint8_t> : all(1.0f), Floats{});
+  }
+};
 
 // With a part of the squared error taken of the mean errors of cells: l2 of a channel is
 //   (1 - coarse) sum w e^2 + coarse sum over cells (sum w e)^2 / sum w.
-template <class Sample, int C>
+template <class Sample, int C, bool kL1>
 LossSums coarse_loss(float* planes, Area area, const Target& target, LossWeights weights) {
+  static_assert(kCoarseCell == 4, "of which sum_of_fours adds up lanes");
   LossSums sums{};
+  const float coarse_slope = 2.0f * weights.l2 * weights.coarse;
   for (int x = 0; x < area.width; x += kColumnWidth) {
-    PixelLoss<true> loss{weights.l1, weights.l2 * (1.0f - weights.coarse)};
+    PixelLoss<kL1> loss{weights.l1, weights.l2 * (1.0f - weights.coarse)};
+    Floats coarse{};
     for (int top = 0; top < area.height; top += kCoarseCell) {
-      CellRows<C> rows{};
-      const int count = area.height - top < kCoarseCell ? area.height - top : kCoarseCell;
-      for (int row = 0; row < count; ++row) load_errors<Sample, C>(planes, area, target, x, top + row, row, rows);
-      for (int c = 0; c < C; ++c) {
-        float mean[kColumnWidth];
-        sums.coarse += cell_means(rows, c, mean);
-        for (int row = 0; row < count; ++row)
-          for (int i = 0; i < kColumnWidth; i += kLanes) {
-            const Floats weight = load(rows.weight[row] + i);
-            const Floats fine = loss.weighted(load(rows.error[c][row] + i), weight);
-            const Floats slope = fine + (2.0f * weights.l2 * weights.coarse) * weight * load(mean + i);
-            store(planes + area.offset(x, top + row) + c * kColumnWidth + i, weights.norm * slope);
+      const CellRows<Sample, C> rows(area, target, x, top);
+      for (int i = 0; i < kColumnWidth; i += kLanes) {
+        Floats weight[kCoarseCell], total{};
+        for (int row = 0; row < kCoarseCell; ++row) {
+          weight[row] = rows.weight(row, i, target.weights != nullptr);
+          total += weight[row];
+        }
+        total = sum_of_fours(total);
+        const Floats over = select(total > Floats{}, 1.0f / maximum(total, all(1e-9f)), Floats{});
+        for (int c = 0; c < C; ++c) {
+          float* at = planes + area.offset(x, top) + c * kColumnWidth + i;
+          Floats e[kCoarseCell], sum{};
+          for (int row = 0; row < rows.count; ++row) {
+            e[row] = error<Sample>(clamped(load(at + row * area.row_stride)), rows.pixels[row].code_values(c, i));
+            sum += weight[row] * e[row];
           }
+          sum = sum_of_fours(sum);
+          const Floats mean = sum * over;
+          coarse += sum * mean;
+          for (int row = 0; row < rows.count; ++row) {
+            const Floats slope = loss.weighted(e[row], weight[row]) + coarse_slope * weight[row] * mean;
+            store(at + row * area.row_stride, weights.norm * slope);
+          }
+        }
       }
     }
     sums.absolute += sum(loss.absolute);
     sums.square += sum(loss.square);
+    sums.coarse += sum(coarse) / kCoarseCell;
   }
   return sums;
 }
@@ -222,10 +212,14 @@ void cell_errors(const float* planes, Area area, const Target& target, int cell,
 // By whether there are weights; what few fits need is not compiled apart.
 template <class Sample, int C>
 LossSums pixel_loss_of(float* planes, Area area, const Target& target, LossWeights weights) {
-  if (weights.coarse > 0) return coarse_loss<Sample, C>(planes, area, target, weights);
-  if (target.weights != nullptr) return pixel_loss<Sample, C, true, true>(planes, area, target, weights);
+  if (weights.coarse > 0)
+    return (weights.l1 > 0 ? coarse_loss<Sample, C, true> : coarse_loss<Sample, C, false>)(planes, area, target,
+                                                                                           weights);
   if constexpr (sizeof(Sample) == 1 && C == 3)
-    if (weights.l1 == 0.0f) return pixel_loss<Sample, C, false, false>(planes, area, target, weights);
+    if (weights.l1 == 0.0f)
+      return (target.weights != nullptr ? pixel_loss<Sample, C, false, true>
+                                        : pixel_loss<Sample, C, false, false>)(planes, area, target, weights);
+  if (target.weights != nullptr) return pixel_loss<Sample, C, true, true>(planes, area, target, weights);
   return pixel_loss<Sample, C, true, false>(planes, area, target, weights);
 }
 

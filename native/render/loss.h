@@ -124,8 +124,9 @@ struct PixelLoss {
 
   // The same of a pixel with a weight, which is 0 for one that is not counted.
   inline Floats weighted(Floats e, Floats weight) {
-    const Floats sign = sign_of(e);
     square += weight * e * e;
+    if (!kL1) return weight * (2.0f * l2) * e;
+    const Floats sign = sign_of(e);
     absolute += weight * e * sign;
     return weight * (l1 * sign + (2.0f * l2) * e);
   }

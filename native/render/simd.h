@@ -44,7 +44,8 @@ inline Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }
 #endif
 
 // The lower and the upper half of a0 b0 a1 b1 ..., the lanes of two vectors taken in turn; the inverse: every other
-// lane of a followed by b; and kLanes lanes of a followed by b, from number kFirst on.
+// lane of a followed by b; kLanes lanes of a followed by b, from number kFirst on; and in each lane the sum of the four
+// that it is one of.
 #if defined(__AVX512F__)
 inline Floats zip_low(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -58,6 +59,10 @@ inline Floats unzip_even(Floats a, Floats b) {
 inline Floats unzip_odd(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
+inline Floats sum_of_fours(Floats a) {
+  a += __builtin_shufflevector(a, a, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+  return a + __builtin_shufflevector(a, a, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+}
 template <int kFirst>
 inline Floats lanes_from(Floats a, Floats b) {  // GCC would look up a table of lanes for the shuffle
   return reinterpret_cast<Floats>(
@@ -68,6 +73,10 @@ inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b,
 inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
 inline Floats unzip_even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
 inline Floats unzip_odd(Floats a, Floats b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+inline Floats sum_of_fours(Floats a) {
+  a += __builtin_shufflevector(a, a, 1, 0, 3, 2, 5, 4, 7, 6);
+  return a + __builtin_shufflevector(a, a, 2, 3, 0, 1, 6, 7, 4, 5);
+}
 template <int kFirst>
 inline Floats lanes_from(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, kFirst, kFirst + 1, kFirst + 2, kFirst + 3, kFirst + 4, kFirst + 5, kFirst + 6,
@@ -78,6 +87,10 @@ inline Floats zip_low(Floats a, Floats b) { return __builtin_shufflevector(a, b,
 inline Floats zip_high(Floats a, Floats b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
 inline Floats unzip_even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
 inline Floats unzip_odd(Floats a, Floats b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
+inline Floats sum_of_fours(Floats a) {
+  a += __builtin_shufflevector(a, a, 1, 0, 3, 2);
+  return a + __builtin_shufflevector(a, a, 2, 3, 0, 1);
+}
 template <int kFirst>
 inline Floats lanes_from(Floats a, Floats b) {
   return __builtin_shufflevector(a, b, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
