@@ -5,8 +5,8 @@ python -m bench.rate_distortion.report rd.tsv --into docs/results.md  (tables be
 python -m bench.rate_distortion.report rd.tsv --form means --into README.md
 python -m bench.rate_distortion.report native.tsv --form images --into docs/results.md
 python -m bench.rate_distortion.report effort.tsv --form efforts --into docs/effort.md
-python -m bench.rate_distortion.report eye.tsv --form eye --into docs/results.md
-python -m bench.rate_distortion.report kodak.tsv --form folder --published NAME points.tsv --into docs/results.md
+python -m bench.rate_distortion.report eye.tsv --form eye --into docs/for_the_eye.md
+python -m bench.rate_distortion.report kodak.tsv --form folder --published NAME points.tsv --into docs/for_the_eye.md
 """
 
 from __future__ import annotations
