@@ -52,15 +52,10 @@ bool code_levels(Coder& coder, GrainModel& model, int64_t bands, int64_t rows, i
   return true;
 }
 
-class GrainEncoder : public RansEncoder {
- public:
-  bool overrun() const { return false; }
-};
-
 }  // namespace
 
 std::string encode_grain(const uint8_t* levels, int64_t bands, int64_t rows, int64_t columns) {
-  GrainEncoder coder;
+  RansEncoder coder;
   GrainModel model;
   std::vector<uint8_t> copy(levels, levels + bands * rows * columns);
   code_levels(coder, model, bands, rows, columns, copy.data());

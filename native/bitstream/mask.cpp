@@ -119,18 +119,12 @@ class Mask {
   std::vector<uint8_t> kinds_;
 };
 
-// Encoders do not run out of bytes.
-class MaskEncoder : public RansEncoder {
- public:
-  bool overrun() const { return false; }
-};
-
 }  // namespace
 
 std::string encode_mask(const uint8_t* levels, int64_t rows, int64_t columns, int64_t& mixed_blocks) {
   Mask mask(rows, columns);
   mixed_blocks = mask.find_kinds(levels);
-  MaskEncoder coder;
+  RansEncoder coder;
   std::vector<MaskModel> model(1);  // too large for the stack
   std::vector<uint8_t> copy(levels, levels + rows * columns);
   mask.code_kinds(coder, model[0], mixed_blocks);

@@ -74,6 +74,7 @@ class RansEncoder {
     return value;
   }
   void attribute(Attribute) {}
+  bool overrun() const { return false; }  // it does not run out of bytes
 
   // At least `size` bytes. The decoder runs forwards, so the tokens are coded from the last one to the first.
   std::string finish(size_t size) const {

@@ -39,6 +39,11 @@ class SmartSplatWarning(UserWarning):
     """Something of an image was changed or left out on its way in or out. The command line prints it as a notice."""
 
 
+def reason_of(error: Exception) -> str:
+    """What the system says went wrong, without number and file."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def warn_of(notices: Iterable[str]) -> None:
     """Each notice as a SmartSplatWarning, of the line that called the caller of this function.
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import typer
 
-from smartsplat.cli.files import input_name, reason_of
+from smartsplat.cli.files import input_name
 from smartsplat.cli.messages import FAILED, complain, say
-from smartsplat.errors import ImageError, SettingsError, SmartSplatError
+from smartsplat.errors import ImageError, SettingsError, SmartSplatError, reason_of
 
 
 @dataclass(frozen=True)

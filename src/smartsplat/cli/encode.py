@@ -23,13 +23,12 @@ from smartsplat.cli.files import (
     open_input,
     output_name,
     print_result,
-    reason_of,
     write_bytes,
 )
 from smartsplat.cli.messages import Messages, channels_in_words, complain, say
 from smartsplat.cli.progress import progress_line
 from smartsplat.cli.signals import early_stop, exit_code
-from smartsplat.errors import ImageError, SmartSplatError
+from smartsplat.errors import ImageError, SmartSplatError, reason_of
 
 if TYPE_CHECKING:
     from smartsplat.encoder.fit import Progress, ProgressCallback

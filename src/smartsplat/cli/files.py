@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from smartsplat.errors import ImageError, SettingsError, SmartSplatError
+from smartsplat.errors import ImageError, SettingsError, SmartSplatError, reason_of
 from smartsplat.images.writing.atomic import check_writable, write_atomically
 
 HEAD = 16
@@ -155,8 +155,3 @@ def _stat(path: str, stream: int) -> os.stat_result | None:
         return os.fstat(stream) if path == "-" else os.stat(path)
     except (OSError, ValueError):
         return None
-
-
-def reason_of(error: Exception) -> str:
-    """What the system says went wrong, without number and file."""
-    return getattr(error, "strerror", None) or str(error)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smartsplat.bitstream.quantize import Quantizer
-from smartsplat.errors import ImageError, SettingsError, warn_of
+from smartsplat.errors import ImageError, SettingsError, reason_of, warn_of
 from smartsplat.gaussians import Gaussians
 
 INTERVAL = 60.0
@@ -72,11 +72,6 @@ class Checkpoint:
         self._begun = self._written = time.monotonic()
         self._has_failed = False
         self._read()
-
-    @property
-    def resumes(self) -> bool:
-        """Whether there is something to go on from."""
-        return bool(self._finished) or self._current is not None
 
     def next_fit(self) -> tuple[State | None, State | None]:
         """Begins the next fit: its result if it has ended before, or the state that it was left in, if any."""
@@ -147,11 +142,6 @@ class Checkpoint:
             self._has_failed = True
         self._written = time.monotonic()
         self._wait = max(INTERVAL, (self._written - begin) / MAX_WRITING_PART)
-
-
-def reason_of(error: Exception) -> str:
-    """What the system says went wrong, without number and file."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def result_state(gaussians: Gaussians, quantizer: Quantizer, mean_square: float) -> State:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -152,6 +151,8 @@ def encode(
     compute = open_compute(device, worker_threads)
     job = _Job.of(source, own_weights, compute, seed, tuned, _ProgressRelay(progress))
     if checkpoint is not None:
+        from importlib.metadata import version  # 30 ms, which few calls need
+
         settings = targets, trials, tuned, strength, seed, type(compute.renderer).__name__, version("smartsplat")
         key = key_of(source.pixels, source.alpha, own_weights, source.metadata, source.depth, *settings)
         job = replace(job, checkpoint=Checkpoint(checkpoint, key))
