@@ -155,7 +155,7 @@ std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::hand
     structure_pixels = attribute<SampleImage>(structure_object, "pixels");
     structure = {target_of(*structure_pixels, std::nullopt), view_of(structure_object.attr("view")),
                  static_cast<float>(number(structure_object, "weight"))};
-    check_shape(*structure_pixels, structure.view, g.channels);
+    check_shape(*structure_pixels, structure.view, 1);
   }
   nb::gil_scoped_release release;
   const StepResult result = self.step(g, adam, target, view, settings, structure_pixels ? &structure : nullptr);
@@ -187,6 +187,7 @@ void bind_render(nb::module_& m) {
   m.attr("TILE") = kTile;
   m.attr("MACROTILE") = kMacrotile;
   m.attr("COARSE_CELL") = kCoarseCell;
+  m.attr("LUMA") = nb::make_tuple(kLuma[0], kLuma[1], kLuma[2]);
   m.attr("GRAIN_BANDS") = kGrainBands;
   m.attr("CUTOFF") = kCutoff;
   m.attr("EDGE") = kEdge;

@@ -7,6 +7,9 @@ namespace smartsplat {
 
 constexpr int kMaxChannels = 3;
 
+// Luma of red, green and blue; grey is luma itself.
+constexpr float kLuma[3] = {0.299f, 0.587f, 0.114f};
+
 // N Gaussians; see gaussians.py for units.
 struct GaussianArrays {
   int64_t count;

@@ -98,15 +98,15 @@ inline double sum_of_log1p(Floats value, double over) {
   return total;
 }
 
-// Adds a gradient by natural parameters, its Gaussians [first, first + n).
+// Adds a gradient by natural parameters, and by luma if there are colours, its Gaussians [first, first + n).
 template <int C>
 inline void add_gradient(const GaussianArrays& other, int64_t first, int n, const Axes& axes, bool relative,
                          Floats* gradient) {
-  Floats mean[2], scale[2], rotation, color[C];
+  Floats mean[2], scale[2], rotation, luma;
   load_columns<2>(other.mean + 2 * first, n, mean);
   load_columns<2>(other.scale + 2 * first, n, scale);
   load_columns<1>(other.rotation + first, n, &rotation);
-  load_columns<C>(other.color + C * first, n, color);
+  load_columns<1>(other.color + first, n, &luma);
   if (relative) {
     const Floats along_u = axes.cosine * mean[0] + axes.sine * mean[1];
     mean[1] = (axes.cosine * mean[1] - axes.sine * mean[0]) * axes.v;
@@ -119,7 +119,7 @@ inline void add_gradient(const GaussianArrays& other, int64_t first, int n, cons
     gradient[2 + k] += scale[k];
   }
   gradient[4] += rotation;
-  for (int c = 0; c < C; ++c) gradient[5 + c] += color[c];
+  for (int c = 0; c < C; ++c) gradient[5 + c] += (C == 1 ? 1.0f : kLuma[c]) * luma;
 }
 
 // Adds the gradient of the rate term (render/reference.py, rate_term) and returns its value.

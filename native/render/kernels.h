@@ -237,8 +237,8 @@ struct Kernels {
   // From the sums over pixels to the gradient of the Gaussians [begin, end).
   void (*differentiate)(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end,
                         const GaussianArrays& gradient);
-  // And Adam's step; `other` is the gradient of another term, to be added, or null. Returns the value of the rate term
-  // (render/reference.py, rate_term).
+  // And Adam's step; `other` is the gradient of another term by natural parameters and luma, to be added, or null.
+  // Returns the value of the rate term (render/reference.py, rate_term).
   double (*update)(const GaussianArrays& g, const Partials& sums, const GaussianArrays* other, int64_t begin,
                    int64_t end, const StepSettings& settings, const AdamArrays& adam,
                    const BiasCorrections& corrections);

@@ -309,12 +309,21 @@ StepResult Rasterizer::loss_gradient(const GaussianArrays& g, const Target& targ
 double Rasterizer::structure_gradient(const GaussianArrays& g, const Structure& structure, GaussianArrays* gradient) {
   StepSettings settings{};
   settings.ssim = structure.weight;
-  structure_gradient_.resize(g.count * (5 + g.channels));
-  float* floats = structure_gradient_.data();
-  *gradient = {g.count, g.channels, floats, floats + 2 * g.count, floats + 4 * g.count, floats + 5 * g.count};
-  const StepResult result = loss_pass(g, structure.target, structure.view, settings, false);
+  structure_floats_.resize(7 * g.count);
+  float* floats = structure_floats_.data();
+  *gradient = {g.count, 1, floats, floats + 2 * g.count, floats + 4 * g.count, floats + 5 * g.count};
+  GaussianArrays grey = g;
+  if (g.channels == 3) {
+    grey.channels = 1;
+    grey.color = floats + 6 * g.count;
+    for (int64_t i = 0; i < g.count; ++i) {
+      const float* color = g.color + 3 * i;
+      grey.color[i] = kLuma[0] * color[0] + kLuma[1] * color[1] + kLuma[2] * color[2];
+    }
+  }
+  const StepResult result = loss_pass(grey, structure.target, structure.view, settings, false);
   for_each_piece(kUpdate, g.count,
-                 [&](int64_t begin, int64_t end) { kernels_->differentiate(g, partials(), begin, end, *gradient); });
+                 [&](int64_t begin, int64_t end) { kernels_->differentiate(grey, partials(), begin, end, *gradient); });
   return result.loss;
 }
 

@@ -51,9 +51,10 @@ inline LossSums total(const std::vector<LossSums>& parts) {
   return sums;
 }
 
-// A term of a step's loss beside the others: weight x (1 - SSIM) of the rendering, not clamped, at a view of its own.
+// A term of a step's loss beside the others: weight x (1 - SSIM) of luma of the rendering, not clamped, at a view of
+// its own.
 struct Structure {
-  Target target;
+  Target target;  // luma
   View view;
   float weight;
 };
@@ -180,7 +181,8 @@ class Rasterizer {
   Grain grain_of(const GrainStrengths& strengths) const;
   LossSums pixelwise_pass(const Target& target, LossWeights weights);
   LossSums ssim_pass(const Target& target, LossWeights weights, bool clamp);
-  // Fills the gradient of the term `structure`, in memory of the rasterizer's; returns the term.
+  // Fills the gradient of the term `structure`, with that by luma as colour, in memory of the rasterizer's; returns the
+  // term.
   double structure_gradient(const GaussianArrays& g, const Structure& structure, GaussianArrays* gradient);
   Partials partials() const { return {partials_.data(), lists_.first_slot(), rects_.data(), projection_}; }
   BiasCorrections bias_corrections(const AdamArrays& adam, int64_t count, const StepSettings& settings);
@@ -197,7 +199,7 @@ class Rasterizer {
   UnfilledVector<TileRect> rects_;
   AreaLists lists_;
   UnfilledVector<PartialSums> partials_;
-  UnfilledVector<float> structure_gradient_;  // [N, 5 + C], an array after the other
+  UnfilledVector<float> structure_floats_;  // [7, N]: the gradient by natural parameters and luma, and luma
   std::vector<BiasCorrection> corrections_;   // by age, for beta1_ and beta2_
   float beta1_ = 0, beta2_ = 0;
   std::vector<Workspace> workspaces_;               // one for each thread

@@ -15,6 +15,7 @@ from smartsplat.render.cpu import AdamState
 TILE: int
 MACROTILE: int
 COARSE_CELL: int
+LUMA: tuple[float, float, float]
 CUTOFF: float
 EDGE: float
 PYRAMID_LEVELS: int

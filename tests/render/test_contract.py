@@ -165,7 +165,7 @@ def test_a_step_with_a_second_term_is_the_references(subject: Subject, case: Str
     gaussians, target = fitting(view, channels, np.dtype(dtype).type)
     gaussians.color[0], gaussians.color[1] = 3, -2
     small = View(0, 0, view.width, view.height, 14, 12)
-    structure = Structure(fitting(View.whole(14, 12), channels, np.dtype(dtype).type)[1], small, 0.2)
+    structure = Structure(fitting(View.whole(14, 12), 1, np.dtype(dtype).type)[1], small, 0.2)
     settings = step_settings("l2 and rate", view, relative)
     params = reference.upload(gaussians)
     adam = reference.adam_state(params)

@@ -12,7 +12,7 @@ import pytest
 
 from smartsplat import _native
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
-from smartsplat.render import COARSE_CELL, StepSettings, View
+from smartsplat.render import COARSE_CELL, LUMA, StepSettings, View
 from smartsplat.render.cpu import AdamState, CpuRenderer, runs_here
 from tests.compare import scene
 from tests.render.renderers import VARIANTS
@@ -216,4 +216,5 @@ def test_the_window_is_the_same_in_both_languages() -> None:
     """Where it ends is a constant of the format, stated once in Python and once in C++."""
     assert _native.CUTOFF == CUTOFF
     assert _native.COARSE_CELL == COARSE_CELL
+    np.testing.assert_array_equal(np.float32(_native.LUMA), np.float32(LUMA))
     assert np.float32(_native.EDGE) == np.float32(EDGE)

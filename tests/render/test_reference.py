@@ -235,7 +235,7 @@ def test_loss_gradient_against_finite_differences(settings: StepSettings, weight
 def test_the_gradient_of_the_second_term_against_finite_differences() -> None:
     gaussians = scene(4, 24, 20, 3, min_scale=2, max_scale=6)
     gaussians.color[0] = 2.5  # beyond white: the term is not clamped
-    target = np.random.default_rng(3).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    target = np.random.default_rng(3).integers(0, 256, (5, 6, 1), dtype=np.uint8)
     structure = Structure(target, View(0, 0, 24, 20, 6, 5), 0.3)
     params = reference.upload(gaussians)
     value, gradient = reference.structure_term(params, structure)

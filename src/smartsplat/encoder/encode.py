@@ -48,7 +48,7 @@ from smartsplat.encoder.grain import byte_limit, fitted_grain, grain_of
 from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.metadata_budget import within_budget
 from smartsplat.encoder.psnr_search import MIN_ROOM, SHORT_STEPS, search_psnr
-from smartsplat.encoder.pyramid import reduced
+from smartsplat.encoder.pyramid import reduced_luma
 from smartsplat.encoder.rate_control import (
     TYPICAL_GAUSSIAN_BYTES,
     ByteBudget,
@@ -251,11 +251,11 @@ def _mean_square(job: _Job, data: bytes, coarse: float = 0.0) -> float:
 
 
 def _structure_error(job: _Job, data: bytes) -> float:
-    """1 - SSIM of the colours of a file, shrunk as in a fit's term of structure."""
+    """1 - SSIM of luma of a file, shrunk as in a fit's term of structure."""
     pixels = job.source.pixels
     strips = Reader(data, threads=job.compute.threads).strips(dtype=pixels.dtype)
-    small = np.concatenate([reduced(part, COARSE_CELL) for part in strips.parts])
-    return 1 - ssim(reduced(pixels, COARSE_CELL), small)
+    small = np.concatenate([reduced_luma(part, COARSE_CELL) for part in strips.parts])
+    return 1 - ssim(reduced_luma(pixels, COARSE_CELL), small)
 
 
 def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple[Gaussians, Quantizer]:

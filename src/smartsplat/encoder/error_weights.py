@@ -19,16 +19,13 @@ from smartsplat.gaussians import CUTOFF, Gaussians
 from smartsplat.images.image import SourceImage, flatten
 from smartsplat.images.strips import rounded_to_8_bits, row_slices
 from smartsplat.limits import Limits
-from smartsplat.render import COARSE_CELL
+from smartsplat.render import COARSE_CELL, luma
 
 MIN_ALPHA_WEIGHT = 2
 """Of 255, for what is transparent: colours go on there as they are nearby, and shrinking mixes in no black."""
 
 MAX_LEVELS = 12
 """Of the pyramid that Gaussians are looked up in."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""Of red, green and blue (ITU-R BT.601), as Pillow's."""
 
 STRIP_ROWS = 256
 """Rows that are worked on at once."""
@@ -89,14 +86,13 @@ def weights_of(mask: SourceImage, source: SourceImage) -> ByteArray:
             f"weights of {mask.width} x {mask.height} pixels do not fit an image of {source.width} x {source.height}"
         )
     pixels = flatten(mask, (0, 0, 0)).pixels
-    luma = np.array(LUMA if pixels.shape[2] == 3 else (1.0,), np.float32)
     strips = list(row_slices(len(pixels), 1, STRIP_ROWS))
-    brightest = max(float((pixels[rows] @ luma).max()) for rows in strips)
+    brightest = max(float(luma(pixels[rows]).max()) for rows in strips)
     if brightest == 0:
         raise SettingsError("the weights are black everywhere")
     weights = np.empty(pixels.shape[:2], np.uint8)
     for rows in strips:
-        weights[rows] = np.rint(pixels[rows] @ luma * np.float32(255 / brightest))
+        weights[rows] = np.rint(luma(pixels[rows]) * np.float32(255 / brightest))
     return weights
 
 
@@ -128,10 +124,9 @@ def eye_weights(pixels: SampleArray, given: ByteArray | None) -> ByteArray:
 
 def _luma_moments(pixels: SampleArray) -> tuple[FloatArray, FloatArray]:
     """Means of luma in [0, 1] and of its square over squares of ``BUSY_CELL`` pixels, [rows, columns] each."""
-    luma = np.array(LUMA if pixels.shape[2] == 3 else (1.0,), np.float32) / np.float32(255)
     moments = []
     for rows in row_slices(len(pixels), 1, STRIP_ROWS):
-        plane = rounded_to_8_bits(pixels[rows]) @ luma
+        plane = luma(rounded_to_8_bits(pixels[rows])) / np.float32(255)
         moments.append((_cell_means(plane), _cell_means(plane * plane)))
     means, squares = (np.concatenate(parts) for parts in zip(*moments, strict=True))
     return means, squares

@@ -21,8 +21,8 @@ from smartsplat.encoder.checkpoint import Checkpoint, State, result_of, result_s
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.densify import added_gaussians, top_by_energy, weighted_energy
 from smartsplat.encoder.error_weights import WeightPyramid
-from smartsplat.encoder.pyramid import PyramidLevel, pyramid_level, pyramid_steps
-from smartsplat.encoder.settings import FitSettings, coarse_part, room
+from smartsplat.encoder.pyramid import PyramidLevel, luma_level, pyramid_level, pyramid_steps
+from smartsplat.encoder.settings import FitSettings, coarse_part, room, structure_weight
 from smartsplat.gaussians import MIN_SCALE, Gaussians
 from smartsplat.render import COARSE_CELL, StepSettings, Structure
 
@@ -244,10 +244,10 @@ class Fit:
             return None
         if min(self.width, self.height) < coarser * MIN_STRUCTURE_SIDE:
             return None
-        return pyramid_level(self.pixels, coarser)
+        return luma_level(self.pixels, coarser)
 
     def _structure(self, level: PyramidLevel) -> Structure | None:
-        weight = self.settings.structure * self._room / self._weight_unit
+        weight = structure_weight(self.settings.structure, self.mean_square) * self._room / self._weight_unit
         return Structure(level.pixels, level.view, weight) if weight else None
 
     # ---- densification ---------------------------------------------------------------------------------------------

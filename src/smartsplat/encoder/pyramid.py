@@ -11,7 +11,7 @@ from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.encoder.settings import FitSettings
 from smartsplat.gaussians import base_scale
 from smartsplat.images.strips import rounded_to_8_bits
-from smartsplat.render import View
+from smartsplat.render import View, luma
 
 MIN_LEVEL_SIDE = 32
 """Pixels: no level of the pyramid has a shorter side."""
@@ -56,10 +56,25 @@ def pyramid_level(pixels: SampleArray, factor: int, weights: ByteArray | None = 
     height, width, _ = pixels.shape
     if factor == 1:
         return PyramidLevel(pixels, View.whole(width, height), weights)
-    level = reduced(pixels, factor)
+    level, smaller = reduced(pixels, factor), None if weights is None else reduced(weights[..., None], factor)[..., 0]
+    return PyramidLevel(level, _level_view(level, factor), smaller)
+
+
+def luma_level(pixels: SampleArray, factor: int) -> PyramidLevel:
+    """``pyramid_level`` of luma alone, [rows, columns, 1]."""
+    level = reduced_luma(pixels, factor)
+    return PyramidLevel(level, _level_view(level, factor))
+
+
+def _level_view(level: ByteArray, factor: int) -> View:
     rows, columns, _ = level.shape
-    view = View(0, 0, columns * factor, rows * factor, columns, rows)
-    return PyramidLevel(level, view, None if weights is None else reduced(weights[..., None], factor)[..., 0])
+    return View(0, 0, columns * factor, rows * factor, columns, rows)
+
+
+def reduced_luma(pixels: SampleArray, factor: int) -> ByteArray:
+    """Luma of ``reduced``, rounded to 8 bits, [rows, columns, 1]."""
+    level: ByteArray = np.rint(luma(reduced(pixels, factor))).astype(np.uint8)[..., None]
+    return level
 
 
 def reduced(pixels: SampleArray, factor: int) -> ByteArray:

@@ -74,7 +74,8 @@ class FitSettings:
         l1, l2, ssim: weights of the loss terms |e|, e^2 and 1 - SSIM.
         coarse: part of e^2 that is of mean errors over cells of 4 x 4 pixels (of the pyramid level), where the error
             is just visible; ``coarse_part`` of it where it is not.
-        structure: weight of 1 - SSIM of the rendering shrunk by 4, at a level of the pyramid; 0 with a user's weights.
+        structure: weight of 1 - SSIM of luma of the rendering shrunk by 4, at a level of the pyramid, where the error
+            is just visible; ``structure_weight`` of it where it is not. 0 with a user's weights.
         rate_weight: weight of the rate term, which is a mean over the Gaussians, in units of the mean square error.
         lr_mean: learning rate of means, in the Gaussian's own scales; if not ``relative``, in [-1, 1] units.
         lr_scale: learning rate of log scales; if not ``relative``, of scales, pixels.
@@ -159,8 +160,8 @@ EYE_COARSE = 0.5
 COARSE_PER_OCTAVE = 0.1
 COARSE_RANGE = (0.2, 0.65)
 VISIBLE_ERROR = 1 / 80
-"""Root mean square error at which ``FitSettings.coarse`` holds as it is. The larger the error, the more of it is grain
-that no Gaussian will hold; where it is small there is nothing but edges left to sharpen."""
+"""Root mean square error at which ``FitSettings.coarse`` and ``structure`` hold as they are. The larger the error, the
+more of it is grain that no Gaussian will hold; where it is small there is nothing but edges left to sharpen."""
 
 
 EYE_STRUCTURE = 5 * 0.03**2
@@ -184,6 +185,11 @@ def coarse_part(coarse: float, mean_square: float) -> float:
     if mean_square:  # none yet before the first step
         coarse += COARSE_PER_OCTAVE * math.log2(math.sqrt(mean_square) / VISIBLE_ERROR)
     return min(max(coarse, low), high)
+
+
+def structure_weight(structure: float, mean_square: float) -> float:
+    """``Structure.weight``, where there is ``room``, for a setting and the current mean square error."""
+    return structure * math.sqrt(math.sqrt(mean_square) / VISIBLE_ERROR)
 
 
 class Tune(StrEnum):

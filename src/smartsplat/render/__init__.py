@@ -32,6 +32,17 @@ MAX_ERROR_CELL_LOG2 = 6
 COARSE_CELL = 4
 """Side of the cells of the coarse error, pixels: ``StepSettings.coarse``."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Luma of red, green and blue (ITU-R BT.601, as Pillow's); grey is luma itself."""
+
+
+def luma(samples: SampleArray | FloatArray) -> FloatArray:
+    """``LUMA`` of samples [..., C], C = 1 or 3: [...]."""
+    plane: FloatArray = np.asarray(samples, np.float32) @ np.array(
+        LUMA if samples.shape[-1] == 3 else (1.0,), np.float32
+    )
+    return plane
+
 
 @dataclass(frozen=True)
 class View:
@@ -148,13 +159,13 @@ class Grain:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """A second term of a step's loss: ``weight`` (1 - SSIM) of the rendering at a view of its own.
+    """A second term of a step's loss: ``weight`` (1 - SSIM) of the rendering's ``LUMA`` at a view of its own.
 
     Its rendering is not clamped: SSIM asks for contrast, and where the image is white or black nothing else would keep
     the rendering from going ever further beyond.
     """
 
-    pixels: SampleArray  # [rows, columns, C] the image at the size of the view
+    pixels: SampleArray  # [rows, columns, 1] luma of the image at the size of the view
     view: View
     weight: float
 

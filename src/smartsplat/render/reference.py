@@ -15,6 +15,7 @@ from smartsplat.arrays import ByteArray, DoubleArray, SampleArray
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
 from smartsplat.render import (
     COARSE_CELL,
+    LUMA,
     Grain,
     StepResult,
     StepSettings,
@@ -228,10 +229,11 @@ def rate_term(params: DoubleGaussians, settings: StepSettings) -> tuple[float, D
 
 
 def structure_term(params: DoubleGaussians, structure: Structure) -> tuple[float, DoubleGaussians]:
-    """weight (1 - SSIM) of the rendering at the term's view, not clamped, and its gradient."""
+    """weight (1 - SSIM) of luma of the rendering at the term's view, not clamped, and its gradient."""
+    weights = np.array(LUMA if params.color.shape[1] == 3 else (1.0,))
     expected = structure.pixels / float(np.iinfo(structure.pixels.dtype).max)
-    similarity, d_similarity = ssim(render(params, structure.view), expected)
-    gradient = render_gradient(params, structure.view, -structure.weight * d_similarity)
+    similarity, d_similarity = ssim(render(params, structure.view) @ weights[:, None], expected)
+    gradient = render_gradient(params, structure.view, -structure.weight * d_similarity * weights)
     return structure.weight * (1 - similarity), gradient
 
 

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from smartsplat.arrays import DoubleArray
-from smartsplat.render import StepSettings
+from smartsplat.render import LUMA, StepSettings
 from smartsplat.render.gpu.bin import TileLists
 from smartsplat.render.gpu.constants import BLOCK, CHUNK_SLOTS, HALF_LOG2_E, SPLAT_FLOATS, WINDOW_NORM
 from smartsplat.render.gpu.launcher import Launcher
@@ -37,6 +37,8 @@ BETA1, BETA2, EPSILON = _index("beta1"), _index("beta2"), _index("epsilon")
 LOG_BETA1, LOG_BETA2 = _index("log_beta1"), _index("log_beta2")
 MIN_SCALE, MAX_SCALE, MAX_ASPECT = _index("min_scale"), _index("max_scale"), _index("max_aspect")
 WIDTH, HEIGHT = _index("width"), _index("height")
+
+LUMA_R, LUMA_G, LUMA_B = map(tl.constexpr, LUMA)
 
 
 def pack_settings(settings: StepSettings) -> DoubleArray:
@@ -178,14 +180,16 @@ def _add_rate_term(settings, u, v, c0, c1, c2, d_u, d_v, d_c0, d_c1, d_c2):
 
 @triton.jit
 def _with_other(other, i, valid, channels: tl.constexpr, x, y, u, v, angle, c0, c1, c2):
-    """A natural gradient, and that of another term, [N, 5 + C], added."""
-    place = other + i * (5 + channels)
+    """A natural gradient, and that of another term, [N, 5 + luma], added."""
+    place = other + 6 * i
     x, y = x + tl.load(place, valid, 0.0), y + tl.load(place + 1, valid, 0.0)
     u, v = u + tl.load(place + 2, valid, 0.0), v + tl.load(place + 3, valid, 0.0)
     angle += tl.load(place + 4, valid, 0.0)
-    c0 += tl.load(place + 5, valid, 0.0)
-    if channels == 3:
-        c1, c2 = c1 + tl.load(place + 6, valid, 0.0), c2 + tl.load(place + 7, valid, 0.0)
+    luma = tl.load(place + 5, valid, 0.0)
+    if channels == 1:
+        c0 += luma
+    else:
+        c0, c1, c2 = c0 + LUMA_R * luma, c1 + LUMA_G * luma, c2 + LUMA_B * luma
     return x, y, u, v, angle, c0, c1, c2
 
 
@@ -254,7 +258,7 @@ def update(
     settings,  # [SETTING_NAMES] float64
     offsets,
     partials,
-    other,  # [N, 5 + C] natural gradient of another term, which is added; or None
+    other,  # [N, 5 + luma] natural gradient of another term, which is added; or None
     rate_sums,  # out [programs] float64: of the rate term
     count,
     channels: tl.constexpr,
@@ -337,7 +341,7 @@ def adam_step(
     """Gradient, rate term and Adam on ``params`` and ``adam`` in place.
 
     Args:
-        other: the gradient of another term, by natural parameters, to be added.
+        other: the gradient of another term, by natural parameters and luma as colour, to be added.
 
     Returns:
         The rate term of each program's Gaussians, float64.

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from smartsplat.render import LUMA
+
 Index = slice | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
 
 
@@ -36,6 +38,13 @@ class TensorGaussians:
     def __getitem__(self, index: Index) -> TensorGaussians:
         """The Gaussians that a slice, an index array or a mask selects, in its order."""
         return TensorGaussians(*(_selected(tensor, index) for tensor in self.tensors()))
+
+    def grey(self) -> TensorGaussians:
+        """The same with ``LUMA`` as their only colour."""
+        if self.channels == 1:
+            return self
+        luma = self.color @ self.color.new_tensor(LUMA)[:, None]
+        return TensorGaussians(self.mean, self.scale, self.rotation, luma)
 
     def joined(self, other: TensorGaussians) -> TensorGaussians:
         """These Gaussians followed by ``other``."""

@@ -232,14 +232,15 @@ class GpuRenderer:
         return fit_tiles(self.launcher, lists, target, weights, partials, settings)
 
     def _structure(self, params: TensorGaussians, structure: Structure) -> tuple[TensorGaussians, Tensor]:
-        """The natural gradient of a step's second term, and the term, float64."""
-        target, _ = self._target(params, structure.pixels, None, structure.view)
-        lists = self.bin(params, structure.view)
+        """The natural gradient of a step's second term, with luma as colour, and the term, float64."""
+        grey = params.grey()
+        target, _ = self._target(grey, structure.pixels, None, structure.view)
+        lists = self.bin(grey, structure.view)
         partials = empty_partials(self.launcher, lists)
         settings = StepSettings(l2=0.0, ssim=structure.weight)
         similarity = fit_strips(self.launcher, lists, target, partials, settings, clamp=False)[-1]
         term = structure.weight * (1 - similarity / structure.pixels.size)
-        return natural_gradient(self.launcher, params, lists, partials), term
+        return natural_gradient(self.launcher, grey, lists, partials), term
 
     def _target(
         self, params: TensorGaussians, target: SampleArray, weights: ByteArray | None, view: View
