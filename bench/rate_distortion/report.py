@@ -190,11 +190,9 @@ def images_ahead(results: CodecResults, codec: str, metrics: Mapping[str, str]) 
 
 def eye_means(results: CodecResults) -> list[str]:
     """Means of what judges looks, with PSNR."""
-    digits = {"ssimulacra2": 1, "ms_ssim": 4, "dists": 3, "lpips": 3, "psnr": 2}
-    title = (
-        "Mean SSIMULACRA2 / MS-SSIM / DISTS / LPIPS / PSNR in dB over the images that every codec reaches at that ratio"
-    )
-    return [f"{title}:", "", *mean_rows(results, digits)]
+    digits = {"ssimulacra2": 1, "ms_ssim": 4, "dists": 3, "wasserstein": 1, "lpips": 3, "psnr": 2}
+    title = "Mean SSIMULACRA2 / MS-SSIM / DISTS / Wasserstein distortion / LPIPS / PSNR in dB"
+    return [f"{title} over the images that every codec reaches at that ratio:", "", *mean_rows(results, digits)]
 
 
 def for_the_eye(results: CodecResults) -> str:

@@ -7,7 +7,8 @@ The budget of a row is floor(H W 3 / ratio) bytes. encode_seconds is the whole o
 it is one call of its encoder, the one that made the file, without the search and the shrinking. decode_seconds
 is the median of five. encode_peak_mb (10^6 bytes) contains the interpreter, the libraries and the image; a row of
 SmartSplat has a process of its own, while all ratios of an anchor share one, whose peak is that of encoding at full
-size.
+size. With --together those of SmartSplat share one, too, which saves the work on the original that DISTS and the
+Wasserstein distortion begin with.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bench.tables import REPOSITORY, Table
 
 COLUMNS = (
     *("picture", "width", "height", "recipe", "codec", "setting", "ratio_target", "bytes", "ratio", "bpp"),
-    *("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "dists", "flip"),
+    *("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "dists", "wasserstein", "flip"),
     *("encode_seconds", "decode_seconds", "encode_peak_mb"),
     *("machine", "versions"),
 )
@@ -37,12 +38,20 @@ KEYS = ("picture", "codec", "ratio_target")
 
 
 def measure_all(
-    subjects: Sequence[PreparedImage], codecs: Sequence[str], ratios: Sequence[float], path: Path, weights: Path
+    subjects: Sequence[PreparedImage],
+    codecs: Sequence[str],
+    ratios: Sequence[float],
+    path: Path,
+    weights: Path,
+    together: bool = False,
+    vgg: bool = True,
 ) -> int:
     """Append every missing row to the table at ``path`` as it is made.
 
     Args:
-        weights: folder of the weights of LPIPS and DISTS, which need not be there.
+        weights: folder of the networks' weights, which need not be there.
+        together: all ratios of SmartSplat, too, are measured in one process.
+        vgg: also DISTS and the Wasserstein distortion.
 
     Returns:
         How many measurements failed.
@@ -57,10 +66,11 @@ def measure_all(
     failures = 0
     for name, subject in itertools.product(codecs, subjects):
         missing = [ratio for ratio in ratios if (subject.id, name, format(ratio, "g")) not in finished]
-        groups = [[ratio] for ratio in missing] if name.startswith("smartsplat:") else [missing]
+        apart = name.startswith("smartsplat:") and not together
+        groups = [[ratio] for ratio in missing] if apart else [missing]
         for group in filter(None, groups):
             failures += len(group)
-            for measured, ratio in zip(measured_rows(subject.path, name, group, weights), group, strict=False):
+            for measured, ratio in zip(measured_rows(subject.path, name, group, weights, vgg), group, strict=False):
                 keys = {"picture": subject.id, "codec": name, "ratio_target": format(ratio, "g")}
                 table.append(keys | {"recipe": subject.recipe} | constants | measured)
                 failures -= 1
@@ -68,9 +78,13 @@ def measure_all(
     return failures
 
 
-def measured_rows(path: Path, name: str, ratios: Sequence[float], weights: Path) -> Iterator[dict[str, object]]:
+def measured_rows(
+    path: Path, name: str, ratios: Sequence[float], weights: Path, vgg: bool
+) -> Iterator[dict[str, object]]:
     """What bench.rate_distortion.measure prints, a row a ratio; fewer if it fails, which is then said on stderr."""
     arguments = [str(path.resolve()), name, *map(repr, ratios), "--weights", str(weights.resolve())]
+    if not vgg:
+        arguments.append("--without-vgg")
     try:
         yield from json_lines("bench.rate_distortion.measure", *arguments)
     except ProcessError as error:
@@ -103,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--codecs", nargs="+", default=["jpeg", "webp", "avif:s6", "smartsplat:e5"])
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder of the originals")
     parser.add_argument("--table", type=Path, required=True, help="file of tab-separated values to extend")
+    parser.add_argument("--together", action="store_true", help="all ratios of a codec in one process")
+    parser.add_argument("--without-vgg", action="store_true", help="no DISTS and no Wasserstein distortion")
     options = parser.parse_args(arguments)
     try:
         for name in options.codecs:
@@ -110,7 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subjects = _subjects(options.folder, options.set, options.images, options.corpus.resolve())
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    failures = measure_all(subjects, options.codecs, options.ratios, options.table, weights_path(options.corpus))
+    weights, vgg = weights_path(options.corpus), not options.without_vgg
+    failures = measure_all(
+        subjects, options.codecs, options.ratios, options.table, weights, together=options.together, vgg=vgg
+    )
     return 1 if failures else 0
 
 

@@ -1,4 +1,5 @@
-"""LPIPS and DISTS against values of PyTorch, what the unpickler refuses, and where nothing is installed."""
+"""LPIPS, DISTS and the Wasserstein distortion against values of PyTorch, what the unpickler refuses, and where
+nothing is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from bench.rate_distortion import dists, perceptual
+from bench.rate_distortion import perceptual, vgg, wasserstein
 from bench.rate_distortion.convolution import convolved
 from bench.rate_distortion.perceptual import PerceptualMetrics
 from bench.tables import REPOSITORY
@@ -17,7 +18,7 @@ from smartsplat.arrays import ByteArray
 
 WEIGHTS = perceptual.weights_path(REPOSITORY / "corpus")
 needs_weights = pytest.mark.skipif(
-    not WEIGHTS.exists(), reason="LPIPS and DISTS need python -m bench.rate_distortion.perceptual"
+    not WEIGHTS.exists(), reason="LPIPS and others need python -m bench.rate_distortion.perceptual"
 )
 
 
@@ -38,20 +39,41 @@ def test_lpips_of_a_fixed_pair(image: ByteArray) -> None:
 @needs_weights
 def test_dists_of_a_fixed_pair(image: ByteArray) -> None:
     """PyTorch 2.13 with these weights and the module of the package dists-pytorch 0.1 found 0.22822595."""
-    metrics = PerceptualMetrics(image, WEIGHTS, with_dists=True)
+    metrics = PerceptualMetrics(image, WEIGHTS, with_vgg=True)
     assert metrics.compare(image // 32 * 32 + 16)["dists"] == pytest.approx(0.22822595, abs=1e-6)
     assert metrics.compare(image)["dists"] == pytest.approx(0, abs=1e-6)
     assert "dists" not in PerceptualMetrics(image, WEIGHTS).compare(image)
 
 
-def test_the_tiles_of_dists() -> None:
+@needs_weights
+def test_the_wasserstein_distortion_of_a_fixed_pair(image: ByteArray) -> None:
+    """PyTorch 2.14 with these weights, in float64 and with each filter as one convolution, found 19.15255058."""
+    metrics = PerceptualMetrics(image, WEIGHTS, with_vgg=True)
+    assert metrics.compare(image // 32 * 32 + 16)["wasserstein"] == pytest.approx(19.15255058, rel=1e-6)
+    assert metrics.compare(image)["wasserstein"] == 0
+    assert "wasserstein" not in PerceptualMetrics(image, WEIGHTS).compare(image)
+
+
+def test_local_statistics_by_hand() -> None:
+    values = np.zeros((5, 4, 1), np.float32)
+    values[2, 2] = 16
+    mean, deviation = wasserstein.local_statistics(values, 1)
+    assert deviation is not None
+    np.testing.assert_allclose(mean[1:4, 1:, 0], [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+    np.testing.assert_allclose(deviation[2, 2, 0], (16**2 / 4 - 4**2) ** 0.5)
+    mean, _ = wasserstein.local_statistics(values, 2)  # of 4 in the middle of every second row
+    np.testing.assert_allclose(mean[..., 0], [[0.25, 0.5], [0.5, 1], [0.25, 0.5]])
+    assert wasserstein.local_statistics(values, 0)[1] is None
+
+
+def test_the_tiles_that_vgg_sees() -> None:
     for shape, expected in (
         ((97, 131), [(97, 131)]),
         ((600, 1000), [(512, 512)]),
         ((512, 1024), [(512, 512)] * 2),
         ((1080, 1920), [(512, 512)] * 4),
     ):
-        found = dists.tiles(np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape))
+        found = vgg.tiles(np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape))
         assert [each.shape for each in found] == expected
         assert len({int(value) for each in found for value in each.ravel()}) == sum(each.size for each in found)
 

@@ -32,7 +32,8 @@ def test_rows_are_measured_and_impossible_ones_say_none(subject: PreparedImage, 
     assert int(measured["bytes"]) <= size // 10
     assert float(measured["ratio"]) == pytest.approx(size / int(measured["bytes"]), rel=1e-5)
     assert float(measured["bpp"]) == pytest.approx(24 / float(measured["ratio"]), rel=1e-5)
-    assert {name for name, value in measured.items() if not value} <= {"ssimulacra2", "lpips", "dists", "flip"}
+    optional = {"ssimulacra2", "lpips", "dists", "wasserstein", "flip"}
+    assert {name for name, value in measured.items() if not value} <= optional
     assert measured["lpips"] == ""
     assert impossible["setting"] == "none"
     assert impossible["psnr"] == impossible["bytes"] == ""
@@ -49,7 +50,9 @@ def test_a_second_run_adds_only_what_is_missing(
 ) -> None:
     measured = []
 
-    def measured_rows(path: Path, name: str, ratios: list[float], weights: Path) -> Iterator[dict[str, object]]:
+    def measured_rows(
+        path: Path, name: str, ratios: list[float], weights: Path, vgg: bool
+    ) -> Iterator[dict[str, object]]:
         for ratio in ratios:
             measured.append((name, ratio))
             yield {"setting": "none"}
@@ -71,7 +74,9 @@ def test_a_process_that_breaks_off_keeps_its_finished_rows(
 ) -> None:
     groups = []
 
-    def measured_rows(path: Path, name: str, ratios: list[float], weights: Path) -> Iterator[dict[str, object]]:
+    def measured_rows(
+        path: Path, name: str, ratios: list[float], weights: Path, vgg: bool
+    ) -> Iterator[dict[str, object]]:
         groups.append(ratios)
         yield {"setting": "none"}
 
@@ -80,6 +85,10 @@ def test_a_process_that_breaks_off_keeps_its_finished_rows(
     assert run.measure_all([subject], codec_names, [10, 20, 50], tmp_path / "rd.tsv", NO_WEIGHTS) == 2
     assert groups == [[10, 20, 50], [10], [20], [50]]  # a process of its own for each of SmartSplat's
     assert [row["ratio_target"] for row in rows_of(tmp_path)] == ["10", "10", "20", "50"]
+    groups.clear()
+    table = tmp_path / "together.tsv"
+    run.measure_all([subject], ["smartsplat:e5"], [10, 20], table, NO_WEIGHTS, together=True)
+    assert groups == [[10, 20]]
 
 
 def test_a_table_with_other_columns_is_left_alone(tmp_path: Path) -> None:
