@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/gil.h"
 #include "bitstream/entropy.h"
 #include "bitstream/grain.h"
 #include "bitstream/mask.h"
@@ -39,7 +40,7 @@ auto quantize_all(nb::handle gaussians, nb::handle quantizer) {
   check_channels(g, q);
   int32_t* out;
   auto result = make_array<int32_t, 2>({size_t(g.count), size_t(kSymbolFields)}, out);
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   std::vector<Symbols> symbols(g.count);
   std::vector<std::pair<uint64_t, int64_t>> order(g.count);
   for (int64_t i = 0; i < g.count; ++i) {
@@ -62,7 +63,7 @@ void dequantize_all(const SymbolTable& table, nb::handle quantizer, nb::handle o
   check_channels(g, q);
   if (table.shape(0) != size_t(g.count)) throw std::invalid_argument("symbols and Gaussians differ in length");
   const Symbols* symbols = reinterpret_cast<const Symbols*>(table.data());
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   check_symbols(symbols, g.count, q);
   for (int64_t i = 0; i < g.count; ++i) dequantize(q, symbols[i], g, i);
 }
@@ -72,7 +73,7 @@ void fake_quantize_all(nb::handle gaussians, nb::handle quantizer, nb::handle ou
   const QuantizerSettings q = quantizer_of(quantizer);
   check_channels(g, q);
   if (to.count != g.count || to.channels != g.channels) throw std::invalid_argument("the arrays differ in shape");
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   constexpr int64_t kPieceGaussians = 1024;
   ThreadPool(std::max(threads, 1)).run_in_pieces(g.count, kPieceGaussians, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) fake_quantize(q, g, to, i);
@@ -94,7 +95,7 @@ nb::bytes encode_symbols(const SymbolTable& table, nb::handle quantizer) {
   const int64_t count = table.shape(0);
   std::string bytes;
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     check_symbols(symbols, count, q);
     check_order(symbols, count);
     bytes = encode_group(q, symbols, count);
@@ -113,7 +114,7 @@ auto decode_symbols(const Array<const uint8_t>& bytes, int64_t count, nb::handle
   std::fill(bits, bits + kAttributes, 0.0);
   const char* problem;
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     problem = decode_group(q, bytes.data(), static_cast<int64_t>(bytes.size()), count, reinterpret_cast<Symbols*>(out),
                            count_bits ? bits : nullptr);
   }
@@ -137,7 +138,7 @@ void decode_into(const std::vector<std::tuple<nb::bytes, int64_t>>& coded, nb::h
   if (total != g.count) throw std::invalid_argument("groups and Gaussians differ in number");
   const char* problem;
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     problem = decode_gaussians(q, groups, g, std::max(threads, 1));
   }
   if (problem) throw std::invalid_argument(problem);
@@ -150,7 +151,7 @@ auto encode_mask_of(const BytePlane& levels) {
   int64_t mixed_blocks = 0;
   std::string bytes;
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     if (std::any_of(levels.data(), levels.data() + levels.size(), [](uint8_t level) { return level > kMaxLevel; }))
       throw std::invalid_argument("a level is out of range");
     bytes = encode_mask(levels.data(), rows, columns, mixed_blocks);
@@ -163,7 +164,7 @@ void decode_mask_into(const nb::bytes& bytes, int64_t mixed_blocks, const Array<
   if (levels.size() == 0 || mixed_blocks < 0) throw std::invalid_argument("an empty mask");
   const char* problem;
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     problem = decode_mask(static_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size()), mixed_blocks,
                           static_cast<int64_t>(levels.shape(0)), static_cast<int64_t>(levels.shape(1)), levels.data());
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/gil.h"
 #include "encoder/features.h"
 #include "encoder/median_color.h"
 #include "encoder/weighted_sampling.h"
@@ -42,7 +43,7 @@ auto tile_features(const SampleImage& pixels, const std::tuple<int64_t, int64_t,
   auto weights = make_array<float, 2>({height, width}, weight);
   TileFeatures features(image, feature_settings(window, gradient_fraction));
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     features.compute(tile);
     std::copy_n(features.gradient(), height * width, gradient);
     std::copy_n(features.variance(), height * width, variance);
@@ -56,7 +57,7 @@ auto race_of(const Array<const float, nb::ndim<1>>& weights, int64_t count, uint
   if (count < 0) throw std::invalid_argument("a negative count");
   std::vector<Candidate> winners;
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     winners = race(weights.data(), static_cast<int64_t>(weights.shape(0)), count, key, bound);
   }
   double* time;
@@ -93,7 +94,7 @@ auto sample_pixels_of(const SampleImage& pixels, const std::optional<BytePlane>&
   auto means = make_array<float, 2>({total, 2}, mean);
   auto weights = make_array<float, 1>({total}, weight);
   {
-    nb::gil_scoped_release release;
+    const ReleasedGil released;
     sample_pixels(image, error_weights ? error_weights->data() : nullptr, budgets, settings, mean, weight, threads);
   }
   return std::make_tuple(means, weights);
@@ -104,7 +105,7 @@ auto median_color_of(const SampleImage& pixels, const FloatPairs& mean, const Fl
   if (mean.shape(0) != radius.shape(0)) throw std::invalid_argument("means and radii differ in length");
   float* color;
   auto result = make_array<float, 2>({mean.shape(0), static_cast<size_t>(image.channels)}, color);
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   median_color(image, mean.data(), radius.data(), static_cast<int64_t>(mean.shape(0)), color, threads);
   return result;
 }

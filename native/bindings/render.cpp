@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "bindings/arrays.h"
+#include "bindings/gil.h"
 #include "render/rasterizer.h"
 
 namespace smartsplat {
@@ -68,7 +69,7 @@ void render(Rasterizer& self, nb::handle gaussians, nb::handle view_object, cons
   const PyGaussians g(gaussians);
   const View view = view_of(view_object);
   check_shape(image, view, g.channels);
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   self.render(g, view, image.data());
 }
 
@@ -77,7 +78,7 @@ void prepare_strips(Rasterizer& self, nb::handle gaussians, nb::handle view_obje
                     double max_intersections) {
   const PyGaussians g(gaussians);
   const View view = view_of(view_object);
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   self.prepare_strips(g, view, {max_covered_pixels, max_intersections});
 }
 
@@ -112,7 +113,7 @@ void render_rows(Rasterizer& self, int top, const OutputImage& image, nb::handle
     grain = {strengths->data(), static_cast<int>(strengths->shape(0)), static_cast<int>(strengths->shape(1)),
              static_cast<int>(strengths->shape(2)), cell};
   }
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   self.render_rows(top, rows, image.data(), wide, strengths ? &grain : nullptr);
 }
 
@@ -122,7 +123,7 @@ void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_obj
   const View view = view_of(view_object);
   check_shape(d_image, view, g.channels);
   check_same_shape(g, out);
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   self.render_gradient(g, view, d_image.data(), out);
 }
 
@@ -135,7 +136,7 @@ std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians,
   check_shape(pixels, view, g.channels);
   check_same_shape(g, out);
   const Target target = target_of(pixels, weights);
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   const StepResult result = self.loss_gradient(g, target, view, settings, out);
   return {result.loss, result.mean_square};
 }
@@ -157,7 +158,7 @@ std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::hand
                  static_cast<float>(number(structure_object, "weight"))};
     check_shape(*structure_pixels, structure.view, 1);
   }
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   const StepResult result = self.step(g, adam, target, view, settings, structure_pixels ? &structure : nullptr);
   return {result.loss, result.mean_square};
 }
@@ -170,7 +171,7 @@ auto residual(Rasterizer& self, int top, const SampleImage& pixels, const std::o
   auto result = make_array<float, 3>(
       {size_t((rows + cell - 1) / cell), size_t((self.view().columns + cell - 1) / cell), size_t(self.channels() + 1)},
       out);
-  nb::gil_scoped_release release;
+  const ReleasedGil released;
   self.residual(top, rows, target, cell, out);
   return result;
 }
@@ -214,7 +215,7 @@ void bind_render(nb::module_& m) {
       .def("residual", &residual, "top"_a, "target"_a, "weights"_a.none(), "cell"_a)
       .def("stage_seconds", &stage_seconds)
       .def("reset_clocks", &Rasterizer::reset_clocks)
-      .def("multiply_add", &Rasterizer::multiply_add, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+      .def("multiply_add", &Rasterizer::multiply_add, "rounds"_a, nb::call_guard<ReleasedGil>());
 }
 
 }  // namespace smartsplat

@@ -199,8 +199,8 @@ class Rasterizer {
   UnfilledVector<TileRect> rects_;
   AreaLists lists_;
   UnfilledVector<PartialSums> partials_;
-  UnfilledVector<float> structure_floats_;  // [7, N]: the gradient by natural parameters and luma, and luma
-  std::vector<BiasCorrection> corrections_;   // by age, for beta1_ and beta2_
+  UnfilledVector<float> structure_floats_;   // [7, N]: the gradient by natural parameters and luma, and luma
+  std::vector<BiasCorrection> corrections_;  // by age, for beta1_ and beta2_
   float beta1_ = 0, beta2_ = 0;
   std::vector<Workspace> workspaces_;               // one for each thread
   std::vector<MacrotileBuffer> macrotile_buffers_;  // one for each thread, only for the SSIM term

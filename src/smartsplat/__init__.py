@@ -13,13 +13,13 @@ from smartsplat.errors import (
     SmartSplatWarning,
     UnsupportedError,
 )
-from smartsplat.gaussians import Gaussians
 from smartsplat.limits import Limits
 
 if TYPE_CHECKING:
     from smartsplat.decoder import Info, Reader, decode, open
     from smartsplat.encoder.encode import encode
     from smartsplat.encoder.fit import Progress
+    from smartsplat.gaussians import Gaussians
     from smartsplat.images.image import SourceImage, read_image
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 ON_FIRST_USE = {
+    "Gaussians": "smartsplat.gaussians",
     "Info": "smartsplat.decoder",
     "Progress": "smartsplat.encoder.fit",
     "Reader": "smartsplat.decoder",

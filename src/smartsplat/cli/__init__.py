@@ -7,8 +7,13 @@ Heavy modules load inside the commands, so that ``--help`` and decoding start qu
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
+
+# Before numpy is loaded. Its BLAS, of which a command needs no more, would start a thread for each processor, and raise
+# SIGINT where the system has none left.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 from typer.core import TyperGroup
@@ -18,11 +23,18 @@ from smartsplat.cli.decode import decode
 from smartsplat.cli.encode import encode
 from smartsplat.cli.export import export
 from smartsplat.cli.info import info
-from smartsplat.cli.messages import FAILED, USAGE, one_line, say
+from smartsplat.cli.messages import FAILED, USAGE, complain, one_line, say
 from smartsplat.cli.serve import serve
 from smartsplat.cli.signals import Interrupted, exit_code, finish, install, say_interrupted
 from smartsplat.cli.streams import drop_unwritten, open_closed_streams
 from smartsplat.cli.view import view
+from smartsplat.errors import LimitError, SmartSplatError
+
+MIN_ADDRESS_SPACE = 600 << 20
+"""Bytes. With less, libraries that read images end the process, and numpy's BLAS asks for memory for ever."""
+
+NO_THREAD = "can't start new thread"
+"""What Python's RuntimeError says."""
 
 UsageError: Any = typer.BadParameter.__base__
 """Of Click, which the versions of Typer have in different places."""
@@ -80,16 +92,36 @@ for _command in (encode, decode, info, compare, view, export, serve):
     app.command(epilog=EXIT_CODES)(_command)
 
 
+def check_address_space() -> None:
+    """LimitError if the process may have less than MIN_ADDRESS_SPACE: the shell's ulimit -v."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < MIN_ADDRESS_SPACE:
+        least = MIN_ADDRESS_SPACE >> 20
+        raise LimitError(f"the address space is limited to {limit >> 20} MB (ulimit -v); this takes at least {least}")
+
+
 def main() -> None:
     """Entry point: runs the command; a signal ends it without a trace."""
     open_closed_streams()
     install()
     try:
+        check_address_space()
         app()
     except Interrupted as interrupted:
         say_interrupted(interrupted.number)
         sys.exit(exit_code(interrupted.number))
     except BrokenPipeError:
+        sys.exit(FAILED)
+    except SmartSplatError as error:
+        sys.exit(complain(error))
+    except (MemoryError, OSError, RuntimeError) as error:  # what nothing else has caught
+        if isinstance(error, RuntimeError) and str(error) != NO_THREAD:
+            raise
+        say(f"smartsplat: {str(error) or 'not enough memory'}")
         sys.exit(FAILED)
     finally:
         finish()

@@ -7,6 +7,7 @@ thread watches, too: it ends the process when the exception has not done so afte
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -71,7 +72,8 @@ def install() -> None:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no thread to be had: a signal waits for Python's next instruction
+            threading.Thread(target=_watch, args=(reading,), daemon=True).start()
 
 
 @contextmanager

@@ -38,9 +38,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 def luma(samples: SampleArray | FloatArray) -> FloatArray:
     """``LUMA`` of samples [..., C], C = 1 or 3: [...]."""
-    plane: FloatArray = np.asarray(samples, np.float32) @ np.array(
-        LUMA if samples.shape[-1] == 3 else (1.0,), np.float32
-    )
+    values = samples.astype(np.float32)
+    if values.shape[-1] == 1:
+        return values[..., 0]
+    red, green, blue = (np.float32(weight) * values[..., channel] for channel, weight in enumerate(LUMA))
+    plane: FloatArray = red + green + blue
     return plane
 
 

@@ -1,0 +1,3 @@
+from tests.cli.conftest import workdir
+
+__all__ = ["workdir"]
