@@ -38,6 +38,7 @@ def limited(command: tuple[str, ...], **limits: int) -> tuple[int, str]:
 def test_memory(workdir: Path, command: tuple[str, ...]) -> None:
     """Any limit: the work is done, or one line says that there is too little."""
     for megabytes in (200, 400, 599, 600, 700, 1000, 2000):
+        record("limits", 1)
         code, said = limited(command, **{"as": megabytes << 20})
         if megabytes < 600:
             says = f"smartsplat: the address space is limited to {megabytes} MB (ulimit -v); this takes at least 600\n"
@@ -54,6 +55,7 @@ def test_open_files(workdir: Path, command: tuple[str, ...]) -> None:
     done = 0
     # With fewer than eight Python itself does not start.
     for number in range(8, 24, 1 if thorough() else 4):
+        record("limits", 1)
         code, said = limited(command, nofile=number)
         if code == 0:
             done += 1
@@ -73,6 +75,7 @@ def test_environments(workdir: Path, environment: dict[str, str | None]) -> None
     own = {name: value for name, value in (ENVIRONMENT | environment).items() if value is not None}
     Path("ä.png").write_bytes(Path("a.png").read_bytes())
     for command in ((*COMMAND, "encode", "ä.png", "ö.sspl", *QUICK), (*COMMAND, "decode", "ö.sspl", "ü.png")):
+        record("limits", 1)
         done = subprocess.run(command, env=own, capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
     assert files(workdir) == sorted(["a.png", "a.sspl", "ä.png", "ö.sspl", "ü.png"])

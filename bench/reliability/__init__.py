@@ -1,0 +1,1 @@
+"""How long it holds: endurance, and the table of promises."""
