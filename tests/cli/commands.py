@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ ENVIRONMENT = {
 
 
 def run(*arguments: str, code: int = 0, stdin: bytes | None = None) -> Any:
-    result = CliRunner().invoke(cli.app, list(arguments), input=stdin)
+    apart = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}  # as Click from 8.2 on
+    result = CliRunner(**apart).invoke(cli.app, list(arguments), input=stdin)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == code, result.output
