@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import resource
+import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import numpy as np
 import pytest
 
 import smartsplat
-from tests.cli.commands import COMMAND, ENVIRONMENT, IMAGE, QUICK, files
+from tests.cli.commands import COMMAND, ENVIRONMENT, IMAGE, QUICK, files, start
+from tests.cli.test_resume import hasty
 from tests.faults.records import record, thorough
 
 ENCODE = (*COMMAND, "encode", "a.png", "b.sspl", *QUICK)
@@ -79,6 +82,23 @@ def test_environments(workdir: Path, environment: dict[str, str | None]) -> None
         done = subprocess.run(command, env=own, capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
     assert files(workdir) == sorted(["a.png", "a.sspl", "ä.png", "ö.sspl", "ü.png"])
+
+
+def test_a_folder_that_vanishes(workdir: Path) -> None:
+    Path("out").mkdir()
+    command = hasty("encode", "a.png", "out/b.sspl", "--steps", "2000", "--threads", "1")
+    process = start(command=command, stderr=subprocess.PIPE)
+    while not Path("out/b.sspl.checkpoint").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    while Path("out").exists():
+        shutil.rmtree("out", ignore_errors=True)  # a checkpoint may come in between
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    notice, problem = said.decode().splitlines()
+    assert notice.startswith("smartsplat: a.png: out/b.sspl.checkpoint: cannot be written: No such file")
+    assert problem == "smartsplat: out/b.sspl: cannot be written: No such file or directory"
+    assert files(workdir) == ["a.png", "a.sspl"]
 
 
 def run_python(code: str, *arguments: str) -> tuple[int, str]:
