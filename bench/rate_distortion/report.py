@@ -85,8 +85,9 @@ class CodecResults:
         return [image for image in self.images if complete(image)]
 
     def mean(self, codec: str, ratio: float, column: str) -> float:
-        """Over the ``shared`` images."""
-        return mean(self.value(image, codec, ratio, column) for image in self.shared(ratio))
+        """Over the ``shared`` images; NaN if one of them has not been measured, as the others' mean would mislead."""
+        values = [self.value(image, codec, ratio, column) for image in self.shared(ratio)]
+        return math.nan if any(map(math.isnan, values)) else mean(values)
 
 
 def means(results: CodecResults) -> str:

@@ -60,6 +60,15 @@ def test_the_table_has_means_over_the_shared_images() -> None:
     assert "| b | 200 | 36.00 | - |" in missing
 
 
+def test_there_is_no_mean_over_some_of_the_images() -> None:
+    rows = [dict(each) for each in EXAMPLE]
+    rows[0]["dists"] = ""
+    text = report.for_the_eye(report.CodecResults(rows))
+    assert (
+        "| 50 | 2 | 70.0 / 0.3500 / - / 65.0 / 0.650 / 35.00 | 74.0 / 0.3700 / 0.260 / 63.0 / 0.630 / 37.00 |" in text
+    )
+
+
 def test_the_table_for_the_eye() -> None:
     own = [example_row(image, CODEC, 50, quality) for image, quality in (("a", 31), ("b", 42))]
     text = report.for_the_eye(report.CodecResults([*EXAMPLE, *own]))
