@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import pyvips
 from PIL import Image, ImageCms
@@ -94,6 +95,8 @@ KINDS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_libvips_reads_what_pillow_reads(kind: str) -> None:
+    if kind == "tiff, ycbcr" and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("this Pillow cannot read what it wrote")
     data = KINDS[kind]()
     opened = Image.open(io.BytesIO(data))
     expected = np.asarray(opened.convert("RGBA"))
