@@ -40,11 +40,11 @@ def test_killed_at_any_moment(workdir: Path) -> None:
     expected = Path("b.sspl").read_bytes()
     older = smartsplat.encode(landscape(40, 30), gaussians=9, steps=1)
     Path("b.sspl").write_bytes(older)
-    choice, kills, went_on = random.Random(1), 0, 0
+    choice, kills, went_on, patience = random.Random(1), 0, 0, 1.0
     while True:
         process = subprocess.Popen(hasty(*ENCODE), env=ENVIRONMENT, stderr=subprocess.PIPE)
         try:
-            _, said = process.communicate(timeout=choice.uniform(0.6, 1.6))
+            _, said = process.communicate(timeout=choice.uniform(0.6, 1.6) * patience)
         except subprocess.TimeoutExpired:
             process.kill()
             kills += 1
@@ -56,12 +56,12 @@ def test_killed_at_any_moment(workdir: Path) -> None:
         assert process.returncode in (0, -signal.SIGKILL), said
         if process.returncode == 0:
             assert Path("b.sspl").read_bytes() == expected
-            if not thorough() or kills >= 200:
+            if went_on >= 2 and kills >= (200 if thorough() else 3):
                 break
             Path("b.sspl").write_bytes(older)
+        patience = 1.1 * patience if process.returncode and not went_on else 1  # where a process starts slowly
     record("kills", kills)
     record("of them went on from a checkpoint", went_on)
-    assert went_on >= 2
     assert Path("b.sspl").read_bytes() == expected
     assert files(workdir) == ["a.png", "a.sspl", "b.sspl"]
 
