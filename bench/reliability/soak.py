@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,19 +79,16 @@ def decodes(folder: Path) -> Iterator[Answer]:
 WORK = {"encode": encodes, "decode": decodes}
 
 
-def worker(target: str, folder: Path) -> Iterator[Answer]:
+def worker(output: Iterable[str]) -> Iterator[Answer]:
     """What a process prints that works on ``WORK``."""
-    assert process_of[target].stdout is not None
-    for line in process_of[target].stdout:
+    for line in output:
         question, _, answer = line.rstrip("\n").partition("\t")
         yield question, answer
 
 
-def pages(target: str, folder: Path) -> Iterator[Answer]:
+def pages(target: str, output: Iterable[str]) -> Iterator[Answer]:
     """Answers of the server whose address the process prints."""
-    output = process_of[target].stdout
-    assert output is not None
-    address = urlsplit(output.readline().strip())
+    address = urlsplit(next(iter(output)).strip())
     tiles = [
         f"/iiif/a.sspl/{x},{y},256,256/{side},{side}/0/default.{suffix}"
         for x, y, side, suffix in itertools.product((0, 256), (0, 256), (64, 256), ("jpg", "png"))
@@ -110,7 +107,6 @@ def pages(target: str, folder: Path) -> Iterator[Answer]:
 
 
 VIEWER = REPOSITORY / "viewer"
-process_of: dict[str, subprocess.Popen[str]] = {}
 
 
 @dataclass
@@ -168,10 +164,11 @@ def soak(target: str, folder: Path, minutes: float) -> Watch:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path[1:]])}
     watch, end, first = Watch(), time.monotonic() + 60 * minutes, dict[str, str]()
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, encoding="utf-8") as process:
-        process_of[target] = process
+        assert process.stdout is not None
         try:
             look_at = time.monotonic() + 1
-            for question, answer in (worker if target in WORK else pages)(target, folder):
+            answers = worker(process.stdout) if target in WORK else pages(target, process.stdout)
+            for question, answer in answers:
                 watch.answers += 1
                 watch.wrong += first.setdefault(question, answer) != answer
                 now = time.monotonic()
