@@ -41,6 +41,12 @@ PROMISES = (
         "Two decoders agree on every test vector, old versions' too", "tests/bitstream/test_format.py", ("vectors",)
     ),
     Promise(
+        "And on files of any image, setting and Gaussians; an image comes back in its shape and type, within its "
+        "target, whatever the number of threads",
+        "tests/test_properties.py",
+        ("examples of Hypothesis",),
+    ),
+    Promise(
         "No access outside of a buffer, no undefined behaviour",
         "scripts/sanitize",
         ("tests under the address sanitizer",),
