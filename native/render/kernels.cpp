@@ -16,7 +16,7 @@ double multiply_add(int64_t rounds) {
   for (int i = 0; i < kChains; ++i) chain[i] = all(static_cast<float>(-i));  // none where it would stay, at 2
   const Floats factor = all(0.5f), term = all(1.0f);
   for (int64_t round = 0; round < rounds; ++round)
-    for (int i = 0; i < kChains; ++i) chain[i] = chain[i] * factor + term;
+    for (int i = 0; i < kChains; ++i) chain[i] = fma(chain[i], factor, term);
   Floats total{};
   for (int i = 0; i < kChains; ++i) total += chain[i];
   volatile float used = sum(total);  // or the compiler would leave all of it out

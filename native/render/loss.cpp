@@ -30,7 +30,10 @@ void store_narrow(const float* planes, const float* grain, Area area, uint8_t* o
     for (int i = 0; i < kColumnWidth; i += kLanes) {
       const StoredPixels<C> stored(planes + at + i, grain == nullptr ? nullptr : grain + y * kTile + x + i);
       Ints pixels{};
-      for (int c = 0; c < C; ++c) pixels |= __builtin_convertvector(stored.channel[c] * 255.0f + 0.5f, Ints) << (8 * c);
+      for (int c = 0; c < C; ++c) {
+        const Floats value = fma(255.0f, stored.channel[c], all(0.5f));
+        pixels |= __builtin_convertvector(value, Ints) << (8 * c);
+      }
       *reinterpret_cast<Ints*>(words.pixel + i) = pixels;
     }
     uint8_t edge[C * kColumnWidth];
@@ -52,7 +55,7 @@ void store_wide(const float* planes, const float* grain, Area area, uint16_t* ou
     for (int i = 0; i < kColumnWidth; i += kLanes) {
       const StoredPixels<C> stored(planes + at + i, grain == nullptr ? nullptr : grain + y * kTile + x + i);
       for (int c = 0; c < C; ++c) {
-        const Floats value = stored.channel[c] * kPeak<uint16_t> + 0.5f;
+        const Floats value = fma(kPeak<uint16_t>, stored.channel[c], all(0.5f));
         *reinterpret_cast<Ints*>(values[c] + i) = __builtin_convertvector(value, Ints);
       }
     }
@@ -141,13 +144,13 @@ LossSums coarse_loss(float* planes, Area area, const Target& target, LossWeights
           Floats e[kCoarseCell], sum{};
           for (int row = 0; row < rows.count; ++row) {
             e[row] = error<Sample>(clamped(load(at + row * area.row_stride)), rows.pixels[row].code_values(c, i));
-            sum += weight[row] * e[row];
+            sum = fma(weight[row], e[row], sum);
           }
           sum = sum_of_fours(sum);
           const Floats mean = sum * over;
-          coarse += sum * mean;
+          coarse = fma(sum, mean, coarse);
           for (int row = 0; row < rows.count; ++row) {
-            const Floats slope = loss.weighted(e[row], weight[row]) + coarse_slope * weight[row] * mean;
+            const Floats slope = fma(coarse_slope * weight[row], mean, loss.weighted(e[row], weight[row]));
             store(at + row * area.row_stride, weights.norm * slope);
           }
         }

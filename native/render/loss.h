@@ -48,7 +48,7 @@ struct TargetPixels<uint16_t, C> : WidePixels<C> {};
 // would follow what rounding leaves there, however small, in steps of full size.
 template <class Sample>
 inline Floats error(Floats value, Floats code_values) {
-  return (value * kPeak<Sample> - code_values) * kCodeValue<Sample>;
+  return fma(kPeak<Sample>, value, -code_values) * kCodeValue<Sample>;
 }
 
 inline void pack_rgb(const Words& words, uint8_t* to) {
@@ -115,16 +115,16 @@ struct PixelLoss {
 
   inline Floats operator()(Floats error, Ints counted) {
     const Floats e = select(counted, error, Floats{});
-    square += e * e;
+    square = fma(e, e, square);
     if (!kL1) return (2.0f * l2) * e;
     const Floats sign = sign_of(e);
     absolute += e * sign;
-    return l1 * sign + (2.0f * l2) * e;
+    return fma(l1, sign, (2.0f * l2) * e);
   }
 
   // The same of a pixel with a weight, which is 0 for one that is not counted.
   inline Floats weighted(Floats e, Floats weight) {
-    square += weight * e * e;
+    square = fma(weight * e, e, square);
     if (!kL1) return weight * (2.0f * l2) * e;
     const Floats sign = sign_of(e);
     absolute += weight * e * sign;

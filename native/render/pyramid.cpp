@@ -25,7 +25,7 @@ struct Strip {
 // The samples 2n and 2n + 1 for the samples n of a vector, along x: they lie between n - 1, n and n + 1.
 inline Strip widen(const float* small) {
   const Floats middle = (3.0f * kScale) * load(small);
-  const Floats even = kScale * load(small - 1) + middle, odd = kScale * load(small + 1) + middle;
+  const Floats even = fma(kScale, load(small - 1), middle), odd = fma(kScale, load(small + 1), middle);
   return {zip_low(even, odd), zip_high(even, odd)};
 }
 
@@ -69,8 +69,8 @@ struct Taps {
     }
   }
   inline Floats sum(const float* column) const {
-    return (weight[0] * load(column + offset[0]) + weight[1] * load(column + offset[1])) +
-           (weight[2] * load(column + offset[2]) + weight[3] * load(column + offset[3]));
+    return fma(weight[0], load(column + offset[0]), weight[1] * load(column + offset[1])) +
+           fma(weight[2], load(column + offset[2]), weight[3] * load(column + offset[3]));
   }
 };
 
@@ -89,7 +89,7 @@ void reduce(Area from, const float* large, Area to, float* small) {
         const Floats right =
             x + kLanes < samples ? taps.sum(at + from.offset(x + kLanes, 0) - from.offset(x, 0)) : Floats{};
         const Floats even = unzip_even(left, right), odd = unzip_odd(left, right);
-        const Floats three_quarters = 3.0f * (even + odd) + lanes_from<kLanes - 1>(last_odd, odd);
+        const Floats three_quarters = fma(3.0f, even + odd, lanes_from<kLanes - 1>(last_odd, odd));
         store(out, load(out) + (even + lanes_from<kLanes - 1>(last_three_quarters, three_quarters)));
         last_odd = odd;
         last_three_quarters = three_quarters;

@@ -4,6 +4,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #include <cstdint>
@@ -34,6 +36,18 @@ inline Floats load(const float* from) { return *reinterpret_cast<const Unaligned
 inline void store(float* to, Floats value) { *reinterpret_cast<UnalignedFloats*>(to) = value; }
 inline void store(int32_t* to, Ints value) { *reinterpret_cast<UnalignedInts*>(to) = value; }
 inline Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+// a b + c, rounded once where the instruction set can. Compilers make none of their own of a product and a sum
+// (-ffp-contract=off), or each would give other bits.
+#if defined(__AVX512F__)
+inline Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+#elif defined(__AVX2__)
+inline Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+#elif defined(__aarch64__)
+inline Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
+#else
+inline Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
+#endif
+inline Floats fma(float a, Floats b, Floats c) { return fma(all(a), b, c); }
 // b where either is NaN.
 #if defined(__AVX512F__)  // GCC would compare and blend
 inline Floats minimum(Floats a, Floats b) { return _mm512_maskz_min_ps(0xffff, a, b); }
@@ -151,11 +165,11 @@ inline Floats power_of_two(Floats x) {
   const Floats shifted = x + shifter;
   const Floats f = x - (shifted - shifter);
   Floats p = all(0.00132647273f);
-  p = p * f + all(0.00967151299f);
-  p = p * f + all(0.0555073358f);
-  p = p * f + all(0.240222424f);
-  p = p * f + all(0.693147004f);
-  p = p * f + all(1.0f);
+  p = fma(p, f, all(0.00967151299f));
+  p = fma(p, f, all(0.0555073358f));
+  p = fma(p, f, all(0.240222424f));
+  p = fma(p, f, all(0.693147004f));
+  p = fma(p, f, all(1.0f));
   return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
 }
 

@@ -17,7 +17,7 @@ constexpr float kC2 = 0.03f * 0.03f;
 template <class At>
 inline Floats blur(const At& at) {
   Floats total = kSsimWindow[kSsimRadius] * at(kSsimRadius);
-  for (int t = 0; t < kSsimRadius; ++t) total += kSsimWindow[t] * (at(t) + at(kTaps - 1 - t));
+  for (int t = 0; t < kSsimRadius; ++t) total = fma(kSsimWindow[t], at(t) + at(kTaps - 1 - t), total);
   return total;
 }
 
@@ -132,7 +132,7 @@ class ChannelSsim {
     for (int x = -kFirst; x < macrotile_.width + kSsimRadius; x += kLanes) {
       Floats m[4];
       for (int i = 0; i < 4; ++i) m[i] = load(means_ + i * kMacrotileStride + x);
-      const Floats product = m[0] * m[1], square = m[0] * m[0] + m[1] * m[1];
+      const Floats product = m[0] * m[1], square = fma(m[0], m[0], m[1] * m[1]);
       const Floats luminance_top = 2.0f * product + kC1, contrast_top = 2.0f * (m[3] - product) + kC2;
       const Floats luminance_bottom = square + kC1, contrast_bottom = m[2] - square + kC2;
       const Floats inverse = 1.0f / (luminance_bottom * contrast_bottom);
@@ -165,11 +165,12 @@ class ChannelSsim {
       const auto put = [&](int which) {
         return [=](int i, Floats value) { store(statistics_ + (4 * i + which) * kMacrotileStride + at, value); };
       };
-      blur_down([&](int i) { return load(x_rows[i] + at); }, put(0));
-      blur_down([&](int i) { return load(y_rows[i] + at); }, put(1));
-      const auto product = [&](const float* a, const float* b) { return load(a + at) * load(b + at); };
-      blur_down([&](int i) { return product(x_rows[i], x_rows[i]) + product(y_rows[i], y_rows[i]); }, put(2));
-      blur_down([&](int i) { return product(x_rows[i], y_rows[i]); }, put(3));
+      const auto x = [&](int i) { return load(x_rows[i] + at); };
+      const auto y = [&](int i) { return load(y_rows[i] + at); };
+      blur_down(x, put(0));
+      blur_down(y, put(1));
+      blur_down([&](int i) { return fma(x(i), x(i), y(i) * y(i)); }, put(2));
+      blur_down([&](int i) { return x(i) * y(i); }, put(3));
     }
   }
 
@@ -192,8 +193,8 @@ class ChannelSsim {
         float* image = image_ + at + r * kMacrotileStride + x;
         const Floats value = load(image), expected = load(target_ + at + r * kMacrotileStride + x);
         const Floats pixelwise = loss_(value - expected, counted);
-        const Floats ssim = slope[0][r] + 2.0f * value * slope[1][r] + expected * slope[2][r];
-        store(image, select(counted, weights_.norm * (pixelwise - weights_.ssim * ssim), Floats{}));
+        const Floats ssim = fma(expected, slope[2][r], fma(2.0f * value, slope[1][r], slope[0][r]));
+        store(image, select(counted, weights_.norm * fma(-weights_.ssim, ssim, pixelwise), Floats{}));
       }
     }
   }

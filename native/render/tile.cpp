@@ -41,13 +41,13 @@ inline int set_up(const Splat& s, Area area, Run* runs) {
   int count = 0;
   for (int i = patch.first; i < patch.last; ++i) {
     const Floats dx = lanes + all(static_cast<float>(area.x + i * kLanes) + 0.5f - s.mean_x);
-    const Floats sheared = s.shear * dx + (static_cast<float>(area.y) + 0.5f - s.mean_y);
+    const Floats sheared = fma(s.shear, dx, all(static_cast<float>(area.y) + 0.5f - s.mean_y));
     const Floats half_x = (0.5f * kLog2E * s.precision_x) * dx * dx;
     const int end = patch.end[i - patch.first];
     for (int y = patch.begin[i - patch.first]; y < end; y += s.run) {
       Run& run = runs[count++];
       const Floats t = sheared + static_cast<float>(y);
-      const Floats half_q = half_x + (0.5f * kLog2E * s.precision_y) * t * t;
+      const Floats half_q = fma((0.5f * kLog2E * s.precision_y) * t, t, half_x);
       // Beyond 80 / ln 2 the weight stays zero for a whole run: `run` spans at most 8 standard deviations.
       const Floats value = power_of_two(-minimum(half_q, all(kMaxPower)));
       run.g = select(half_q < all(kMaxPower), value, Floats{});
@@ -105,7 +105,7 @@ void forward(const Splat* splats, const int32_t* list, int64_t count, Area area,
       for (int row = run->rows; row > 0; --row, pixel += area.row_stride) {
         const Floats weight = maximum(g - all(kEdge), Floats{});
         for (int c = 0; c < C; ++c)
-          store(pixel + c * area.channel_stride, load(pixel + c * area.channel_stride) + weight * color[c]);
+          store(pixel + c * area.channel_stride, fma(weight, color[c], load(pixel + c * area.channel_stride)));
         g *= r;
         r *= factor;
       }
@@ -131,14 +131,14 @@ void backward(const Splat* splats, const int32_t* list, const int64_t* slots, in
         Floats along{};
         for (int c = 0; c < C; ++c) {
           const Floats d = load(pixel + c * area.channel_stride);
-          along += d * color[c];
-          d_color[c] += d * weight;
+          along = fma(d, color[c], along);
+          d_color[c] = fma(d, weight, d_color[c]);
         }
         const Floats h = select(inside, along * g, Floats{});
         s0 += h;
         const Floats ht = h * t;
         s1 += ht;
-        s2 += ht * t;
+        s2 = fma(ht, t, s2);
         t += 1.0f;
         g *= r;
         r *= factor;
@@ -146,8 +146,8 @@ void backward(const Splat* splats, const int32_t* list, const int64_t* slots, in
       const Floats dx = run->dx, x0 = dx * s0;
       mx += x0;
       mt += s1;
-      mxx += dx * x0;
-      mxt += dx * s1;
+      mxx = fma(dx, x0, mxx);
+      mxt = fma(dx, s1, mxt);
       mtt += s2;
     }
     const Floats all_sums[8] = {mx, mt, mxx, mxt, mtt, d_color[0], d_color[1], d_color[2]};
