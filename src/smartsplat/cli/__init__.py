@@ -7,7 +7,9 @@ Heavy modules load inside the commands, so that ``--help`` and decoding start qu
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -88,8 +90,13 @@ def root(
     pass
 
 
+def _paragraphs(docstring: str) -> str:
+    """With a line for each: --help would keep the others' ends."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(docstring))
+
+
 for _command in (encode, decode, info, compare, view, export, serve):
-    app.command(epilog=EXIT_CODES)(_command)
+    app.command(epilog=EXIT_CODES, help=_paragraphs(_command.__doc__ or ""))(_command)
 
 
 def check_address_space() -> None:

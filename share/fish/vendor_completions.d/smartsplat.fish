@@ -1,0 +1,1 @@
+complete --command smartsplat --no-files --arguments "(env _SMARTSPLAT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) smartsplat)" --condition "env _SMARTSPLAT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) smartsplat"
