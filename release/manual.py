@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import typer
 from typer.completion import get_completion_script
 
-from smartsplat.cli import EXIT_CODES, app
+from release.commands import Command, commands
+from smartsplat.cli import EXIT_CODES
 
 SHARE = Path(__file__).resolve().parents[1] / "share"
 COMPLETIONS = {
@@ -20,7 +19,6 @@ COMPLETIONS = {
     "zsh": "zsh/site-functions/_smartsplat",
     "fish": "fish/vendor_completions.d/smartsplat.fish",
 }
-NO_HEADING = "Options"
 
 
 def roff(text: str) -> str:
@@ -33,39 +31,25 @@ def paragraphs(text: str) -> str:
     return "\n.PP\n".join(roff(each) for each in re.split(r"\n\s*\n", text.strip()))
 
 
-def parameters(command: Any, context: Any) -> str:
-    """The options of a command under the headings that --help has."""
-    headings: dict[str, list[tuple[str, str]]] = {}
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if parameter.param_type_name == "argument":
-            record = (parameter.make_metavar(context), parameter.help or "")
-        if record is not None and not getattr(parameter, "hidden", False):
-            argument = parameter.param_type_name == "argument"
-            heading = "Arguments" if argument else getattr(parameter, "rich_help_panel", None) or NO_HEADING
-            headings.setdefault(heading, []).append((record[0], record[1]))
-    order = sorted(headings, key=lambda name: (name != "Arguments", name == NO_HEADING))
+def options(command: Command) -> str:
     lines = []
-    for heading in order:
+    for heading, group in command.under_headings().items():
         lines.append(f".PP\n.I {roff(heading)}")
-        lines += [f".TP\n.B {roff(names)}\n{roff(help_text)}" for names, help_text in headings[heading]]
+        lines += [f".TP\n.B {roff(option.names)}\n{roff(option.help)}" for option in group]
     return "\n".join(lines)
 
 
 def man_page() -> str:
     """``man smartsplat``: the command, then each of its own with its options."""
-    root: Any = typer.main.get_command(app)
-    context = root.context_class(root, info_name="smartsplat")
+    root, *others = commands()
     lines = ['.TH SMARTSPLAT 1 "" "smartsplat" "User Commands"']
     lines += [".SH NAME", f"smartsplat \\- {roff(root.help.rstrip('.'))}"]
-    lines += [".SH SYNOPSIS", ".B smartsplat", ".I COMMAND", roff("[OPTIONS] [ARGS]...")]
-    commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
+    lines += [".SH SYNOPSIS", ".B smartsplat", roff(root.usage)]
     lines.append(".SH COMMANDS")
-    for name, command in commands.items():
-        own = command.context_class(command, info_name=name, parent=context)
-        usage = " ".join(piece for piece in command.collect_usage_pieces(own))
-        lines += [f".SS smartsplat {name} {roff(usage)}", paragraphs(command.help or ""), parameters(command, own)]
-    lines += [".SH OPTIONS", parameters(root, context)]
+    for command in others:
+        lines.append(f".SS smartsplat {command.name} {roff(command.usage)}")
+        lines += [paragraphs(command.help), options(command)]
+    lines += [".SH OPTIONS", options(root)]
     lines += [".SH EXIT STATUS", roff(EXIT_CODES.removeprefix("Exit codes: "))]
     return "\n".join(lines) + "\n"
 

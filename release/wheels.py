@@ -1,7 +1,7 @@
 """Builds the wheels of a release and tries them where nothing else is installed: scripts/wheels.
 
 Each is compiled by zig, with the oldest C library that it is to run with, in a minimal Debian that has the Python it is
-for: 12 for CPython 3.11, 13 for the stable ABI of 3.12. ``build/wheels`` keeps these systems, and what pip downloads.
+for: 12 for CPython 3.11, 13 for the stable ABI of 3.12. The user's cache keeps these systems, and what pip downloads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 
 ROOT = Path(__file__).resolve().parents[1]
-WORK = ROOT / "build/wheels"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "smartsplat/wheels"
 MAX_BYTES = 3_000_000
 """Of a wheel."""
 SOURCE_ONLY = {"pyvips": ("pyvips-binary", "cffi", "pkgconfig", "setuptools")}
@@ -57,8 +57,8 @@ class Debian:
 PLATFORMS = tuple(
     Platform(*names)
     for names in (
-        ("manylinux_2_28_x86_64", "x86_64-linux-gnu.2.28", "Linux", "x86_64", "x86_64-linux-gnu.so"),
-        ("manylinux_2_28_aarch64", "aarch64-linux-gnu.2.28", "Linux", "aarch64", "aarch64-linux-gnu.so"),
+        ("manylinux_2_17_x86_64", "x86_64-linux-gnu.2.17", "Linux", "x86_64", "x86_64-linux-gnu.so"),
+        ("manylinux_2_17_aarch64", "aarch64-linux-gnu.2.17", "Linux", "aarch64", "aarch64-linux-gnu.so"),
         ("musllinux_1_2_x86_64", "x86_64-linux-musl", "Linux", "x86_64", "x86_64-linux-musl.so"),
         ("musllinux_1_2_aarch64", "aarch64-linux-musl", "Linux", "aarch64", "aarch64-linux-musl.so"),
         ("macosx_11_0_arm64", "aarch64-macos.11.0", "Darwin", "arm64", "darwin.so"),
@@ -68,21 +68,21 @@ PLATFORMS = tuple(
 DEBIANS = (Debian("bookworm", "3.11"), Debian("trixie", "3.13"))
 
 
-def run(*command: str | Path, **options: str) -> str:
-    """What a command says; CalledProcessError if it fails."""
-    done = subprocess.run(
-        [str(word) for word in command], env=os.environ | options, stdout=subprocess.PIPE, text=True, check=True
-    )
+def run(*command: str | Path) -> str:
+    """What a command says. SystemExit: it has failed."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}{done.stderr}wheels: {command[0]}: exit code {done.returncode}")
     return done.stdout
 
 
 def system_of(debian: Debian, architecture: str = "amd64") -> Path:
     """The folder of a minimal Debian with its Python and its headers, made by debootstrap if it is not there."""
-    root = WORK / f"{debian.name}-{architecture}"
+    root = CACHE / f"{debian.name}-{architecture}"
     if not (root / "made").exists():
         shutil.rmtree(root, ignore_errors=True)
         packages = "python3,python3-venv,libpython3-dev"
-        log = WORK / f"{root.name}.log"
+        log = CACHE / f"{root.name}.log"
         with log.open("w") as file:
             command = ["debootstrap", f"--arch={architecture}", "--variant=minbase", f"--include={packages}"]
             subprocess.run([*command, debian.name, root], stdout=file, stderr=file, check=True)
@@ -177,14 +177,16 @@ def tagged(built: Path, platform: Platform, out: Path) -> Path:
     """A wheel checked and given its platform's tag, in the folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if "manylinux" in platform.tag:  # refuses what needs other libraries or newer symbols than the tag allows
-            run("auditwheel", "repair", "--only-plat", "--plat", platform.tag, "--wheel-dir", folder, built)
+        if "manylinux" in platform.tag:  # gives the tag that the libraries and symbols that it needs allow
+            run("auditwheel", "repair", "--plat", "auto", "--wheel-dir", folder, built)
         else:
             if platform.system == "Linux" and libraries_of(built) != {"libc.so"}:  # auditwheel checks on musl alone
                 raise SystemExit(f"wheels: {built.name} needs {libraries_of(built)}")
             shutil.copy(built, folder)
             run(sys.executable, "-m", "wheel", "tags", "--remove", "--platform-tag", platform.tag, folder / built.name)
         (wheel,) = folder.glob("*.whl")
+        if platform.tag not in wheel.name:
+            raise SystemExit(f"wheels: {wheel.name} is not for {platform.tag}")
         if "abi3" in wheel.name:
             run(sys.executable, "-m", "abi3audit", "--strict", wheel)
         if wheel.stat().st_size > MAX_BYTES:
@@ -250,7 +252,7 @@ def main() -> None:
     parser.add_argument("--platforms", nargs="+", choices=[each.tag for each in PLATFORMS], help="only these")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the wheels and the source archive")
     options = parser.parse_args()
-    WORK.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     out = options.out.resolve()
     run(sys.executable, "-m", "build", "--sdist", "--outdir", out, ROOT)
     sdist = max(out.glob("smartsplat-*.tar.gz"), key=lambda path: path.stat().st_mtime)

@@ -18,7 +18,9 @@ import smartsplat
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = {".py", ".pyi", ".cpp", ".h", ".js", ".mjs", ".md", ".toml", ".txt", ""}
 FOLDERS = ("src", "native", "baselines", "viewer", "tests", "bench", "scripts", "release", ".ci", "docs", "examples")
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("baselines/*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("baselines/*.md")]
+)
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60  # of code, the docstring not counted
 
@@ -124,7 +126,7 @@ MAY_KEEP = {
     "tests/test_deprecated.py": "picture",
     "tests": "(?:smallest|largest|least|most|longest|highest)_[a-z_]+",  # names of tests are sentences
     "src/smartsplat/cli": "panel",  # of Typer's
-    "release/manual.py": "panel",
+    "release/commands.py": "panel",
     "bench/paper": "[Pp]anels?",  # of a figure
     "tests/bench/paper": "[Pp]anels?",
     "bench/kernels": "snap",  # a row of tables that are older than the word
