@@ -127,18 +127,26 @@ def glibc_tags(architecture: str) -> list[str]:
     return [f"manylinux_2_{minor}_{architecture}" for minor in range(36, 16, -1)] + [f"manylinux2014_{architecture}"]
 
 
+def add_tools(root: Path, debian: Debian) -> None:
+    """What compiles and the headers of Python, into /opt of the system, if they are not there."""
+    done, headers = root / "opt/prepared", root / "opt/headers"
+    if done.exists():
+        return
+    download(root / "opt/wheelhouse", debian.python, glibc_tags("x86_64"), *TOOLS)
+    inside(root, "python3", "-m", "venv", "--clear", "/opt/tools")
+    offline = ("install", "--quiet", "--no-index", "--find-links", "/opt/wheelhouse")
+    inside(root, "/opt/tools/bin/pip", *offline, *TOOLS)
+    # Debian's pyconfig.h chooses one by the platform. All of these have the sizes and the order of bytes of this.
+    shutil.copytree(root / f"usr/include/python{debian.python}", headers, dirs_exist_ok=True)
+    shutil.copy(root / f"usr/include/x86_64-linux-gnu/python{debian.python}/pyconfig.h", headers)
+    done.touch()
+
+
 def build(platform: Platform, debian: Debian, sdist: Path, out: Path) -> Path:
     """The wheel of a platform for the Python of a Debian."""
     root = system_of(debian)
-    tools, headers, folder = root / "opt/tools", root / "opt/headers", root / "opt/build"
-    if not tools.exists():
-        download(root / "opt/wheelhouse", debian.python, glibc_tags("x86_64"), *TOOLS)
-        inside(root, "python3", "-m", "venv", "/opt/tools")
-        offline = ("install", "--quiet", "--no-index", "--find-links", "/opt/wheelhouse")
-        inside(root, "/opt/tools/bin/pip", *offline, *TOOLS)
-        # Debian's pyconfig.h chooses one by the platform. All of these have the sizes and the order of bytes of this.
-        shutil.copytree(root / f"usr/include/python{debian.python}", headers)
-        shutil.copy(root / f"usr/include/x86_64-linux-gnu/python{debian.python}/pyconfig.h", headers)
+    folder = root / "opt/build"
+    add_tools(root, debian)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copytree(ROOT / "release/zig", folder / "zig")
