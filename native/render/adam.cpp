@@ -98,7 +98,8 @@ inline double sum_of_log1p(Floats value, double over) {
   return total;
 }
 
-// Adds a gradient by natural parameters, and by luma if there are colours, its Gaussians [first, first + n).
+// Adds a gradient by natural parameters, and by luma if there are colours, its Gaussians [first, first + n): luma is
+// moved along grey, as `Structure` in render/__init__.py says.
 template <int C>
 inline void add_gradient(const GaussianArrays& other, int64_t first, int n, const Axes& axes, bool relative,
                          Floats* gradient) {
@@ -119,7 +120,7 @@ inline void add_gradient(const GaussianArrays& other, int64_t first, int n, cons
     gradient[2 + k] += scale[k];
   }
   gradient[4] += rotation;
-  for (int c = 0; c < C; ++c) gradient[5 + c] += (C == 1 ? 1.0f : kLuma[c]) * luma;
+  for (int c = 0; c < C; ++c) gradient[5 + c] += (1.0f / C) * luma;
 }
 
 // Adds the gradient of the rate term (render/reference.py, rate_term) and returns its value.

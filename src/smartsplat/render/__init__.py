@@ -163,6 +163,9 @@ class Grain:
 class Structure:
     """A second term of a step's loss: ``weight`` (1 - SSIM) of the rendering's ``LUMA`` at a view of its own.
 
+    It moves colours along grey: its gradient by a colour is the one by luma, a third for each channel. Along the
+    weights of luma, where a squared error changes least for the same luma, strokes become green and purple.
+
     Its rendering is not clamped: SSIM asks for contrast, and where the image is white or black nothing else would keep
     the rendering from going ever further beyond.
     """

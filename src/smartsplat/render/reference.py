@@ -229,11 +229,17 @@ def rate_term(params: DoubleGaussians, settings: StepSettings) -> tuple[float, D
 
 
 def structure_term(params: DoubleGaussians, structure: Structure) -> tuple[float, DoubleGaussians]:
-    """weight (1 - SSIM) of luma of the rendering at the term's view, not clamped, and its gradient."""
-    weights = np.array(LUMA if params.color.shape[1] == 3 else (1.0,))
+    """weight (1 - SSIM) of luma of the rendering at the term's view, not clamped, and its gradient.
+
+    The gradient by colours is the one along grey: ``Structure`` says why.
+    """
+    channels = params.color.shape[1]
+    weights = np.array(LUMA if channels == 3 else (1.0,))
     expected = structure.pixels / float(np.iinfo(structure.pixels.dtype).max)
     similarity, d_similarity = ssim(render(params, structure.view) @ weights[:, None], expected)
-    gradient = render_gradient(params, structure.view, -structure.weight * d_similarity * weights)
+    grey = DoubleGaussians(params.mean, params.scale, params.rotation, params.color @ weights[:, None])
+    gradient = render_gradient(grey, structure.view, -structure.weight * d_similarity)
+    gradient.color = np.repeat(gradient.color / channels, channels, axis=1)
     return structure.weight * (1 - similarity), gradient
 
 

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from smartsplat.arrays import DoubleArray
-from smartsplat.render import LUMA, StepSettings
+from smartsplat.render import StepSettings
 from smartsplat.render.gpu.bin import TileLists
 from smartsplat.render.gpu.constants import BLOCK, CHUNK_SLOTS, HALF_LOG2_E, SPLAT_FLOATS, WINDOW_NORM
 from smartsplat.render.gpu.launcher import Launcher
@@ -37,8 +37,6 @@ BETA1, BETA2, EPSILON = _index("beta1"), _index("beta2"), _index("epsilon")
 LOG_BETA1, LOG_BETA2 = _index("log_beta1"), _index("log_beta2")
 MIN_SCALE, MAX_SCALE, MAX_ASPECT = _index("min_scale"), _index("max_scale"), _index("max_aspect")
 WIDTH, HEIGHT = _index("width"), _index("height")
-
-LUMA_R, LUMA_G, LUMA_B = map(tl.constexpr, LUMA)
 
 
 def pack_settings(settings: StepSettings) -> DoubleArray:
@@ -185,11 +183,10 @@ def _with_other(other, i, valid, channels: tl.constexpr, x, y, u, v, angle, c0, 
     x, y = x + tl.load(place, valid, 0.0), y + tl.load(place + 1, valid, 0.0)
     u, v = u + tl.load(place + 2, valid, 0.0), v + tl.load(place + 3, valid, 0.0)
     angle += tl.load(place + 4, valid, 0.0)
-    luma = tl.load(place + 5, valid, 0.0)
-    if channels == 1:
-        c0 += luma
-    else:
-        c0, c1, c2 = c0 + LUMA_R * luma, c1 + LUMA_G * luma, c2 + LUMA_B * luma
+    each = tl.load(place + 5, valid, 0.0) / channels
+    c0 += each
+    if channels == 3:
+        c1, c2 = c1 + each, c2 + each
     return x, y, u, v, angle, c0, c1, c2
 
 
