@@ -164,9 +164,9 @@ VISIBLE_ERROR = 1 / 80
 more of it is grain that no Gaussian will hold; where it is small there is nothing but edges left to sharpen."""
 
 
-EYE_STRUCTURE = 7 * 0.03**2
+EYE_STRUCTURE = 5 * 0.03**2
 """``FitSettings.structure`` of a fit for the eye. On flat ground, where 1 - SSIM is about e^2 / 0.03^2, an error as
-wide as its window weighs seven times what it does in the squared error."""
+wide as its window weighs five times what it does in the squared error."""
 
 
 def room(pixels_each: float) -> float:
