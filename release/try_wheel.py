@@ -36,9 +36,9 @@ def of_vectors(folder: Path) -> str:
 
 def main() -> None:
     folder, image = Path(sys.argv[1]), sys.argv[2]
-    data = smartsplat.encode(image, ratio=200, effort=2, threads=1)
-    pixels = smartsplat.decode(data)
     original = smartsplat.read_image(image)
+    data = smartsplat.encode(original, ratio=200, effort=2, threads=1)
+    pixels = smartsplat.decode(data)
     report = {
         "vectors": of_vectors(folder),
         "bytes": len(data),

@@ -98,6 +98,12 @@ def inside(root: Path, *command: str, **options: str) -> str:
     return run("unshare", "--mount", "sh", "-c", script, root, "env", "-i", *words, *command)
 
 
+def make_venv(root: Path, venv: str, wheelhouse: str, *requirements: str) -> None:
+    """A venv in the system with what its folder of wheels has."""
+    inside(root, "python3", "-m", "venv", "--clear", venv)
+    inside(root, f"{venv}/bin/pip", "install", "--quiet", "--no-index", "--find-links", wheelhouse, *requirements)
+
+
 def download(folder: Path, python: str, tags: Iterable[str], *requirements: str | Path) -> None:
     """Wheels of the requirements and of what they need."""
     platforms = [word for tag in tags for word in ("--platform", tag)]
@@ -133,9 +139,7 @@ def add_tools(root: Path, debian: Debian) -> None:
     if done.exists():
         return
     download(root / "opt/wheelhouse", debian.python, glibc_tags("x86_64"), *TOOLS)
-    inside(root, "python3", "-m", "venv", "--clear", "/opt/tools")
-    offline = ("install", "--quiet", "--no-index", "--find-links", "/opt/wheelhouse")
-    inside(root, "/opt/tools/bin/pip", *offline, *TOOLS)
+    make_venv(root, "/opt/tools", "/opt/wheelhouse", *TOOLS)
     # Debian's pyconfig.h chooses one by the platform. All of these have the sizes and the order of bytes of this.
     shutil.copytree(root / f"usr/include/python{debian.python}", headers, dirs_exist_ok=True)
     shutil.copy(root / f"usr/include/x86_64-linux-gnu/python{debian.python}/pyconfig.h", headers)
@@ -218,9 +222,7 @@ def tried(wheel: Path, debian: Debian, architecture: str) -> dict[str, Any]:
         older.unlink()
     processor = {"amd64": "x86_64", "arm64": "aarch64"}[architecture]
     download_needs(wheel, wheelhouse, debian.python, glibc_tags(processor))
-    inside(root, "python3", "-m", "venv", "/opt/try/venv")
-    offline = ("install", "--quiet", "--no-index", "--find-links", "/opt/try_wheelhouse")
-    inside(root, "/opt/try/venv/bin/pip", *offline, "smartsplat")
+    make_venv(root, "/opt/try/venv", "/opt/try_wheelhouse", "smartsplat")
     command = ("/opt/try/venv/bin/python", "/opt/try/try_wheel.py", "/opt/try/vectors", "/opt/try/seeding.jpg")
     return dict(json.loads(inside(root, *command)))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import smartsplat
-from smartsplat.bitstream import container, entropy
+from smartsplat.bitstream import container
 from smartsplat.bitstream.container import Alpha, Extras
 from smartsplat.bitstream.file import to_file, to_groups
 from smartsplat.bitstream.mask import MAX_LEVEL, to_mask
@@ -21,6 +21,7 @@ from smartsplat.errors import SettingsError, SmartSplatWarning
 from smartsplat.gaussians import Gaussians
 from tests.bitstream import format_decoder
 from tests.bitstream.format_decoder import View
+from tests.bitstream.test_format import native_symbols
 from tests.faults.records import record, thorough
 
 tries = settings(
@@ -73,8 +74,7 @@ def two_decoders_agree(data: bytes, view: View) -> None:
         (theirs.symbols, file.groups, file.quantizer),
         (theirs.alpha_symbols, alpha.groups if alpha else (), alpha.quantizer if alpha else file.quantizer),
     ):
-        tables = entropy.decode([(group.data, group.count) for group in groups], quantizer)
-        assert symbols == [tuple(row) for table in tables for row in table.tolist()]
+        assert symbols == [row for group in groups for row in native_symbols(group.data, group.count, quantizer)]
     region, size = (view.x, view.y, view.width, view.height), (view.columns, view.rows)
     ours = smartsplat.decode(data, region=region, size=size)
     stored, unit = (">u1", 1) if theirs.content.depth <= 8 else (">u2", 257)

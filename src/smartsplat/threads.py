@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 
@@ -15,6 +15,7 @@ def available_threads() -> int:
     return math.ceil(min(count, cgroup_processors()))
 
 
+@cache  # a decode asks each time, and files are slow
 def cgroup_processors(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
     """Processors that the cgroups of this process may keep busy, as containers limit them; infinite without a limit.
 
@@ -22,27 +23,29 @@ def cgroup_processors(proc: Path = Path("/proc/self/cgroup"), root: Path = Path(
         proc: the file that says which they are.
         root: where both versions of cgroups are mounted.
     """
-    return min(_limits(proc, root), default=math.inf)
+    try:
+        lines = proc.read_text().splitlines()
+    except OSError:
+        return math.inf
+    return min((_limit(folder) for line in lines for folder in _folders(line, root)), default=math.inf)
 
 
-def _limits(proc: Path, root: Path) -> Iterator[float]:
-    """A limit holds for all groups below the one that has it. In a container the group's own path may not be there."""
-    with suppress(OSError):
-        for line in proc.read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            mount = root / "cpu" if controllers else root
-            for folder in (PurePosixPath(group), *PurePosixPath(group).parents):
-                with suppress(OSError, ValueError):
-                    quota, period = _quota(mount / folder.relative_to("/"), version=1 if controllers else 2)
-                    if quota > 0 and period > 0:
-                        yield quota / period
+def _folders(line: str, root: Path) -> list[Path]:
+    """A cgroup's folder, which in a container may not be there, and those above it, whose limits hold for it too."""
+    _, controllers, group = line.split(":", 2)
+    if controllers and "cpu" not in controllers.split(","):
+        return []
+    mount, own = root / "cpu" if controllers else root, PurePosixPath(group)
+    return [mount / folder.relative_to("/") for folder in (own, *own.parents)]
 
 
-def _quota(folder: Path, version: int) -> tuple[float, float]:
-    """Microseconds in each period, and its length. OSError, ValueError: there is no limit."""
-    if version == 1:
-        return float((folder / "cpu.cfs_quota_us").read_text()), float((folder / "cpu.cfs_period_us").read_text())
-    quota, period = (folder / "cpu.max").read_text().split()
-    return float(quota), float(period)
+def _limit(folder: Path) -> float:
+    """Of a cgroup of either version: microseconds in each period, over its length."""
+    with suppress(OSError, ValueError):
+        if (folder / "cpu.max").exists():
+            quota, period = map(float, (folder / "cpu.max").read_text().split())
+        else:
+            quota, period = (float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        if quota > 0 and period > 0:
+            return quota / period
+    return math.inf

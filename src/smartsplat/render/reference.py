@@ -236,8 +236,8 @@ def structure_term(params: DoubleGaussians, structure: Structure) -> tuple[float
     channels = params.color.shape[1]
     weights = np.array(LUMA if channels == 3 else (1.0,))
     expected = structure.pixels / float(np.iinfo(structure.pixels.dtype).max)
-    similarity, d_similarity = ssim(render(params, structure.view) @ weights[:, None], expected)
     grey = DoubleGaussians(params.mean, params.scale, params.rotation, params.color @ weights[:, None])
+    similarity, d_similarity = ssim(render(grey, structure.view), expected)
     gradient = render_gradient(grey, structure.view, -structure.weight * d_similarity)
     gradient.color = np.repeat(gradient.color / channels, channels, axis=1)
     return structure.weight * (1 - similarity), gradient
