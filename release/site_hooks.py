@@ -15,7 +15,7 @@ from release.commands import commands
 from smartsplat.cli import EXIT_CODES
 
 ROOT = Path(__file__).resolve().parents[1]
-LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)(?:#[^)\s]*)?\)")
+LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)\s]*)?\)")
 SOURCES = "source"
 """Folder of the site with the files of the repository that pages link to, as plain text."""
 
@@ -32,15 +32,15 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     folder = Path(page.file.src_uri).parent
 
     def changed(match: re.Match[str]) -> str:
-        path = Path(os.path.normpath(ROOT / "docs" / folder / match[1]))
+        path = Path(os.path.normpath(ROOT / "docs" / folder / match[2]))
         if path.is_relative_to(ROOT / "docs"):
             return match[0]
         if path.is_dir():
-            return "]()"
+            return match[1]
         sources.add(path)
-        return f"]({os.path.relpath(address(path), folder)})"
+        return f"[{match[1]}]({os.path.relpath(address(path), folder)})"
 
-    return re.sub(r"\[([^\]]*)\]\(\)", r"\1", LINK.sub(changed, markdown))
+    return LINK.sub(changed, markdown)
 
 
 def address(path: Path) -> str:

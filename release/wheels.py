@@ -32,6 +32,10 @@ SOURCE_ONLY = {"pyvips": ("pyvips-binary", "cffi", "pkgconfig", "setuptools")}
 TOOLS = ("cmake", "ninja", "ziglang", "scikit-build-core", "nanobind", "packaging", "pathspec")
 
 
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""A processor -> Debian's name of it."""
+
+
 @dataclass(frozen=True)
 class Platform:
     """What a wheel is for: its tag, zig's and CMake's names of it, and the suffix of CPython 3.11's modules there."""
@@ -45,7 +49,7 @@ class Platform:
     @property
     def debian(self) -> str | None:
         """Debian's name of the architecture, if a Debian can run the wheel."""
-        return {"x86_64": "amd64", "aarch64": "arm64"}[self.processor] if "manylinux" in self.tag else None
+        return ARCHITECTURES[self.processor] if "manylinux" in self.tag else None
 
 
 @dataclass(frozen=True)
@@ -207,9 +211,9 @@ def tagged(built: Path, platform: Platform, out: Path) -> Path:
         return Path(shutil.move(wheel, out / wheel.name))
 
 
-def tried(wheel: Path, debian: Debian, architecture: str) -> dict[str, Any]:
+def tried(wheel: Path, debian: Debian, processor: str) -> dict[str, Any]:
     """What try_wheel.py says of a wheel that is installed, with what it needs, where there is no compiler."""
-    root = system_of(debian, architecture)
+    root = system_of(debian, ARCHITECTURES[processor])
     if (root / "usr/bin/cc").exists():
         raise SystemExit(f"wheels: {root} has a compiler")
     folder, wheelhouse = root / "opt/try", root / "opt/try_wheelhouse"
@@ -220,7 +224,6 @@ def tried(wheel: Path, debian: Debian, architecture: str) -> dict[str, Any]:
         shutil.copy(file, folder)
     for older in wheelhouse.glob("smartsplat-*.whl"):
         older.unlink()
-    processor = {"amd64": "x86_64", "arm64": "aarch64"}[architecture]
     download_needs(wheel, wheelhouse, debian.python, glibc_tags(processor))
     make_venv(root, "/opt/try/venv", "/opt/try_wheelhouse", "smartsplat")
     command = ("/opt/try/venv/bin/python", "/opt/try/try_wheel.py", "/opt/try/vectors", "/opt/try/seeding.jpg")
@@ -250,7 +253,7 @@ def try_all(wheels: dict[tuple[Platform, Debian], Path]) -> int:
         if architecture is None or not can_run(architecture):
             print(f"not run here: {wheel.name}")
             continue
-        report = tried(wheel, debian, architecture)
+        report = tried(wheel, debian, platform.processor)
         same = report == reports.setdefault(architecture, report)
         print(f"{'as expected' if same else 'DIFFERS'}: {wheel.name} on {debian.name}, {report['bytes']} bytes")
         wrong += not same
