@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import smartsplat
-from tests.cli.commands import ENVIRONMENT
+from tests.cli.commands import ENVIRONMENT, start
 from tests.samples import landscape
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -47,12 +47,14 @@ def environment() -> dict[str, str]:
 
 
 def run_line(line: str) -> None:
-    command = ["bash", "-euc", f"exec {line}" if line.startswith(UNTIL_INTERRUPTED) else line]
     if not line.startswith(UNTIL_INTERRUPTED):
+        command = ("bash", "-euc", line)
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         return
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = start(
+        command=("bash", "-euc", f"exec {line}"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stdout.readline().startswith(b"http://127.0.0.1:")
     process.send_signal(signal.SIGINT)
