@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "render": FLOOR,
     "images": FLOOR,
     "metrics": FLOOR,
-    "planes": FLOOR | {"bitstream", "render"},
+    "planes": FLOOR | {"render"},
     "decoder": FLOOR | {"bitstream", "render", "images", "planes", "web"},
     "encoder": FLOOR | {"bitstream", "render", "images", "metrics", "decoder"},
     "torch": FLOOR | {"render"},
@@ -42,8 +42,10 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "bitstream": {"core"},
     "encoder": {"core"},
     "render": {"core"},
-    "bindings": {"core", "bitstream", "encoder", "render"},
-    "fuzz": {"core", "bitstream", "render"},
+    "decoder": {"core", "bitstream", "render"},
+    "library": {"core", "bitstream", "render", "decoder"},
+    "bindings": {"core", "bitstream", "encoder", "render", "decoder"},
+    "fuzz": {"core", "bitstream", "render", "decoder"},
 }
 """The same for the folders of native/."""
 

@@ -49,7 +49,6 @@ def test_alpha_is_the_last_channel_in_strips_too(
     assert whole.shape[2] == channels + 1
     assert whole[..., -1].any() == bool(kinds)
     monkeypatch.setattr(planes, "STRIP_PIXELS", 1)
-    monkeypatch.setattr(planes, "PIECE_PIXELS", 5000)
     strips = reader.strips(**options)
     assert strips.shape == whole.shape
     assert np.array_equal(np.concatenate(list(strips.parts)), whole)

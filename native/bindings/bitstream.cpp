@@ -10,6 +10,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/gil.h"
+#include "bitstream/container.h"
 #include "bitstream/entropy.h"
 #include "bitstream/grain.h"
 #include "bitstream/mask.h"
@@ -122,28 +123,6 @@ auto decode_symbols(const Array<const uint8_t>& bytes, int64_t count, nb::handle
   return std::make_tuple(symbols, spent);
 }
 
-// Raises ValueError for damaged bytes. `out` holds as many Gaussians as the groups, pairs of bytes and count.
-void decode_into(const std::vector<std::tuple<nb::bytes, int64_t>>& coded, nb::handle quantizer, nb::handle out,
-                 int threads) {
-  const PyGaussians g(out);
-  const QuantizerSettings q = quantizer_of(quantizer);
-  check_channels(g, q);
-  std::vector<CodedGroup> groups;
-  int64_t total = 0;
-  for (const auto& [bytes, count] : coded) {
-    if (count < 0) throw std::invalid_argument("a negative count");
-    groups.push_back({static_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size()), count});
-    total += count;
-  }
-  if (total != g.count) throw std::invalid_argument("groups and Gaussians differ in number");
-  const char* problem;
-  {
-    const ReleasedGil released;
-    problem = decode_gaussians(q, groups, g, std::max(threads, 1));
-  }
-  if (problem) throw std::invalid_argument(problem);
-}
-
 // The bytes of a part of a mask, and its number of mixed blocks.
 auto encode_mask_of(const BytePlane& levels) {
   if (levels.size() == 0) throw std::invalid_argument("an empty mask");
@@ -214,6 +193,11 @@ nb::dict format_constants() {
   constants["FIRST_COLOR_CLASSES"] = kFirstColorClasses;
   constants["COLOR_CLASSES"] = kColorClasses;
   constants["SHORTFALL_CLASSES"] = kShortfallClasses;
+  constants["MAX_CHUNKS"] = kMaxChunks;
+  constants["MAX_DEPTH"] = kMaxDepth;
+  constants["MIN_GAUSSIAN_BYTES"] = kMinGaussianBytes;
+  constants["MAX_BLOCKS_PER_BYTE"] = kMaxBlocksPerByte;
+  constants["MAX_GRAIN_BANDS"] = kMaxGrainBands;
   return constants;
 }
 
@@ -229,9 +213,10 @@ void bind_bitstream(nb::module_& m) {
   m.def("fake_quantize", &fake_quantize_all);
   m.def("encode_symbols", &encode_symbols);
   m.def("decode_symbols", &decode_symbols, "data"_a, "count"_a, "quantizer"_a, "count_bits"_a = false);
-  m.def("decode_gaussians", &decode_into);
   m.attr("MAX_MASK_LEVEL") = kMaxLevel;
-  m.attr("MAX_BLOCKS_PER_BYTE") = kMaxBlocksPerByte;
+  m.attr("EXTENT_TILE") = kExtentTile;
+  m.attr("MAJOR_VERSION") = kMajorVersion;
+  m.attr("GRAIN_CELL_LOG2") = nb::make_tuple(kMinGrainCellLog2, kMaxGrainCellLog2);
   m.def("encode_mask", &encode_mask_of);
   m.def("decode_mask", &decode_mask_into);
   m.def("encode_grain", &encode_grain_of);

@@ -6,6 +6,7 @@
 namespace smartsplat {
 
 void bind_bitstream(nanobind::module_& m);
+void bind_decoder(nanobind::module_& m);
 void bind_encoder(nanobind::module_& m);
 void bind_render(nanobind::module_& m);
 
@@ -18,6 +19,7 @@ NB_MODULE(_native, m) {
   nanobind::set_leak_warnings(false);  // threads that are at work when Python exits keep what they have
   nanobind::module_::import_("atexit").attr("register")(nanobind::cpp_function(&smartsplat::keep_threads_out));
   smartsplat::bind_bitstream(m);
+  smartsplat::bind_decoder(m);
   smartsplat::bind_encoder(m);
   smartsplat::bind_render(m);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <stdexcept>
 #include <tuple>
 
 #include "bindings/arrays.h"
@@ -79,7 +80,8 @@ void prepare_strips(Rasterizer& self, nb::handle gaussians, nb::handle view_obje
   const PyGaussians g(gaussians);
   const View view = view_of(view_object);
   const ReleasedGil released;
-  self.prepare_strips(g, view, {max_covered_pixels, max_intersections});
+  if (!self.prepare_strips(g, view, {max_covered_pixels, max_intersections}))
+    throw std::overflow_error("too many Gaussians lie over each other");
 }
 
 // Of as many rows as the pixels have.
@@ -199,7 +201,9 @@ void bind_render(nb::module_& m) {
       .def(
           "__init__",
           [](Rasterizer* self, int threads, std::optional<std::string> variant, int max_level) {
-            new (self) Rasterizer(std::max(threads, 1), variant ? variant->c_str() : nullptr, max_level);
+            const Kernels* kernels = find_kernels(variant ? variant->c_str() : nullptr);
+            if (kernels == nullptr) throw std::invalid_argument("this processor cannot run that kernel variant");
+            new (self) Rasterizer(std::max(threads, 1), kernels, max_level);
           },
           "threads"_a, "variant"_a = nb::none(), "max_level"_a = kPyramidLevels - 1)
       .def_prop_ro("variant", &Rasterizer::variant)

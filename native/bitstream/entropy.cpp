@@ -302,20 +302,10 @@ const char* decode_group(const QuantizerSettings& q, const uint8_t* bytes, int64
   return bits ? decode<true>(q, bytes, size, count, bits, keep) : decode<false>(q, bytes, size, count, bits, keep);
 }
 
-const char* decode_gaussians(const QuantizerSettings& q, const std::vector<CodedGroup>& groups,
-                             const GaussianArrays& out, int threads) {
-  std::vector<int64_t> first(groups.size() + 1, 0);
-  for (size_t i = 0; i < groups.size(); ++i) first[i + 1] = first[i] + groups[i].count;
-  std::vector<const char*> problems(groups.size(), nullptr);
-  ThreadPool pool(static_cast<int>(std::min<size_t>(threads, groups.size())));
-  pool.run(static_cast<int64_t>(groups.size()), [&](int64_t index, int) {
-    const CodedGroup& group = groups[index];
-    const auto write = [&](int64_t i, const Symbols& s) { dequantize(q, s, out, first[index] + i); };
-    problems[index] = decode<false>(q, group.bytes, group.size, group.count, nullptr, write);
-  });
-  for (const char* problem : problems)
-    if (problem) return problem;
-  return nullptr;
+const char* decode_gaussians(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,
+                             const GaussianArrays& out) {
+  const auto write = [&](int64_t i, const Symbols& s) { dequantize(q, s, out, i); };
+  return decode<false>(q, bytes, size, count, nullptr, write);
 }
 
 }  // namespace smartsplat

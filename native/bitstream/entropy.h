@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "bitstream/quantize.h"
 
@@ -16,14 +15,8 @@ std::string encode_group(const QuantizerSettings& q, const Symbols* symbols, int
 const char* decode_group(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,
                          Symbols* symbols, double* bits);
 
-struct CodedGroup {
-  const uint8_t* bytes;
-  int64_t size, count;
-};
-
-// The Gaussians of several groups, one after the other in `out`, decoded and dequantised on `threads` threads. Returns
-// nullptr, or what is wrong with the first group that is damaged.
-const char* decode_gaussians(const QuantizerSettings& q, const std::vector<CodedGroup>& groups,
-                             const GaussianArrays& out, int threads);
+// decode_group and dequantize in one pass: the Gaussians of a group into `out`. Returns nullptr, or what is wrong.
+const char* decode_gaussians(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,
+                             const GaussianArrays& out);
 
 }  // namespace smartsplat

@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   float* first = floats.data();
   const GaussianArrays g{count, channels, first, first + 2 * count, first + 4 * count, first + 5 * count};
 
-  Rasterizer rasterizer(1, nullptr, max_level);
+  Rasterizer rasterizer(1, find_kernels(nullptr), max_level);
   const size_t samples = static_cast<size_t>(columns) * static_cast<size_t>(rows * channels);
   std::vector<uint16_t> image(samples);
   const GrainStrengths grain{strengths.data(), bands, cells, cells, cell};

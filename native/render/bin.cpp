@@ -1,19 +1,16 @@
 // Which splats each area renders, and in which order.
 #include "render/bin.h"
 
-#include <stdexcept>
-
 namespace smartsplat {
 
-void AreaLists::build(ThreadPool& pool, const Grid& grid, const TileRect* rects, int64_t count, bool with_slots,
+bool AreaLists::build(ThreadPool& pool, const Grid& grid, const TileRect* rects, int64_t count, bool with_slots,
                       double max_intersections) {
   first_slot_.resize(count + 1);
   first_slot_[0] = 0;
   for (int64_t i = 0; i < count; ++i)
     first_slot_[i + 1] = first_slot_[i] + (rects[i].right - rects[i].left) * (rects[i].bottom - rects[i].top);
   // Boxes may be much larger than what is in them.
-  if (static_cast<double>(first_slot_[count]) > max_intersections)
-    throw std::overflow_error("the boxes of too many Gaussians lie over each other");
+  if (static_cast<double>(first_slot_[count]) > max_intersections) return false;
   // Each band of rows of macrotiles is one thread's alone. All look at every rectangle, which is fast: they are
   // small.
   const int bands = std::min(pool.size(), grid.macrotiles_y);
@@ -47,6 +44,7 @@ void AreaLists::build(ThreadPool& pool, const Grid& grid, const TileRect* rects,
       if (with_slots) slots_[at] = slot;
     });
   });
+  return true;
 }
 
 }  // namespace smartsplat

@@ -73,9 +73,9 @@ void for_each_sample(Area area, int channels, int64_t image_width, const Each& e
 // The intersections of splats and areas.
 class AreaLists {
  public:
-  // From the areas that each of `count` splats touches. With slots if sums over pixels will be gathered. Throws
-  // std::overflow_error, before anything large is allocated, if there are more than `max_intersections`.
-  void build(ThreadPool& pool, const Grid& grid, const TileRect* rects, int64_t count, bool with_slots,
+  // From the areas that each of `count` splats touches. With slots if sums over pixels will be gathered. Returns false,
+  // before anything large is allocated, if there are more than `max_intersections`.
+  bool build(ThreadPool& pool, const Grid& grid, const TileRect* rects, int64_t count, bool with_slots,
              double max_intersections = std::numeric_limits<double>::infinity());
 
   int64_t intersections() const { return static_cast<int64_t>(list_.size()); }

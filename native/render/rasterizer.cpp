@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <stdexcept>
 
 #include "render/noise.h"
 
@@ -23,17 +22,10 @@ void clear(Area area, int channels, float* floats) {
         std::fill_n(floats + area.offset(column * kColumnWidth, y) + c * area.channel_stride, kColumnWidth, 0.0f);
 }
 
-// A minified pixel averages 1/scale source pixels on each axis. The pixel filter is the Gaussian of
-// docs/format.md whose variance vanishes at scale 1.
-double filter_variance(double scale) { return scale < 1.0 ? kFilterVariance * (1.0 / (scale * scale) - 1.0) : 0.0; }
-
 }  // namespace
 
-Rasterizer::Rasterizer(int threads, const char* variant, int max_level)
-    : kernels_(find_kernels(variant)),
-      pool_(threads),
-      max_level_(std::min(std::max(max_level, 0), kPyramidLevels - 1)) {
-  if (kernels_ == nullptr) throw std::invalid_argument("this processor cannot run that kernel variant");
+Rasterizer::Rasterizer(int threads, const Kernels* kernels, int max_level)
+    : kernels_(kernels), pool_(threads), max_level_(std::min(std::max(max_level, 0), kPyramidLevels - 1)) {
   workspaces_.resize(pool_.size());
   clocks_.resize(pool_.size());
 }
@@ -44,7 +36,7 @@ double Rasterizer::seconds(Stage stage) const {
   return total;
 }
 
-void Rasterizer::prepare(const GaussianArrays& g, const View& view, bool with_slots, WorkLimits limits) {
+bool Rasterizer::prepare(const GaussianArrays& g, const View& view, bool with_slots, WorkLimits limits) {
   view_ = view;
   channels_ = g.channels;
   grid_ = Grid(view.columns, view.rows);
@@ -67,8 +59,10 @@ void Rasterizer::prepare(const GaussianArrays& g, const View& view, bool with_sl
   });
   double work = 0;
   for (double part : covered) work += part;
-  if (work > limits.covered_pixels) throw std::overflow_error("too many Gaussians lie over each other");
-  timed(kBin, 0, [&] { lists_.build(pool_, grid_, rects_.data(), g.count, with_slots, limits.intersections); });
+  if (work > limits.covered_pixels) return false;
+  bool built = false;
+  timed(kBin, 0, [&] { built = lists_.build(pool_, grid_, rects_.data(), g.count, with_slots, limits.intersections); });
+  return built;
 }
 
 template <class Work>

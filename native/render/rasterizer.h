@@ -20,6 +20,12 @@ struct View {
   int columns, rows;        // output pixels
 };
 
+// A minified pixel averages 1/scale source pixels on each axis. The pixel filter is the Gaussian of
+// docs/format.md whose variance vanishes at scale 1.
+inline double filter_variance(double scale) {
+  return scale < 1.0 ? kFilterVariance * (1.0 / (scale * scale) - 1.0) : 0.0;
+}
+
 // How strong grain is in each cell: render/__init__.py, Grain.
 struct GrainStrengths {
   const float* strengths;  // [bands, rows, columns]
@@ -99,9 +105,8 @@ constexpr int64_t kPieceGaussians = 4096;  // Gaussians that a thread takes at a
 
 class Rasterizer {
  public:
-  // `variant` as in find_kernels; throws std::invalid_argument if it cannot run here. Splats are rendered on level
-  // `max_level` at most: with 0, all at full size.
-  Rasterizer(int threads, const char* variant, int max_level);
+  // With the kernels of find_kernels. Splats are rendered on level `max_level` at most: with 0, all at full size.
+  Rasterizer(int threads, const Kernels* kernels, int max_level);
 
   const char* variant() const { return kernels_->name; }
   int threads() const { return pool_.size(); }
@@ -111,8 +116,10 @@ class Rasterizer {
 
   // Output: interleaved [height, width, C].
   void render(const GaussianArrays& g, const View& view, float* image);
-  // Throws std::overflow_error before anything large is allocated if the work is above its limits.
-  void prepare_strips(const GaussianArrays& g, const View& view, WorkLimits limits) { prepare(g, view, false, limits); }
+  // Returns false before anything large is allocated if the work is above its limits.
+  bool prepare_strips(const GaussianArrays& g, const View& view, WorkLimits limits) {
+    return prepare(g, view, false, limits);
+  }
   // Then renders the rows [top_row, top_row + rows) of the view, `top_row` a multiple of kMacrotile and `rows` too
   // unless they are the last. `image` is uint16_t if `wide`, else uint8_t.
   // With grain, if any.
@@ -146,8 +153,8 @@ class Rasterizer {
   template <class Work>
   void timed(Stage stage, int thread, const Work& work);
 
-  // Splats and lists; with_slots if backward will be called.
-  void prepare(const GaussianArrays& g, const View& view, bool with_slots, WorkLimits limits = {});
+  // Splats and lists; with_slots if backward will be called. Returns false if the work is above its limits.
+  bool prepare(const GaussianArrays& g, const View& view, bool with_slots, WorkLimits limits = {});
 
   template <class Work>
   void for_each_piece(Stage stage, int64_t count, const Work& work);

@@ -1,13 +1,16 @@
 """The decoder: from the bytes of a .sspl file to pixels, of any region at any size.
 
 bytes  ->  container  ->  groups that touch the view  ->  symbols  ->  Gaussians  ->  rendered pixels
+
+All of it is compiled (``native/decoder``), and also a C library; here are arguments, metadata and backgrounds.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import InitVar, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy.typing as npt
 
+from smartsplat import _native
 from smartsplat.arguments import (
     Background,
     background_color,
@@ -24,17 +28,17 @@ from smartsplat.arguments import (
     whole_numbers,
 )
 from smartsplat.arrays import SampleArray
-from smartsplat.bitstream import container, entropy
-from smartsplat.bitstream.container import File
-from smartsplat.bitstream.grain import grain_levels, strengths_of
+from smartsplat.bitstream import entropy
+from smartsplat.bitstream.container import MAJOR, metadata_of
+from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.errors import FormatError, LimitError, SettingsError
 from smartsplat.gaussians import Gaussians
 from smartsplat.images.flatten import flattened, flattened_channels
 from smartsplat.images.strips import Strips
 from smartsplat.limits import Limits
 from smartsplat.metadata import Metadata
-from smartsplat.planes import AlphaPlane, GaussianPlane, with_alpha
-from smartsplat.render import Grain, View
+from smartsplat.planes import Planes, open_planes
+from smartsplat.render import View
 
 MAX_NOTEBOOK_BYTES = 1 << 24
 """Of a file that is shown in a notebook, which keeps it."""
@@ -168,15 +172,13 @@ class Reader:
         self._device = device
         self._limits = limits
         self._partial = partial
-        data = _bytes_of(source, limits)
-        self._data: bytes | None = data  # until it is closed
-        self._size = len(data)
-        self._file: File = container.unpack(data, limits, partial)
-        self._version = f"{data[8]}.{data[9]}"
-        settings = device, self._threads, limits
-        self._color = GaussianPlane(self._file.groups, self._file.quantizer, *settings)
-        alpha = self._file.extras.alpha
-        self._alpha = AlphaPlane(alpha, *settings) if alpha is not None else None
+        self._container: _native.Container | None = _native.Container(_bytes_of(source, limits), limits, partial)
+        self._quantizer = Quantizer(**self._container.color)
+        self._depth, self._has_alpha = self._container.depth, self._container.has_alpha
+        self._metadata = metadata_of(self._container)
+        self._sizes = self._container.sizes
+        self._version = f"{MAJOR}.{self._container.minor_version}"
+        self._planes: Planes | None = open_planes(self._container, device, self._threads, limits)
 
     def __enter__(self) -> Self:
         return self
@@ -190,35 +192,32 @@ class Reader:
 
     def close(self) -> None:
         """Give back the memory; what the file says of itself stays, its pixels are gone."""
-        self._data = None
-        self._color = self._alpha = None  # type: ignore[assignment]
+        self._container = self._planes = None
 
     @property
     def data(self) -> bytes:
         """The bytes of the file. SettingsError: the reader is closed."""
-        self._check_open()
-        assert self._data is not None
-        return self._data
+        return self._opened[0].data
 
     @property
     def width(self) -> int:
         """Pixels."""
-        return self._file.quantizer.width
+        return self._quantizer.width
 
     @property
     def height(self) -> int:
         """Pixels."""
-        return self._file.quantizer.height
+        return self._quantizer.height
 
     @property
     def has_alpha(self) -> bool:
         """Whether the image has opacity."""
-        return self._file.extras.alpha is not None
+        return self._has_alpha
 
     @property
     def channels(self) -> int:
         """Of what ``read`` gives: 1, grey, 2, grey and alpha, 3, RGB, or 4, RGB and alpha."""
-        return self._file.quantizer.channels + self.has_alpha
+        return self._quantizer.channels + self.has_alpha
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -228,12 +227,12 @@ class Reader:
     @property
     def depth(self) -> int:
         """Bits per sample of the image that was encoded."""
-        return self._file.extras.depth
+        return self._depth
 
     @property
     def metadata(self) -> Metadata:
         """Colour space, EXIF and the like."""
-        return self._file.extras.metadata
+        return self._metadata
 
     @property
     def icc(self) -> bytes | None:
@@ -261,12 +260,10 @@ class Reader:
         Raises:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``.
         """
+        _, planes = self._opened
         view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
-        color = self._color.render(view, kind, self._grain if grain else None)
-        if self._alpha is None:
-            return color
-        alpha = self._alpha.render(view, kind)
-        return with_alpha(color, alpha) if ground is None else flattened(color, alpha, ground)
+        pixels = planes.render(view, kind, grain)
+        return pixels if ground is None or not self.has_alpha else _over(pixels, ground)
 
     def strips(
         self,
@@ -289,23 +286,19 @@ class Reader:
         Raises:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``, before the first strip.
         """
+        _, planes = self._opened
         view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
-        parts: Iterable[SampleArray] = self._color.strips(view, kind, self._grain if grain else None)
-        channels = self._file.quantizer.channels
-        if self._alpha is not None:
-            pairs = self._alpha.beside(iter(parts), view, kind)
-            if ground is None:
-                parts, channels = (with_alpha(*pair) for pair in pairs), channels + 1
-            else:
-                parts = (flattened(*pair, ground) for pair in pairs)
-                channels = flattened_channels(channels, ground)
+        parts, channels = planes.strips(view, kind, grain), self.channels
+        if ground is not None and self.has_alpha:
+            parts = map(functools.partial(_over, ground=ground), parts)
+            channels = flattened_channels(self._quantizer.channels, ground)
         return Strips((view.rows, view.columns, channels), parts, kind.type)
 
     def _repr_html_(self) -> str | None:
         """The viewer with this file in a notebook; None where it is too large to be stored in one."""
         from smartsplat.web.page import frame
 
-        return frame(self.data, self.width, self.height) if self._size <= MAX_NOTEBOOK_BYTES else None
+        return frame(self.data, self.width, self.height) if len(self.data) <= MAX_NOTEBOOK_BYTES else None
 
     def _repr_png_(self) -> bytes:
         """A preview, which a notebook shows where scripts are off."""
@@ -316,61 +309,53 @@ class Reader:
         write(file, self.strips(scale=scale, dtype="uint8"), metadata=Metadata(icc=self.icc), format="png")
         return file.getvalue()
 
-    @cached_property
-    def _grain(self) -> Grain | None:
-        coded = self._file.extras.grain
-        if coded is None:
-            return None
-        return Grain(strengths_of(grain_levels(coded, self.width, self.height)), 1 << coded.cell_log2)
-
     def gaussians(self) -> Gaussians:
         """All Gaussians of the colours, in the order of the file."""
-        self._check_open()
-        return self._color.gaussians()
+        return self._opened[1].gaussians()
 
     @cached_property
     def info(self) -> Info:
         """What the file holds, from its header and table of contents."""
-        file, metadata = self._file, self.metadata
-        coded = sum(len(group.data) for group in file.groups)
-        alpha = file.extras.alpha
-        coded_alpha = sum(len(group.data) for group in (*alpha.groups, *alpha.mask)) if alpha else 0
-        grain_bytes = len(file.extras.grain.data) if file.extras.grain else 0
+        metadata, sizes = self.metadata, self._sizes
+        pixels, size = self.width * self.height, sizes["bytes"]
         return Info(
             width=self.width,
             height=self.height,
-            channels=file.quantizer.channels,
+            channels=self._quantizer.channels,
             has_alpha=self.has_alpha,
             depth=self.depth,
-            gaussians=file.count,
-            bytes=self._size,
-            ratio=3 * self.width * self.height / self._size,
-            bpp=8 * self._size / (self.width * self.height),
+            gaussians=sizes["gaussians"],
+            bytes=size,
+            ratio=3 * pixels / size,
+            bpp=8 * size / pixels,
             version=self._version,
-            quality=file.quantizer.quality,
-            groups=len(file.groups) + (len(alpha.groups) if alpha else 0),
-            alpha_bytes=coded_alpha,
+            quality=self._quantizer.quality,
+            groups=sizes["groups"],
+            alpha_bytes=sizes["alpha_bytes"],
             icc_bytes=len(metadata.icc or b""),
             metadata_bytes=sum(len(part or b"") for part in (metadata.exif, metadata.xmp, metadata.iptc)),
-            grain_bytes=grain_bytes,
+            grain_bytes=sizes["grain_bytes"],
             primaries=metadata.primaries,
             transfer=metadata.transfer,
-            container_bytes=self._size - coded - coded_alpha - grain_bytes,
-            count_bits=lambda: entropy.mean_bits(
-                [(group.data, group.count) for group in file.groups], file.quantizer, self._threads
-            ),
+            container_bytes=size - sizes["color_bytes"] - sizes["alpha_bytes"] - sizes["grain_bytes"],
+            count_bits=self._mean_bits,
         )
 
-    def _check_open(self) -> None:
-        if self._data is None:
+    def _mean_bits(self) -> dict[str, float]:
+        groups = [(data, count) for count, _, data in self._opened[0].groups]
+        return entropy.mean_bits(groups, self._quantizer, self._threads)
+
+    @property
+    def _opened(self) -> tuple[_native.Container, Planes]:
+        if self._container is None or self._planes is None:
             raise SettingsError("the reader is closed")
+        return self._container, self._planes
 
     @staticmethod
     def _ground(background: Background | None) -> Background | None:
         return None if background is None else background_color(background)
 
     def _view(self, region: Region | None, size: tuple[int, int] | None, scale: float | None) -> View:
-        self._check_open()
         x, y, width, height = (0, 0, self.width, self.height)
         if region is not None:
             x, y, width, height = whole_numbers("region", region, ("x", "y", "width", "height"))
@@ -392,6 +377,11 @@ class Reader:
                 f"and {self._limits.pixels} in all"
             )
         return View(x, y, width, height, columns, rows)
+
+
+def _over(pixels: SampleArray, ground: Background) -> SampleArray:
+    """Pixels with opacity over a background."""
+    return flattened(pixels[..., :-1], pixels[..., -1], ground)
 
 
 def _reopened(data: bytes, settings: dict[str, Any]) -> Reader:

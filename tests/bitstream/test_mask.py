@@ -9,9 +9,10 @@ from scipy.ndimage import gaussian_filter
 from smartsplat import _native
 from smartsplat.arrays import ByteArray
 from smartsplat.bitstream import mask
-from smartsplat.bitstream.container import MAX_BLOCKS_PER_BYTE
 from smartsplat.bitstream.mask import MAX_LEVEL, mask_levels, to_mask
 from smartsplat.errors import FormatError
+
+MAX_BLOCKS_PER_BYTE = _native.format_constants()["MAX_BLOCKS_PER_BYTE"]
 
 
 def outline(height: int, width: int, steps: int = 15, seed: int = 0) -> ByteArray:

@@ -7,7 +7,6 @@ import pytest
 
 from smartsplat import _native
 from smartsplat.arrays import FloatArray
-from smartsplat.bitstream.container import MAX_GRAIN_BANDS
 from smartsplat.gaussians import Gaussians
 from smartsplat.render import Grain, View, reference
 from smartsplat.render.cpu import CpuRenderer
@@ -87,7 +86,7 @@ def test_the_grain_of_a_region_is_that_of_the_whole(subject: Subject) -> None:
 
 
 def test_all_know_the_same_bands() -> None:
-    assert GRAIN_BANDS == _native.GRAIN_BANDS == MAX_GRAIN_BANDS
+    assert GRAIN_BANDS == _native.GRAIN_BANDS == _native.format_constants()["MAX_GRAIN_BANDS"]
 
 
 def test_noise_has_a_band_of_wavelengths_each() -> None:

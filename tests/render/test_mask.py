@@ -1,4 +1,4 @@
-"""A mask at any size against a mean over boxes that is computed pixel by pixel."""
+"""A mask at any size against means over boxes, and those against one that is computed pixel by pixel."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import math
 import numpy as np
 import pytest
 
+import smartsplat
 from smartsplat.arrays import ByteArray
-from smartsplat.render.mask import BoxFilter, box_means
+from smartsplat.bitstream import container
+from smartsplat.bitstream.container import Alpha, Extras
+from smartsplat.bitstream.file import to_file
+from smartsplat.bitstream.mask import MAX_LEVEL, to_mask
+from smartsplat.bitstream.quantize import Quantizer
+from tests.box_filter import BoxFilter, box_means
+from tests.compare import scene
 
 VIEWS = [
     (0, 40, 40),
@@ -62,3 +69,48 @@ def test_parts_of_the_rows_are_parts_of_the_whole() -> None:
         part = rows[begin:end]
         top, bottom = part.support
         np.testing.assert_allclose(box_means(levels[top:bottom], part, columns, 15), whole[begin:end], atol=1e-6)
+
+
+def file_with(levels: ByteArray) -> bytes:
+    """A file whose opacity is a mask of these levels."""
+    height, width = levels.shape
+    alpha = Alpha(Quantizer(100, 4, width, height, 1), (), to_mask(levels))
+    return container.pack(to_file(scene(9, width, height), Quantizer(90, 3, width, height, 3), Extras(alpha=alpha)))
+
+
+@pytest.mark.parametrize(
+    ("region", "size"),
+    [
+        ((0, 0, 230, 150), (230, 150)),
+        ((0, 0, 230, 150), (61, 40)),
+        ((0, 0, 230, 150), (1, 1)),
+        ((0, 0, 230, 150), (500, 333)),
+        ((7, 11, 100, 90), (100, 90)),
+        ((7, 11, 100, 90), (33, 200)),
+        ((229, 149, 1, 1), (5, 3)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_decoder_gives_these_means(
+    region: tuple[int, int, int, int], size: tuple[int, int], dtype: type[np.unsignedinteger]
+) -> None:
+    levels: ByteArray = np.random.default_rng(2).integers(0, 16, (150, 230), dtype=np.uint8)
+    found = smartsplat.decode(file_with(levels), region=region, size=size, dtype=dtype)[..., 3]
+    x, y, width, height = region
+    rows, columns = BoxFilter.of(y, height, size[1], 150), BoxFilter.of(x, width, size[0], 230)
+    (top, bottom), (left, right) = rows.support, columns.support
+    white = np.iinfo(dtype).max
+    expected = np.floor(box_means(levels[top:bottom, left:right], rows, columns, MAX_LEVEL) * white + 0.5)
+    assert np.abs(found - expected).max() <= 1
+    assert np.mean(found != expected) < 1e-3, "numbers between two code values may go either way"
+
+
+def test_a_mask_of_many_parts_is_averaged_piece_by_piece() -> None:
+    """More pixels than are averaged at once, and more than one part along both axes."""
+    cells: ByteArray = np.random.default_rng(3).integers(0, 16, (375, 325), dtype=np.uint8)
+    levels = cells.repeat(8, axis=0).repeat(8, axis=1)
+    reader = smartsplat.open(file_with(levels))
+    whole = reader.read()[..., 3]
+    assert np.array_equal(whole, levels * 17)
+    small = reader.read(size=(325, 375))[..., 3]
+    assert np.array_equal(small, cells * 17)

@@ -22,13 +22,13 @@ from smartsplat.bitstream.container import NO_EXTRAS, Alpha, Extras, File, Group
 from smartsplat.bitstream.file import to_file, to_groups
 from smartsplat.bitstream.grain import grain_levels, strengths_of, to_grain
 from smartsplat.bitstream.mask import MAX_LEVEL, mask_levels
-from smartsplat.bitstream.quantize import Quantizer
+from smartsplat.bitstream.quantize import Quantizer, dequantize
 from smartsplat.gaussians import Gaussians
 from smartsplat.metadata import Metadata
 from smartsplat.render import Grain, View, reference
 from smartsplat.render.grain import grain_at, with_grain
-from smartsplat.render.mask import BoxFilter, box_means
 from tests.bitstream.format_decoder import netpbm
+from tests.box_filter import BoxFilter, box_means
 from tests.compare import scene
 
 FOLDER = Path(__file__).parent
@@ -207,7 +207,8 @@ def coded_hash(groups: Iterable[Group], quantizer: Quantizer) -> str:
 
 def rendered(groups: Iterable[Group], quantizer: Quantizer, view: View) -> DoubleArray:
     """The reference's rendering of some groups."""
-    gaussians = entropy.decode_gaussians([(group.data, group.count) for group in groups], quantizer)
+    tables = entropy.decode([(group.data, group.count) for group in groups], quantizer)
+    gaussians = Gaussians.concatenated([dequantize(table, quantizer) for table in tables], quantizer.channels)
     return reference.render(reference.upload(gaussians), view)
 
 

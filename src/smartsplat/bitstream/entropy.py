@@ -12,7 +12,6 @@ from smartsplat import _native
 from smartsplat.arrays import DoubleArray
 from smartsplat.bitstream.quantize import Quantizer, SymbolArray
 from smartsplat.errors import FormatError
-from smartsplat.gaussians import Gaussians
 
 GROUP_SIZE = 4096
 """Gaussians in a group, at most: fewer decode on more threads and cut regions finer, more save bytes (measured: half
@@ -53,14 +52,6 @@ def decode(groups: Iterable[tuple[bytes, int]], quantizer: Quantizer, threads: i
     """The symbols of each (bytes, count). FormatError if the bytes cannot have been written by ``encode``."""
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         return list(pool.map(lambda group: _decode(group[0], group[1], quantizer, False)[0], groups))
-
-
-def decode_gaussians(groups: Sequence[tuple[bytes, int]], quantizer: Quantizer, threads: int = 1) -> Gaussians:
-    """``decode`` and ``dequantize`` in one pass: the Gaussians of each (bytes, count), one after the other."""
-    out = Gaussians.of_size(sum(count for _, count in groups), quantizer.channels)
-    with _format_errors():
-        _native.decode_gaussians(list(groups), quantizer, out, threads)
-    return out
 
 
 def mean_bits(groups: Sequence[tuple[bytes, int]], quantizer: Quantizer, threads: int = 1) -> dict[str, float]:

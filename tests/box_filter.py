@@ -1,4 +1,7 @@
-"""A mask at any size: the mean of its pixels over a box as wide as an output pixel, or as a mask's if that is wider."""
+"""A mask at any size: the mean of its pixels over a box as wide as an output pixel, or as a mask's if that is wider.
+
+The definition in numpy, which ``native/decoder/box_filter.cpp`` and the test vectors are held against.
+"""
 
 from __future__ import annotations
 
