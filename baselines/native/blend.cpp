@@ -66,6 +66,7 @@ const BlendKernels* find_blend_kernels(const char* name) {
 
 Blender::Blender(int threads, const char* variant) : kernels_(find_kernels(variant)), pool_(threads) {
   if (kernels_ == nullptr) throw std::invalid_argument("this processor cannot run that kernel variant");
+  fit_kernels_ = fit_kernels_of(kernels_);
   blend_kernels_ = find_blend_kernels(kernels_->name);
   workspaces_.resize(pool_.size());
 }
@@ -165,7 +166,7 @@ LossSums Blender::pixelwise_pass(const Target& target, LossWeights weights) {
       for (int y = 0; y < a.height; ++y)
         std::copy_n(space.state + of_state.offset(column * kColumnWidth, y), channels_ * kColumnWidth,
                     space.d_planes + a.offset(column * kColumnWidth, y));
-    sums[tile] = kernels_->pixel_loss(space.d_planes, channels_, a, target.at(a.x, a.y, channels_), weights);
+    sums[tile] = fit_kernels_->pixel_loss(space.d_planes, channels_, a, target.at(a.x, a.y, channels_), weights);
     backward(tile, space.state, a, space.d_planes, thread);
   });
   return total(sums);
@@ -209,9 +210,9 @@ LossSums Blender::macrotile_pass(int64_t index, const Target& target, LossWeight
   grid_.for_each_tile(grid_.with_halo(area), channels_ + kExtraPlanes, [&](int64_t tile, Area part) {
     // Whole columns: the halo is one wide.
     const float* state = kept_state(tile) + part.offset(part.x % kTile, part.y % kTile);
-    kernels_->macrotile_put(state, channels_, part, target.at(part.x, part.y, channels_), macrotile);
+    fit_kernels_->macrotile_put(state, channels_, part, target.at(part.x, part.y, channels_), macrotile);
   });
-  const LossSums sums = kernels_->macrotile_loss(macrotile, channels_, weights);
+  const LossSums sums = fit_kernels_->macrotile_loss(macrotile, channels_, weights);
   grid_.for_each_tile(area, channels_, [&](int64_t tile, Area a) {
     const Area inside = {a.x, a.y, a.width, a.height, kColumnWidth, kMacrotilePlane, kMacrotileStride};
     const float* d_planes = buffer.image + macrotile_offset(a.x - area.x, a.y - area.y, 0);

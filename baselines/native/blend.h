@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "blend_kernels.h"
-#include "render/rasterizer.h"
+#include "render/fitter.h"
 
 namespace smartsplat {
 
@@ -56,6 +56,7 @@ class Blender {
   void differentiate(const CovarianceArrays& gradient);
 
   const Kernels* kernels_;
+  const FitKernels* fit_kernels_;
   const BlendKernels* blend_kernels_;
   ThreadPool pool_;
   Blend blend_{};

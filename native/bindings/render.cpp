@@ -1,4 +1,4 @@
-// Rasterizer for Python: the renderer of render/cpu.py.
+// Fitter for Python: the renderer of render/cpu.py.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -10,7 +10,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/gil.h"
-#include "render/rasterizer.h"
+#include "render/fitter.h"
 
 namespace smartsplat {
 namespace {
@@ -66,7 +66,7 @@ void check_same_shape(const GaussianArrays& a, const GaussianArrays& b) {
   if (a.count != b.count || a.channels != b.channels) throw std::invalid_argument("the gradient has another shape");
 }
 
-void render(Rasterizer& self, nb::handle gaussians, nb::handle view_object, const FloatImage& image) {
+void render(Fitter& self, nb::handle gaussians, nb::handle view_object, const FloatImage& image) {
   const PyGaussians g(gaussians);
   const View view = view_of(view_object);
   check_shape(image, view, g.channels);
@@ -75,7 +75,7 @@ void render(Rasterizer& self, nb::handle gaussians, nb::handle view_object, cons
 }
 
 // A view that is rendered, or compared, in strips of rows.
-void prepare_strips(Rasterizer& self, nb::handle gaussians, nb::handle view_object, double max_covered_pixels,
+void prepare_strips(Fitter& self, nb::handle gaussians, nb::handle view_object, double max_covered_pixels,
                     double max_intersections) {
   const PyGaussians g(gaussians);
   const View view = view_of(view_object);
@@ -92,7 +92,7 @@ Target target_of(const SampleImage& pixels, const std::optional<BytePlane>& weig
 }
 
 template <class Pixels>
-int checked_rows(const Rasterizer& self, int top, const Pixels& pixels) {
+int checked_rows(const Fitter& self, int top, const Pixels& pixels) {
   const View& view = self.view();
   const int64_t rows = static_cast<int64_t>(pixels.shape(0)), bottom = top + rows;
   if (pixels.shape(1) != static_cast<size_t>(view.columns) || pixels.shape(2) != static_cast<size_t>(self.channels()) ||
@@ -101,7 +101,7 @@ int checked_rows(const Rasterizer& self, int top, const Pixels& pixels) {
   return static_cast<int>(rows);
 }
 
-void render_rows(Rasterizer& self, int top, const OutputImage& image, nb::handle grain_object) {
+void render_rows(Fitter& self, int top, const OutputImage& image, nb::handle grain_object) {
   const int rows = checked_rows(self, top, image);
   const bool wide = is_wide(image);
   using Strengths = Array<const float, nb::shape<-1, -1, -1>>;
@@ -119,7 +119,7 @@ void render_rows(Rasterizer& self, int top, const OutputImage& image, nb::handle
   self.render_rows(top, rows, image.data(), wide, strengths ? &grain : nullptr);
 }
 
-void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_object,
+void render_gradient(Fitter& self, nb::handle gaussians, nb::handle view_object,
                      const Array<const float, nb::shape<-1, -1, -1>>& d_image, nb::handle gradient) {
   const PyGaussians g(gaussians), out(gradient);
   const View view = view_of(view_object);
@@ -129,7 +129,7 @@ void render_gradient(Rasterizer& self, nb::handle gaussians, nb::handle view_obj
   self.render_gradient(g, view, d_image.data(), out);
 }
 
-std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians, const SampleImage& pixels,
+std::tuple<double, double> loss_gradient(Fitter& self, nb::handle gaussians, const SampleImage& pixels,
                                          const std::optional<BytePlane>& weights, nb::handle view_object,
                                          nb::handle settings_object, nb::handle gradient) {
   const PyGaussians g(gaussians), out(gradient);
@@ -143,9 +143,9 @@ std::tuple<double, double> loss_gradient(Rasterizer& self, nb::handle gaussians,
   return {result.loss, result.mean_square};
 }
 
-std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::handle adam_object,
-                                const SampleImage& pixels, const std::optional<BytePlane>& weights,
-                                nb::handle view_object, nb::handle settings_object, nb::handle structure_object) {
+std::tuple<double, double> step(Fitter& self, nb::handle gaussians, nb::handle adam_object, const SampleImage& pixels,
+                                const std::optional<BytePlane>& weights, nb::handle view_object,
+                                nb::handle settings_object, nb::handle structure_object) {
   const PyGaussians g(gaussians);
   const PyAdam adam(adam_object, g);
   const View view = view_of(view_object);
@@ -165,7 +165,7 @@ std::tuple<double, double> step(Rasterizer& self, nb::handle gaussians, nb::hand
   return {result.loss, result.mean_square};
 }
 
-auto residual(Rasterizer& self, int top, const SampleImage& pixels, const std::optional<BytePlane>& weights, int cell) {
+auto residual(Fitter& self, int top, const SampleImage& pixels, const std::optional<BytePlane>& weights, int cell) {
   const int rows = checked_rows(self, top, pixels);
   const Target target = target_of(pixels, weights);
   if (cell < 1 || kTile % cell != 0) throw std::invalid_argument("the cell must divide the tile");
@@ -178,7 +178,7 @@ auto residual(Rasterizer& self, int top, const SampleImage& pixels, const std::o
   return result;
 }
 
-nb::dict stage_seconds(const Rasterizer& self) {
+nb::dict stage_seconds(const Fitter& self) {
   nb::dict seconds;
   for (int stage = 0; stage < kStages; ++stage) seconds[kStageNames[stage]] = self.seconds(static_cast<Stage>(stage));
   return seconds;
@@ -197,17 +197,17 @@ void bind_render(nb::module_& m) {
   m.attr("PYRAMID_LEVELS") = kPyramidLevels;
   m.attr("MIN_PYRAMID_DEVIATION") = kMinDeviation;
   m.attr("MIN_PYRAMID_DEVIATION_PER_COLOR") = kMinDeviationPerColor;
-  nb::class_<Rasterizer>(m, "Rasterizer")
+  nb::class_<Fitter>(m, "Fitter")
       .def(
           "__init__",
-          [](Rasterizer* self, int threads, std::optional<std::string> variant, int max_level) {
+          [](Fitter* self, int threads, std::optional<std::string> variant, int max_level) {
             const Kernels* kernels = find_kernels(variant ? variant->c_str() : nullptr);
             if (kernels == nullptr) throw std::invalid_argument("this processor cannot run that kernel variant");
-            new (self) Rasterizer(std::max(threads, 1), kernels, max_level);
+            new (self) Fitter(std::max(threads, 1), kernels, max_level);
           },
           "threads"_a, "variant"_a = nb::none(), "max_level"_a = kPyramidLevels - 1)
-      .def_prop_ro("variant", &Rasterizer::variant)
-      .def_prop_ro("threads", &Rasterizer::threads)
+      .def_prop_ro("variant", &Fitter::variant)
+      .def_prop_ro("threads", &Fitter::threads)
       .def("render", &render)
       .def("prepare_strips", &prepare_strips)
       .def("render_rows", &render_rows, "top"_a, "image"_a, "grain"_a = nb::none())
@@ -218,8 +218,8 @@ void bind_render(nb::module_& m) {
            "structure"_a.none())
       .def("residual", &residual, "top"_a, "target"_a, "weights"_a.none(), "cell"_a)
       .def("stage_seconds", &stage_seconds)
-      .def("reset_clocks", &Rasterizer::reset_clocks)
-      .def("multiply_add", &Rasterizer::multiply_add, "rounds"_a, nb::call_guard<ReleasedGil>());
+      .def("reset_clocks", &Fitter::reset_clocks)
+      .def("multiply_add", &Fitter::multiply_add, "rounds"_a, nb::call_guard<ReleasedGil>());
 }
 
 }  // namespace smartsplat

@@ -1,5 +1,21 @@
 #include "core/threads.h"
 
+#if defined(__wasm__)
+
+namespace smartsplat {
+
+ThreadPool::ThreadPool(int) {}
+
+ThreadPool::~ThreadPool() = default;
+
+void ThreadPool::run(int64_t pieces, const std::function<void(int64_t, int)>& work) {
+  for (int64_t piece = 0; piece < pieces; ++piece) work(piece, 0);
+}
+
+}  // namespace smartsplat
+
+#else
+
 #include <system_error>
 
 #ifdef _WIN32
@@ -76,3 +92,5 @@ void ThreadPool::Shared::serve(int thread) {
 }
 
 }  // namespace smartsplat
+
+#endif

@@ -1,15 +1,18 @@
-// A small pool of threads that shares out numbered pieces of work.
+// A small pool of threads that shares out numbered pieces of work; WebAssembly has the caller's alone.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
+
+#if !defined(__wasm__)
+#include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+#endif
 
 namespace smartsplat {
 
@@ -35,6 +38,7 @@ class ThreadPool {
         [&](int64_t piece, int thread) { work(piece * size, std::min((piece + 1) * size, count), thread); });
   }
 
+#if !defined(__wasm__)
  private:
   // What the workers share with the caller. A forked process has a copy without workers, in whatever state it was:
   // mutexes may be held, and destroying a condition variable would wait for threads that are not there. So it never
@@ -59,6 +63,10 @@ class ThreadPool {
   const int process_;
   int size_ = 1;
   std::unique_ptr<Shared> shared_;
+#else
+ private:
+  int size_ = 1;
+#endif
 };
 
 }  // namespace smartsplat

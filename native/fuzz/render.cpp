@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "fuzz/input.h"
-#include "render/rasterizer.h"
+#include "render/fitter.h"
 
 using namespace smartsplat;
 
@@ -31,19 +31,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   float* first = floats.data();
   const GaussianArrays g{count, channels, first, first + 2 * count, first + 4 * count, first + 5 * count};
 
-  Rasterizer rasterizer(1, find_kernels(nullptr), max_level);
+  Fitter fitter(1, find_kernels(nullptr), max_level);
   const size_t samples = static_cast<size_t>(columns) * static_cast<size_t>(rows * channels);
   std::vector<uint16_t> image(samples);
   const GrainStrengths grain{strengths.data(), bands, cells, cells, cell};
-  rasterizer.prepare_strips(g, view, {});
+  fitter.prepare_strips(g, view, {});
   for (int top = 0; top < rows; top += kMacrotile)
-    rasterizer.render_rows(top, std::min(rows - top, kMacrotile), image.data(), wide, bands > 0 ? &grain : nullptr);
+    fitter.render_rows(top, std::min(rows - top, kMacrotile), image.data(), wide, bands > 0 ? &grain : nullptr);
 
   const std::vector<uint16_t> pixels(samples, 30000);
   const Target target{pixels.data(), true, nullptr, columns};
   std::vector<float> cells_out(static_cast<size_t>((columns / 16 + 1) * (rows / 16 + 1) * (channels + 1)));
-  rasterizer.prepare_strips(g, view, {});
-  rasterizer.residual(0, rows, target, 16, cells_out.data());
+  fitter.prepare_strips(g, view, {});
+  fitter.residual(0, rows, target, 16, cells_out.data());
   if (!steps) return 0;
 
   StepSettings settings{};
@@ -64,6 +64,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<float> moments(2 * floats.size());
   std::vector<int32_t> ages(static_cast<size_t>(count));
   const AdamArrays adam{moments.data(), moments.data() + floats.size(), ages.data()};
-  for (int step = 0; step < 2; ++step) rasterizer.step(g, adam, target, view, settings);
+  for (int step = 0; step < 2; ++step) fitter.step(g, adam, target, view, settings);
   return 0;
 }

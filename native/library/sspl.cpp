@@ -1,17 +1,20 @@
 // The C interface of the decoder: arguments are checked, errors and exceptions become an sspl_error.
 #include "library/sspl.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <memory>
-#include <new>
 #include <string>
-#include <thread>
 #include <vector>
+
+#if !defined(__wasm__)
+#include <zlib.h>
+
+#include <thread>
+#endif
 
 #include "decoder/decoder.h"
 
@@ -69,11 +72,15 @@ static_assert(static_cast<int>(SSPL_ERROR_FORMAT) == Refusal::kFormat &&
 template <class Work>
 sspl_status guarded(sspl_error* error, const Work& work) {
   if (error != nullptr) *error = {};
+#if defined(__wasm__)  // where a lack of memory ends the instance
+  return work();
+#else
   try {
     return work();
   } catch (const std::exception&) {  // bad_alloc, or length_error
     return fail(error, SSPL_ERROR_MEMORY, "there is not enough memory");
   }
+#endif
 }
 
 // Copies a struct of the caller's, which may be of another version, over one with the defaults.
@@ -104,7 +111,11 @@ sspl_status open(const uint8_t* bytes, size_t size, std::vector<uint8_t> kept, c
   File file{};
   if (const Refusal refusal = read_container(bytes, static_cast<int64_t>(size), limits, options.partial != 0, file))
     return check(error, refusal);
+#if defined(__wasm__)
+  const uint32_t threads = 1;
+#else
   const uint32_t threads = options.threads ? options.threads : std::max(std::thread::hardware_concurrency(), 1u);
+#endif
   *image = new sspl_image(std::move(kept), std::move(file), limits, static_cast<int>(std::min(threads, 1024u)));
   return SSPL_OK;
 }
@@ -212,6 +223,13 @@ sspl_status read_rows(sspl_image* image, int top, int rows, uint8_t* pixels, siz
   return SSPL_OK;
 }
 
+const PackedChunk* packed_metadata(const sspl_image* image, sspl_metadata kind) {
+  if (kind < SSPL_ICC || kind > SSPL_IPTC) return nullptr;
+  const PackedChunk& chunk = image->decoder.file().packed[kind];
+  return chunk.bytes == nullptr ? nullptr : &chunk;
+}
+
+#if !defined(__wasm__)
 sspl_status unpack(const PackedChunk& chunk, std::vector<uint8_t>& out, sspl_error* error) {
   out.resize(static_cast<size_t>(chunk.unpacked) + 1);  // one more shows a stream that goes on
   uLongf size = static_cast<uLongf>(out.size());
@@ -223,6 +241,7 @@ sspl_status unpack(const PackedChunk& chunk, std::vector<uint8_t>& out, sspl_err
   out.resize(size);
   return SSPL_OK;
 }
+#endif
 
 }  // namespace
 
@@ -250,6 +269,7 @@ sspl_image* sspl_open_callback(sspl_read_function read, void* user, const sspl_o
   return image;
 }
 
+#if !defined(__wasm__)
 sspl_image* sspl_open_file(const char* path, const sspl_options* options, sspl_error* error) {
   sspl_image* image = nullptr;
   guarded(error, [&] {
@@ -263,6 +283,7 @@ sspl_image* sspl_open_file(const char* path, const sspl_options* options, sspl_e
   });
   return image;
 }
+#endif
 
 void sspl_close(sspl_image* image) { delete image; }
 
@@ -304,16 +325,24 @@ sspl_status sspl_read_rows(sspl_image* image, uint32_t top, uint32_t rows, void*
   });
 }
 
+const void* sspl_get_packed_metadata(const sspl_image* image, sspl_metadata kind, size_t* size, size_t* unpacked_size) {
+  const PackedChunk* chunk = packed_metadata(image, kind);
+  *size = chunk == nullptr ? 0 : static_cast<size_t>(chunk->size);
+  *unpacked_size = chunk == nullptr ? 0 : static_cast<size_t>(chunk->unpacked);
+  return chunk == nullptr ? nullptr : chunk->bytes;
+}
+
+#if !defined(__wasm__)
 const void* sspl_get_metadata(sspl_image* image, sspl_metadata kind, size_t* size, sspl_error* error) {
   *size = 0;
   const void* found = nullptr;
   guarded(error, [&] {
     if (kind < SSPL_ICC || kind > SSPL_IPTC) return fail(error, SSPL_ERROR_ARGUMENT, "there is no such metadata");
-    const PackedChunk& chunk = image->decoder.file().packed[kind];
-    if (chunk.bytes == nullptr) return SSPL_OK;
+    const PackedChunk* chunk = packed_metadata(image, kind);
+    if (chunk == nullptr) return SSPL_OK;
     std::vector<uint8_t>& unpacked = image->metadata[kind];
     if (unpacked.empty()) {
-      const sspl_status status = unpack(chunk, unpacked, error);
+      const sspl_status status = unpack(*chunk, unpacked, error);
       if (status != SSPL_OK) return status;
     }
     *size = unpacked.size();
@@ -322,3 +351,4 @@ const void* sspl_get_metadata(sspl_image* image, sspl_metadata kind, size_t* siz
   });
   return found;
 }
+#endif

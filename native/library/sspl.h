@@ -124,8 +124,12 @@ SSPL_API sspl_status sspl_read_rows(sspl_image* image, uint32_t top, uint32_t ro
 
 typedef enum sspl_metadata { SSPL_ICC = 0, SSPL_EXIF = 1, SSPL_XMP = 2, SSPL_IPTC = 3 } sspl_metadata;
 
+/* Metadata as it is stored, a stream of zlib, and its length when unpacked; the image owns it. NULL: there is none. */
+SSPL_API const void* sspl_get_packed_metadata(const sspl_image* image, sspl_metadata kind, size_t* size,
+                                              size_t* unpacked_size);
+
 /* Metadata that the file carries, unpacked; the image owns it. NULL: there is none, or it is damaged, which `error`
- * says. EXIF begins with its TIFF header. */
+ * says. EXIF begins with its TIFF header. Not in WebAssembly, whose hosts unpack it themselves. */
 SSPL_API const void* sspl_get_metadata(sspl_image* image, sspl_metadata kind, size_t* size, sspl_error* error);
 
 #ifdef __cplusplus

@@ -221,6 +221,7 @@ struct Grain {
 #define SMARTSPLAT_FOR_EACH_VARIANT(DO) DO(base)
 #endif
 
+// What renders.
 struct Kernels {
   const char* name;
   // Sets the splats and tile rectangles of the Gaussians [begin, end); returns how many output pixels they cover.
@@ -228,11 +229,26 @@ struct Kernels {
                     TileRect* rects);
   // Adds the splats of a tile list to an area's floats.
   void (*forward_tile)(const Splat* splats, const int32_t* list, int64_t count, int channels, Area area, float* planes);
+  // A level's area from that of the next coarser level, linearly.
+  void (*enlarge)(int channels, Area from, const float* small, Area to, float* large);
+  // The grain of a tile, [kTile, kTile], before it is fitted to what is rendered.
+  void (*find_grain)(Area area, const Grain& grain, float* out);
+  // Stores a tile, with its grain if that is not null and clamped to [0, 1], as rounded code values, uint16_t if
+  // `wide`, else uint8_t; interleaved, the row stride in samples.
+  void (*store_samples)(const float* planes, const float* grain, int channels, Area area, void* out, bool wide,
+                        int64_t stride);
+};
+
+// The best variant for this processor, or the one named ("v2", "v3", "v4"; "base" elsewhere); null if the
+// processor cannot run it.
+const Kernels* find_kernels(const char* name);
+
+// What fits Gaussians to an image beside that.
+struct FitKernels {
   // d_planes is dL/dC(p) of an area; writes the partials of list entry k to partials[slots[k]].
   void (*backward_tile)(const Splat* splats, const int32_t* list, const int64_t* slots, int64_t count, int channels,
                         Area area, const float* d_planes, PartialSums* partials);
-  // A level's area from that of the next coarser level, linearly; and the adjoint, which adds.
-  void (*enlarge)(int channels, Area from, const float* small, Area to, float* large);
+  // The adjoint of enlarge, which adds.
   void (*reduce)(int channels, Area from, const float* large, Area to, float* small);
   // From the sums over pixels to the gradient of the Gaussians [begin, end).
   void (*differentiate)(const GaussianArrays& g, const Partials& sums, int64_t begin, int64_t end,
@@ -242,12 +258,6 @@ struct Kernels {
   double (*update)(const GaussianArrays& g, const Partials& sums, const GaussianArrays* other, int64_t begin,
                    int64_t end, const StepSettings& settings, const AdamArrays& adam,
                    const BiasCorrections& corrections);
-  // The grain of a tile, [kTile, kTile], before it is fitted to what is rendered.
-  void (*find_grain)(Area area, const Grain& grain, float* out);
-  // Stores a tile, with its grain if that is not null and clamped to [0, 1], as rounded code values, uint16_t if
-  // `wide`, else uint8_t; interleaved, the row stride in samples.
-  void (*store_samples)(const float* planes, const float* grain, int channels, Area area, void* out, bool wide,
-                        int64_t stride);
   // Replaces a tile by dL/dC(p) of the loss without SSIM, of e = clamp(plane) - target; `target` begins with the tile's
   // first pixel here and below.
   LossSums (*pixel_loss)(float* planes, int channels, Area area, const Target& target, LossWeights weights);
@@ -265,8 +275,7 @@ struct Kernels {
   double (*multiply_add)(int64_t rounds);
 };
 
-// The best variant for this processor, or the one named ("v2", "v3", "v4"; "base" elsewhere); null if the
-// processor cannot run it.
-const Kernels* find_kernels(const char* name);
+// Of the same variant.
+const FitKernels* fit_kernels_of(const Kernels* kernels);
 
 }  // namespace smartsplat

@@ -1,4 +1,4 @@
-// Rendering a set of Gaussians, its gradient, and one optimisation step, over tiles and threads.
+// Rendering a set of Gaussians, over tiles and threads.
 #pragma once
 
 #include <chrono>
@@ -39,40 +39,6 @@ struct WorkLimits {
   double intersections = std::numeric_limits<double>::infinity();
 };
 
-struct StepResult {
-  double loss;
-  double mean_square;  // of the clamped rendering against the target, in [0, 1] units
-};
-
-inline void add(LossSums& to, const LossSums& part) {
-  to.absolute += part.absolute;
-  to.square += part.square;
-  to.ssim += part.ssim;
-  to.coarse += part.coarse;
-}
-
-inline LossSums total(const std::vector<LossSums>& parts) {
-  LossSums sums{};
-  for (const LossSums& part : parts) add(sums, part);
-  return sums;
-}
-
-// A term of a step's loss beside the others: weight x (1 - SSIM) of luma of the rendering, not clamped, at a view of
-// its own.
-struct Structure {
-  Target target;  // luma
-  View view;
-  float weight;
-};
-
-// E22 and the mean square error, from sums over so many samples.
-inline StepResult step_result(const LossSums& sums, const LossWeights& weights, double samples) {
-  const double similarity = weights.ssim > 0 ? weights.ssim * (1.0 - sums.ssim / samples) : 0.0;
-  const double square = (1.0 - weights.coarse) * sums.square + weights.coarse * sums.coarse;
-  const double pixelwise = (weights.l1 * sums.absolute + weights.l2 * square) / samples;
-  return {pixelwise + similarity, sums.square / samples};
-}
-
 // What a frame or a step is made of, for profiles: seconds summed over threads since the last reset.
 enum Stage { kProject, kBin, kForward, kLoss, kBackward, kStore, kUpdate, kStages };
 constexpr const char* kStageNames[kStages] = {"project", "bin", "forward", "loss", "backward", "store", "update"};
@@ -95,13 +61,15 @@ struct alignas(64) Workspace {
   float pyramid[level_start(kPyramidLevels)];   // the levels above full size of one macrotile
   float gradient[level_start(kPyramidLevels)];  // dL/d of them
 };
-struct alignas(64) MacrotileBuffer {
-  float image[kMaxChannels * kMacrotilePlane];
-  float target[kMaxChannels * kMacrotilePlane];
-  float scratch[kMacrotileScratch];
-};
-
 constexpr int64_t kPieceGaussians = 4096;  // Gaussians that a thread takes at a time
+
+// Sets an area's floats to 0.
+inline void clear(Area area, int channels, float* floats) {
+  for (int column = 0; column < area.columns(); ++column)
+    for (int y = 0; y < area.height; ++y)
+      for (int c = 0; c < channels; ++c)
+        std::fill_n(floats + area.offset(column * kColumnWidth, y) + c * area.channel_stride, kColumnWidth, 0.0f);
+}
 
 class Rasterizer {
  public:
@@ -124,28 +92,10 @@ class Rasterizer {
   // unless they are the last. `image` is uint16_t if `wide`, else uint8_t.
   // With grain, if any.
   void render_rows(int top_row, int rows, void* image, bool wide, const GrainStrengths* grain = nullptr);
-  // Or finds the mean residual (target - rendering) and mean square error over cells of `cell` x `cell` output pixels
-  // of those rows, of which `target` has the pixels: out [ceil(rows / cell), ceil(width / cell), C + 1]. `cell` divides
-  // kTile.
-  void residual(int top_row, int rows, const Target& target, int cell, float* out);
   const View& view() const { return view_; }
   int channels() const { return channels_; }
 
-  // d_image [height, width, C]; the gradients have the shapes of the parameters.
-  void render_gradient(const GaussianArrays& g, const View& view, const float* d_image, const GaussianArrays& gradient);
-
-  // The loss without the rate term, and its gradient.
-  StepResult loss_gradient(const GaussianArrays& g, const Target& target, const View& view,
-                           const StepSettings& settings, const GaussianArrays& gradient);
-
-  // One step: render, loss against target [height, width, C], gradient, Adam on g; with the term `structure`, if any.
-  StepResult step(const GaussianArrays& g, const AdamArrays& adam, const Target& target, const View& view,
-                  const StepSettings& settings, const Structure* structure = nullptr);
-
-  // `rounds` of the kernels' multiply_add on every thread; returns the floating-point operations of all.
-  double multiply_add(int64_t rounds);
-
- private:
+ protected:
   struct alignas(64) Clock {
     double seconds[kStages] = {};
   };
@@ -171,28 +121,11 @@ class Rasterizer {
   void for_each_rendered_tile(int top_row, int rows, const Work& work);
   Area level_area(Area macrotile, int level, int halo) const;
   void forward(int64_t index, Area area, float* floats) const;
-  void backward(int64_t index, Area area, const float* d_floats);
   // Renders the pyramid of a macrotile with a halo of so many pixels; then a tile of it, onto what they enlarge to.
   void render_pyramid(int64_t macrotile, Area area, int coarsest, int halo, int thread);
   void render_tile(int64_t tile, Area area, Area macrotile, int coarsest, int halo, int thread);
-  // The backward pass: takes a tile's dL/dC(p) to its splats and to the levels; then, after all tiles, through the
-  // levels.
-  void backward_tile_and_pyramid(int64_t tile, Area area, const float* d_floats, Area macrotile, int coarsest,
-                                 int thread);
-  void backward_pyramid(int64_t macrotile, Area area, int coarsest, int thread);
-  void clear_gradient(Area macrotile, int coarsest, int thread);
-  // Renders, compares with the target and fills the partial sums.
-  StepResult loss_pass(const GaussianArrays& g, const Target& target, const View& view, const StepSettings& settings,
-                       bool clamp = true);
   // Grain at the prepared view.
   Grain grain_of(const GrainStrengths& strengths) const;
-  LossSums pixelwise_pass(const Target& target, LossWeights weights);
-  LossSums ssim_pass(const Target& target, LossWeights weights, bool clamp);
-  // Fills the gradient of the term `structure`, with that by luma as colour, in memory of the rasterizer's; returns the
-  // term.
-  double structure_gradient(const GaussianArrays& g, const Structure& structure, GaussianArrays* gradient);
-  Partials partials() const { return {partials_.data(), lists_.first_slot(), rects_.data(), projection_}; }
-  BiasCorrections bias_corrections(const AdamArrays& adam, int64_t count, const StepSettings& settings);
 
   const Kernels* kernels_;
   ThreadPool pool_;
@@ -205,25 +138,48 @@ class Rasterizer {
   UnfilledVector<Splat> splats_;
   UnfilledVector<TileRect> rects_;
   AreaLists lists_;
-  UnfilledVector<PartialSums> partials_;
-  UnfilledVector<float> structure_floats_;   // [7, N]: the gradient by natural parameters and luma, and luma
-  std::vector<BiasCorrection> corrections_;  // by age, for beta1_ and beta2_
-  float beta1_ = 0, beta2_ = 0;
-  std::vector<Workspace> workspaces_;               // one for each thread
-  std::vector<MacrotileBuffer> macrotile_buffers_;  // one for each thread, only for the SSIM term
+  std::vector<Workspace> workspaces_;  // one for each thread
 };
 
 template <class Work>
 void Rasterizer::timed(Stage stage, int thread, const Work& work) {
+#if defined(__wasm__)  // which has no clock of its own
+  static_cast<void>(stage), static_cast<void>(thread);
+  work();
+#else
   const auto start = std::chrono::steady_clock::now();
   work();
   clocks_[thread].seconds[stage] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+#endif
 }
 
 template <class Work>
 void Rasterizer::for_each_piece(Stage stage, int64_t count, const Work& work) {
   pool_.run_in_pieces(count, kPieceGaussians,
                       [&](int64_t begin, int64_t end, int thread) { timed(stage, thread, [&] { work(begin, end); }); });
+}
+
+template <class Work>
+void Rasterizer::for_each_macrotile(int first_row, int last_row, const Work& work) {
+  const int64_t first = static_cast<int64_t>(first_row) * grid_.macrotiles_x;
+  pool_.run(static_cast<int64_t>(last_row - first_row) * grid_.macrotiles_x, [&](int64_t index, int thread) {
+    const int64_t macrotile = first + index;
+    int coarsest = kPyramidLevels - 1;
+    while (coarsest > 0 && lists_.count(grid_.first_area(coarsest) + macrotile) == 0) --coarsest;
+    work(macrotile, grid_.macrotile(macrotile), coarsest, thread);
+  });
+}
+
+template <class Work>
+void Rasterizer::for_each_rendered_tile(int top_row, int rows, const Work& work) {
+  for_each_macrotile(top_row / kMacrotile, (top_row + rows + kMacrotile - 1) / kMacrotile,
+                     [&](int64_t macrotile, Area area, int coarsest, int thread) {
+                       render_pyramid(macrotile, area, coarsest, 0, thread);
+                       grid_.for_each_tile(area, channels_, [&](int64_t tile, Area a) {
+                         render_tile(tile, a, area, coarsest, 0, thread);
+                         work(a, thread);
+                       });
+                     });
 }
 
 }  // namespace smartsplat

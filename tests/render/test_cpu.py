@@ -128,7 +128,7 @@ def native_view(*values: float) -> Any:
 )
 def test_empty_views(values: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="empty view"):
-        _native.Rasterizer(1).render(scene(2, 5, 5), native_view(*values), np.empty((5, 5, 3), np.float32))
+        _native.Fitter(1).render(scene(2, 5, 5), native_view(*values), np.empty((5, 5, 3), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_fields_of_other_shapes(place: int, shape: tuple[int, ...]) -> None:
     arrays[FIELDS[place]] = np.zeros(shape, np.float32)
     given: Any = SimpleNamespace(**arrays)
     with pytest.raises((ValueError, TypeError)):
-        _native.Rasterizer(1).render(given, View.whole(5, 5), np.empty((5, 5, 3), np.float32))
+        _native.Fitter(1).render(given, View.whole(5, 5), np.empty((5, 5, 3), np.float32))
 
 
 def test_fields_of_another_type_or_layout_are_not_converted() -> None:
@@ -150,7 +150,7 @@ def test_fields_of_another_type_or_layout_are_not_converted() -> None:
     for wrong in (good["mean"].astype(np.float64), np.asfortranarray(good["mean"]), good["mean"].tolist()):
         given: Any = SimpleNamespace(**(good | {"mean": wrong}))
         with pytest.raises(TypeError, match="mean"):
-            _native.Rasterizer(1).render(given, view, image)
+            _native.Fitter(1).render(given, view, image)
 
 
 @pytest.mark.parametrize("shape", [(10, 20), (20, 10, 3), (10, 20, 1), (11, 20, 3), (10, 20, 3, 1)])
@@ -166,12 +166,12 @@ def test_images_of_other_shapes(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(("top", "rows"), [(-256, 256), (1, 256), (0, 255), (256, 257), (512, 1)])
 def test_rows_that_are_not_a_strip(top: int, rows: int) -> None:
-    rasterizer = _native.Rasterizer(1)
-    rasterizer.prepare_strips(scene(3, 20, 512), View.whole(20, 512), math.inf, math.inf)
+    fitter = _native.Fitter(1)
+    fitter.prepare_strips(scene(3, 20, 512), View.whole(20, 512), math.inf, math.inf)
     with pytest.raises(ValueError, match="rows of the view"):
-        rasterizer.render_rows(top, np.empty((rows, 20, 3), np.uint8))
+        fitter.render_rows(top, np.empty((rows, 20, 3), np.uint8))
     with pytest.raises(ValueError, match="rows of the view"):
-        rasterizer.residual(top, np.empty((rows, 20, 3), np.uint8), None, 4)
+        fitter.residual(top, np.empty((rows, 20, 3), np.uint8), None, 4)
 
 
 @pytest.mark.parametrize("cell", [0, -4, 3, 128])

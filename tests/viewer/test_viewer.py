@@ -48,7 +48,14 @@ def test_style() -> None:
     prettier = HERE / "node_modules/.bin/prettier"
     if not prettier.exists():
         pytest.skip("the viewer's test packages are not installed: scripts/test browser")
-    folders = (ROOT / "viewer", HERE, ROOT / "bench/viewer", ROOT / "examples")
+    folders = (
+        ROOT / "viewer",
+        HERE,
+        ROOT / "bench/viewer",
+        ROOT / "examples",
+        ROOT / "native/wasm",
+        ROOT / "tests/wasm",
+    )
     paths = [path for folder in folders for path in folder.iterdir() if path.suffix in STYLED]
     assert len(paths) > 25
     command = [prettier, "--print-width", "120", "--check", *paths]

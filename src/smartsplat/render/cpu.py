@@ -69,15 +69,15 @@ class CpuRenderer:
 
     def __init__(self, threads: int | None = None, variant: str | None = None, exact: bool = False) -> None:
         max_level = {"max_level": 0} if exact else {}
-        self._rasterizer = _native.Rasterizer(threads or available_threads(), variant, **max_level)
+        self._fitter = _native.Fitter(threads or available_threads(), variant, **max_level)
 
     @property
     def variant(self) -> str:
-        return str(self._rasterizer.variant)
+        return str(self._fitter.variant)
 
     @property
     def threads(self) -> int:
-        return int(self._rasterizer.threads)
+        return int(self._fitter.threads)
 
     def upload(self, gaussians: Gaussians) -> Gaussians:
         return Gaussians(*(array.copy() for array in gaussians.arrays()))
@@ -87,7 +87,7 @@ class CpuRenderer:
 
     def render(self, params: Gaussians, view: View) -> FloatArray:
         image = np.empty((view.rows, view.columns, params.channels), np.float32)
-        self._rasterizer.render(params, view, image)
+        self._fitter.render(params, view, image)
         return image
 
     def render_samples(
@@ -119,19 +119,19 @@ class CpuRenderer:
     def _prepare_strips(self, params: Gaussians, view: View, overlap: float) -> None:
         count, tiles = len(params), -(-view.columns // _native.TILE) * -(-view.rows // _native.TILE)
         limits = max_covered_pixels(overlap, view.columns * view.rows, count), max_intersections(overlap, tiles, count)
-        self._rasterizer.prepare_strips(params, view, *limits)
+        self._fitter.prepare_strips(params, view, *limits)
 
     def _rendered_rows(
         self, top: int, view: View, rows: int, channels: int, dtype: npt.DTypeLike, grain: Grain | None
     ) -> SampleArray:
         # numpy asks for huge pages, which the first touch of a large image needs: 6 against 85 ms at 16 MP.
         image: SampleArray = np.empty((min(rows, view.rows - top), view.columns, channels), dtype)
-        self._rasterizer.render_rows(top, image, grain)
+        self._fitter.render_rows(top, image, grain)
         return image
 
     def render_gradient(self, params: Gaussians, view: View, d_image: FloatArray) -> Gaussians:
         gradient = Gaussians.of_size(len(params), params.channels)
-        self._rasterizer.render_gradient(params, view, d_image, gradient)
+        self._fitter.render_gradient(params, view, d_image, gradient)
         return gradient
 
     def loss_gradient(
@@ -144,7 +144,7 @@ class CpuRenderer:
     ) -> tuple[Gaussians, StepResult]:
         check_weights(weights, view, settings)
         gradient = Gaussians.of_size(len(params), params.channels)
-        loss, mean_square = self._rasterizer.loss_gradient(params, target, weights, view, settings, gradient)
+        loss, mean_square = self._fitter.loss_gradient(params, target, weights, view, settings, gradient)
         return gradient, StepResult(loss, mean_square)
 
     def adam_state(self, params: Gaussians) -> AdamState:
@@ -168,7 +168,7 @@ class CpuRenderer:
         structure: Structure | None = None,
     ) -> StepResult:
         check_weights(weights, view, settings)
-        loss, mean_square = self._rasterizer.step(params, adam, target, weights, view, settings, structure)
+        loss, mean_square = self._fitter.step(params, adam, target, weights, view, settings, structure)
         return StepResult(loss, mean_square)
 
     def residual(
@@ -197,21 +197,21 @@ class CpuRenderer:
         rows = strip_rows(view, strip_pixels, _native.MACROTILE)
         tops = range(0, view.rows, rows)
         weights_of = {top: None if weights is None else weights[top : top + rows] for top in tops}
-        return (self._rasterizer.residual(top, target[top : top + rows], weights_of[top], cell) for top in tops)
+        return (self._fitter.residual(top, target[top : top + rows], weights_of[top], cell) for top in tops)
 
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each part of the calls since ``reset_clocks``, summed over threads."""
-        return self._rasterizer.stage_seconds()
+        return self._fitter.stage_seconds()
 
     def reset_clocks(self) -> None:
-        self._rasterizer.reset_clocks()
+        self._fitter.reset_clocks()
 
     def multiply_add(self, rounds: int) -> float:
         """Multiply-adds as fast as this variant can, on every thread; returns how many floating-point operations.
 
         Timed, it is the ceiling that ``bench.kernels`` compares with.
         """
-        return self._rasterizer.multiply_add(rounds)
+        return self._fitter.multiply_add(rounds)
 
 
 def runs_here(variant: str) -> bool:

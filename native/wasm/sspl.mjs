@@ -1,0 +1,201 @@
+// The decoder for Node.js, serverless workers and pages: sspl.wasm, which scripts/wasm builds, behind a few functions.
+//
+//   const codec = await load(await readFile("sspl.wasm"));
+//   const image = codec.open(await readFile("photo.sspl"));
+//   const tile = image.read({ region: [1024, 512, 512, 512], size: [256, 256] });  // { width, height, data }: RGBA
+//   image.close();
+
+// sspl.h as it lies in 32-bit memory.
+const ERROR_BYTES = 4 + 240;
+const OPTIONS_BYTES = 64;
+const INFO_BYTES = 48;
+const REQUEST_BYTES = 44;
+const LIMITS = ["side", "pixels", "gaussians", "file_bytes", "metadata_bytes", "overlap"];
+const METADATA = ["icc", "exif", "xmp", "iptc"];
+const NAMES = ["", "format", "unsupported", "limit", "argument", "read", "memory"];
+
+/** What is wrong with a file or a request; `kind` is one of format, unsupported, limit, argument, memory. */
+export class SsplError extends Error {
+  constructor(kind, message) {
+    super(message);
+    this.name = "SsplError";
+    this.kind = kind;
+  }
+}
+
+/**
+ * Makes a decoder, with memory of its own, which grows with what it decodes.
+ *
+ * @param {BufferSource | WebAssembly.Module | Response | Promise<Response>} source sspl.wasm
+ */
+export async function load(source) {
+  const awaited = await source;
+  const imports = { wasi_snapshot_preview1: new Proxy({}, { get: () => () => 52 }) }; // it opens no files: ENOSYS
+  const response = typeof Response !== "undefined" && awaited instanceof Response;
+  const made = await (response
+    ? WebAssembly.instantiateStreaming(awaited, imports)
+    : WebAssembly.instantiate(awaited, imports));
+  const instance = made.instance ?? made; // of a module that is compiled there is only the instance
+  instance.exports._initialize();
+  return new Decoder(instance.exports);
+}
+
+class Decoder {
+  #c;
+
+  constructor(exports) {
+    this.#c = exports;
+  }
+
+  /** Bytes of memory that it has taken so far. */
+  get memory() {
+    return this.#c.memory.buffer.byteLength;
+  }
+
+  /**
+   * Opens a file. Throws SsplError if it is none.
+   *
+   * @param {Uint8Array} bytes
+   * @param {object} [options] partial: show what there is of a file that ends early; limits: { side, pixels, gaussians,
+   *   file_bytes, metadata_bytes, overlap }, each a number
+   */
+  open(bytes, { partial = false, limits = {} } = {}) {
+    const c = this.#c;
+    const file = allocate(c, Math.max(bytes.length, 1));
+    const handle = scratch(c, OPTIONS_BYTES + ERROR_BYTES, (options) => {
+      new Uint8Array(c.memory.buffer).set(bytes, file);
+      c.sspl_options_init(options, OPTIONS_BYTES);
+      const view = new DataView(c.memory.buffer);
+      view.setUint32(options + 8, partial ? 1 : 0, true);
+      for (const [name, value] of Object.entries(limits)) {
+        if (!LIMITS.includes(name)) throw new SsplError("argument", `there is no limit ${name}`);
+        view.setBigUint64(options + 16 + 8 * LIMITS.indexOf(name), BigInt(value), true);
+      }
+      const error = options + OPTIONS_BYTES;
+      const opened = c.sspl_open_memory(file, bytes.length, options, error);
+      if (!opened) {
+        c.free(file);
+        throw errorAt(c, error);
+      }
+      return opened;
+    });
+    return new Image(c, handle, file);
+  }
+}
+
+class Image {
+  #c;
+  #handle;
+  #file;
+
+  constructor(exports, handle, file) {
+    this.#c = exports;
+    this.#handle = handle;
+    this.#file = file;
+    /** width, height, channels, depth, primaries, transfer, densityAcross, densityDown, gaussians */
+    this.info = scratch(exports, INFO_BYTES, (info) => {
+      exports.sspl_get_info(handle, info, INFO_BYTES);
+      const view = new DataView(exports.memory.buffer);
+      const names = ["width", "height", "channels", "depth", "primaries", "transfer", "densityAcross", "densityDown"];
+      const found = Object.fromEntries(names.map((name, i) => [name, view.getUint32(info + 4 + 4 * i, true)]));
+      return { ...found, gaussians: Number(view.getBigUint64(info + 40, true)) };
+    });
+  }
+
+  /**
+   * Renders a region at a size as RGBA, 8 bits a sample, as ImageData has it. Throws SsplError.
+   *
+   * @param {object} [request] region: [x, y, width, height] in pixels of the image, the default is all of it; size:
+   *   [width, height] of the result, the default is the region's; grain: false leaves out the noise that stands for
+   *   lost texture
+   * @returns {{ width: number, height: number, data: Uint8ClampedArray }}
+   */
+  read({ region = [0, 0, this.info.width, this.info.height], size = [region[2], region[3]], grain = true } = {}) {
+    const c = this.#opened();
+    for (const number of [...region, ...size]) {
+      if (!Number.isInteger(number) || number < 0 || number > 0xffffffff)
+        throw new SsplError("argument", `${number} is no number of pixels`);
+    }
+    return scratch(c, REQUEST_BYTES + ERROR_BYTES, (request) => {
+      c.sspl_request_init(request, REQUEST_BYTES);
+      const view = new DataView(c.memory.buffer);
+      [...region, ...size, 4, 8, grain ? 0 : 1].forEach((field, i) => view.setUint32(request + 4 + 4 * i, field, true));
+      const error = request + REQUEST_BYTES;
+      // Checked before memory is taken for the pixels.
+      if (c.sspl_begin(this.#handle, request, error)) throw errorAt(c, error);
+      const [width, height] = size;
+      const pixels = allocate(c, width * height * 4);
+      try {
+        if (c.sspl_read_rows(this.#handle, 0, height, pixels, 0, error)) throw errorAt(c, error);
+        return { width, height, data: new Uint8ClampedArray(c.memory.buffer, pixels, width * height * 4).slice() };
+      } finally {
+        c.free(pixels);
+      }
+    });
+  }
+
+  /**
+   * Metadata, unpacked: "icc", "exif", "xmp" or "iptc". Null if there is none.
+   *
+   * @param {string} kind
+   * @returns {Promise<Uint8Array | null>}
+   */
+  async metadata(kind) {
+    const c = this.#opened();
+    const [packed, size] = scratch(c, 8, (sizes) => {
+      const found = c.sspl_get_packed_metadata(this.#handle, METADATA.indexOf(kind), sizes, sizes + 4);
+      const view = new DataView(c.memory.buffer);
+      const stored = new Uint8Array(c.memory.buffer, found, view.getUint32(sizes, true)).slice();
+      return [found ? stored : null, view.getUint32(sizes + 4, true)];
+    });
+    if (packed === null) return null;
+    const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+    const bytes = new Uint8Array(size);
+    let end = 0;
+    try {
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        bytes.set(part.value, end); // throws where there is more than the file says
+        end += part.value.length;
+      }
+      if (end !== size) throw new RangeError();
+    } catch {
+      throw new SsplError("format", `the ${kind} metadata are damaged`);
+    }
+    return bytes;
+  }
+
+  /** Gives back the memory. */
+  close() {
+    if (!this.#handle) return;
+    this.#c.sspl_close(this.#handle);
+    this.#c.free(this.#file);
+    this.#handle = 0;
+  }
+
+  #opened() {
+    if (!this.#handle) throw new SsplError("argument", "the image is closed");
+    return this.#c;
+  }
+}
+
+function allocate(c, size) {
+  const address = c.malloc(size);
+  if (!address) throw new SsplError("memory", "there is not enough memory");
+  return address;
+}
+
+// Calls work(address) with so many bytes.
+function scratch(c, size, work) {
+  const address = allocate(c, size);
+  try {
+    return work(address);
+  } finally {
+    c.free(address);
+  }
+}
+
+function errorAt(c, error) {
+  const bytes = new Uint8Array(c.memory.buffer, error, ERROR_BYTES);
+  const kind = NAMES[bytes[0]];
+  return new SsplError(kind, new TextDecoder().decode(bytes.subarray(4, bytes.indexOf(0, 4))));
+}
