@@ -19,7 +19,7 @@ from bench.reliability import soak
 from bench.tables import REPOSITORY, Row, Table
 
 COLUMNS = ("what", "number", "machine", "versions")
-FUZZ_TARGETS = ("symbols", "mask", "grain", "render", "file", "request", "words")
+FUZZ_TARGETS = ("symbols", "mask", "grain", "render", "whole", "file", "request", "words")
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ WORDS = ("1,2,3,4", "640x480", "#ff8800", "rgb(1,2,3)", "0,1.5", "auto", "0.35")
 
 def seeds() -> dict[str, list[bytes]]:
     """Inputs of each target."""
-    found: dict[str, list[bytes]] = {name: [] for name in ("file", "symbols", "mask", "grain", "render")}
+    found: dict[str, list[bytes]] = {name: [] for name in ("symbols", "mask", "grain", "render", "whole")}
     for path in sorted(FOLDER.glob("*.sspl")):
         data = path.read_bytes()
-        found["file"].append(data)
+        found["whole"].append(data)
         file = container.unpack(data)
         alpha = file.extras.alpha
         planes = [(file.quantizer, file.groups)] + ([(alpha.quantizer, alpha.groups)] if alpha else [])
@@ -43,6 +43,7 @@ def seeds() -> dict[str, list[bytes]]:
         head = struct.pack("<IIII", 99, 79, 0, 0) + bytes([zoom, zoom, int(channels == 3), 4, 0, 0, 3, 1, 6])
         found["render"].append(head + random.bytes(12) + floats)
     return found | {
+        "file": found["whole"],
         "request": [text.encode() for text in REQUESTS],
         "words": [text.encode() for text in WORDS],
     }
