@@ -75,7 +75,7 @@ Refusal GaussianPlane::gather(const Request* request, ThreadPool& pool, Gaussian
 }
 
 Refusal Rendering::prepare(const GaussianArrays& gaussians, std::unique_ptr<Rasterizer>& rasterizer) {
-  if (!rasterizer) rasterizer = std::make_unique<Rasterizer>(pool_.size(), find_kernels(nullptr), kPyramidLevels - 1);
+  if (!rasterizer) rasterizer = std::make_unique<Rasterizer>(pool_, find_kernels(nullptr), kPyramidLevels - 1);
   const double pixels = static_cast<double>(request_.columns) * request_.rows;
   const double tiles = std::ceil(request_.columns / double{kTile}) * std::ceil(request_.rows / double{kTile});
   const double count = static_cast<double>(gaussians.count);
@@ -96,10 +96,10 @@ Refusal Rendering::begin(Decoder& decoder, const Request& request, bool wide, bo
     if (Refusal refusal = decoder.find_grain(strengths_, grain_)) return refusal;
   }
   GaussianVector gaussians;
-  if (Refusal refusal = decoder.colors().gather(&request, pool_, gaussians)) return refusal;
+  if (Refusal refusal = decoder.colors().gather(&request, *pool_, gaussians)) return refusal;
   if (Refusal refusal = prepare(gaussians.from(), colors_)) return refusal;
   if (file_.alpha_groups.empty()) return {};
-  if (Refusal refusal = decoder.alpha().gather(&request, pool_, gaussians)) return refusal;
+  if (Refusal refusal = decoder.alpha().gather(&request, *pool_, gaussians)) return refusal;
   return prepare(gaussians.from(), alpha_);
 }
 
@@ -136,7 +136,7 @@ Refusal Rendering::render_with_alpha(int top, int rows, uint8_t* samples, int64_
     colors_->render_rows(top + row, count, color.data(), wide_, grain());
     if (!alpha.empty()) alpha_->render_rows(top + row, count, alpha.data(), wide_);
     if (Refusal refusal = render_mask(request_, top + row, count, wide_, mask.data())) return refusal;
-    pool_.run(count, [&](int64_t y, int) {
+    pool_->run(count, [&](int64_t y, int) {
       auto* out = reinterpret_cast<Sample*>(samples + (row + y) * stride);
       for (int64_t at = y * columns; at < (y + 1) * columns; ++at) {
         for (int c = 0; c < channels; ++c) *out++ = color[at * channels + c];
@@ -187,11 +187,11 @@ Refusal Rendering::render_mask_rows(const BoxFilter& along_y, const BoxFilter& a
   if (Refusal refusal = decode_mask_band(left, right, first, last)) return refusal;
   const uint8_t* levels = band_.levels.data() + (top - first) * width;
   std::vector<float> between(static_cast<size_t>(rows * width)), means(static_cast<size_t>(rows * columns));
-  pool_.run_in_pieces(width, kPieceColumns, [&](int64_t begin, int64_t end, int) {
+  pool_->run_in_pieces(width, kPieceColumns, [&](int64_t begin, int64_t end, int) {
     along_y.means(levels + begin, width, static_cast<int>(end - begin), between.data() + begin, width);
   });
   constexpr float kWhite = static_cast<Sample>(~Sample{0}), kPerLevel = 1.0f / kMaxLevel;
-  pool_.run(rows, [&](int64_t y, int) {
+  pool_->run(rows, [&](int64_t y, int) {
     float* row = means.data() + y * columns;
     along_x.means(between.data() + y * width, 1, 1, row, 1);
     for (int64_t x = 0; x < columns; ++x)
@@ -205,7 +205,7 @@ Refusal Rendering::decode_mask_band(int left, int right, int top, int bottom) {
   band_ = {};
   std::vector<uint8_t> levels(static_cast<size_t>(right - left) * (bottom - top));
   std::vector<const char*> problems(file_.mask.size(), nullptr);
-  pool_.run(static_cast<int64_t>(file_.mask.size()), [&](int64_t index, int) {
+  pool_->run(static_cast<int64_t>(file_.mask.size()), [&](int64_t index, int) {
     const Group& part = file_.mask[index];
     const int x0 = part.x0 * kExtentTile, x1 = std::min(part.x1 * kExtentTile, file_.color.width);
     const int y0 = part.y0 * kExtentTile, y1 = std::min(part.y1 * kExtentTile, file_.color.height);

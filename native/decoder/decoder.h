@@ -85,9 +85,12 @@ class Decoder {
 class Rendering {
  public:
   Rendering(const Decoder& decoder, int threads)
-      : file_(decoder.file()), limits_(decoder.limits()), channels_(decoder.channels()), pool_(threads) {}
+      : file_(decoder.file()),
+        limits_(decoder.limits()),
+        channels_(decoder.channels()),
+        pool_(std::make_shared<ThreadPool>(threads)) {}
 
-  ThreadPool& pool() { return pool_; }
+  ThreadPool& pool() { return *pool_; }
 
   // Prepares a request, with grain if there is any: decodes what touches it, and needs the decoder no more. Samples
   // have 16 bits if they are `wide`.
@@ -116,7 +119,7 @@ class Rendering {
   const File& file_;
   const Limits limits_;
   const int channels_;
-  ThreadPool pool_;
+  const std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<Rasterizer> colors_, alpha_;
   Request request_{};
   bool wide_ = false;

@@ -50,7 +50,7 @@ void check_coding(const QuantizerSettings& q, const std::vector<Symbols>& symbol
 }
 
 void render(const QuantizerSettings& q, const GaussianArrays& g) {
-  static Rasterizer rasterizer(1, find_kernels(nullptr), kPyramidLevels - 1);
+  static Rasterizer rasterizer(std::make_shared<ThreadPool>(1), find_kernels(nullptr), kPyramidLevels - 1);
   constexpr int kSide = 80;
   const View view{0, 0, static_cast<double>(kSide) / q.width, static_cast<double>(kSide) / q.height, kSide, kSide};
   uint8_t image[kSide * kSide * kMaxChannels];

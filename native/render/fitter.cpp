@@ -90,7 +90,7 @@ LossSums Fitter::pixelwise_pass(const Target& target, LossWeights weights) {
 // into.
 LossSums Fitter::ssim_pass(const Target& target, LossWeights weights, bool clamp) {
   std::vector<LossSums> sums(grid_.macrotiles());
-  macrotile_buffers_.resize(pool_.size());
+  macrotile_buffers_.resize(pool_->size());
   for_each_macrotile([&](int64_t index, Area area, int coarsest, int thread) {
     MacrotileBuffer& buffer = macrotile_buffers_[thread];
     float* floats = workspaces_[thread].tile;
@@ -197,8 +197,8 @@ void Fitter::residual(int top_row, int rows, const Target& target, int cell, flo
 }
 
 double Fitter::multiply_add(int64_t rounds) {
-  std::vector<double> operations(pool_.size());
-  pool_.run(pool_.size(), [&](int64_t piece, int) { operations[piece] = fit_->multiply_add(rounds); });
+  std::vector<double> operations(pool_->size());
+  pool_->run(pool_->size(), [&](int64_t piece, int) { operations[piece] = fit_->multiply_add(rounds); });
   return std::accumulate(operations.begin(), operations.end(), 0.0);
 }
 

@@ -51,7 +51,7 @@ struct alignas(64) MacrotileBuffer {
 class Fitter : public Rasterizer {
  public:
   Fitter(int threads, const Kernels* kernels, int max_level)
-      : Rasterizer(threads, kernels, max_level), fit_(fit_kernels_of(kernels)) {}
+      : Rasterizer(std::make_shared<ThreadPool>(threads), kernels, max_level), fit_(fit_kernels_of(kernels)) {}
 
   // After prepare_strips: the mean residual (target - rendering) and the mean square error over cells of `cell` x
   // `cell` output pixels of the rows [top_row, top_row + rows), of which `target` has the pixels: out [ceil(rows /

@@ -5,14 +5,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "render/noise.h"
 
 namespace smartsplat {
-Rasterizer::Rasterizer(int threads, const Kernels* kernels, int max_level)
-    : kernels_(kernels), pool_(threads), max_level_(std::min(std::max(max_level, 0), kPyramidLevels - 1)) {
-  workspaces_.resize(pool_.size());
-  clocks_.resize(pool_.size());
+Rasterizer::Rasterizer(std::shared_ptr<ThreadPool> pool, const Kernels* kernels, int max_level)
+    : kernels_(kernels), pool_(std::move(pool)), max_level_(std::min(std::max(max_level, 0), kPyramidLevels - 1)) {
+  workspaces_.resize(pool_->size());
+  clocks_.resize(pool_->size());
 }
 
 double Rasterizer::seconds(Stage stage) const {
@@ -46,7 +47,8 @@ bool Rasterizer::prepare(const GaussianArrays& g, const View& view, bool with_sl
   for (double part : covered) work += part;
   if (work > limits.covered_pixels) return false;
   bool built = false;
-  timed(kBin, 0, [&] { built = lists_.build(pool_, grid_, rects_.data(), g.count, with_slots, limits.intersections); });
+  timed(kBin, 0,
+        [&] { built = lists_.build(*pool_, grid_, rects_.data(), g.count, with_slots, limits.intersections); });
   return built;
 }
 

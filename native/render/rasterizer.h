@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "core/threads.h"
@@ -73,11 +74,12 @@ inline void clear(Area area, int channels, float* floats) {
 
 class Rasterizer {
  public:
-  // With the kernels of find_kernels. Splats are rendered on level `max_level` at most: with 0, all at full size.
-  Rasterizer(int threads, const Kernels* kernels, int max_level);
+  // With threads that others may use, too, and the kernels of find_kernels. Splats are rendered on level `max_level` at
+  // most: with 0, all at full size.
+  Rasterizer(std::shared_ptr<ThreadPool> pool, const Kernels* kernels, int max_level);
 
   const char* variant() const { return kernels_->name; }
-  int threads() const { return pool_.size(); }
+  int threads() const { return pool_->size(); }
 
   double seconds(Stage stage) const;
   void reset_clocks() { clocks_.assign(clocks_.size(), Clock{}); }
@@ -128,7 +130,7 @@ class Rasterizer {
   Grain grain_of(const GrainStrengths& strengths) const;
 
   const Kernels* kernels_;
-  ThreadPool pool_;
+  const std::shared_ptr<ThreadPool> pool_;
   std::vector<Clock> clocks_;  // one for each thread
   View view_{};
   int channels_ = 0;
@@ -155,14 +157,15 @@ void Rasterizer::timed(Stage stage, int thread, const Work& work) {
 
 template <class Work>
 void Rasterizer::for_each_piece(Stage stage, int64_t count, const Work& work) {
-  pool_.run_in_pieces(count, kPieceGaussians,
-                      [&](int64_t begin, int64_t end, int thread) { timed(stage, thread, [&] { work(begin, end); }); });
+  pool_->run_in_pieces(count, kPieceGaussians, [&](int64_t begin, int64_t end, int thread) {
+    timed(stage, thread, [&] { work(begin, end); });
+  });
 }
 
 template <class Work>
 void Rasterizer::for_each_macrotile(int first_row, int last_row, const Work& work) {
   const int64_t first = static_cast<int64_t>(first_row) * grid_.macrotiles_x;
-  pool_.run(static_cast<int64_t>(last_row - first_row) * grid_.macrotiles_x, [&](int64_t index, int thread) {
+  pool_->run(static_cast<int64_t>(last_row - first_row) * grid_.macrotiles_x, [&](int64_t index, int thread) {
     const int64_t macrotile = first + index;
     int coarsest = kPyramidLevels - 1;
     while (coarsest > 0 && lists_.count(grid_.first_area(coarsest) + macrotile) == 0) --coarsest;

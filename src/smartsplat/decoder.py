@@ -114,6 +114,7 @@ def open(
     Raises:
         FormatError, UnsupportedError, LimitError: the header or a checksum is wrong. Damaged Gaussians are found when
             they are decoded.
+        DeviceError: the GPU is not there.
     """
     return Reader(source, partial=partial, threads=threads, device=device, limits=limits)
 

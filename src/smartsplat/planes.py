@@ -63,10 +63,14 @@ class CpuPlanes:
 
         What it was drawing with is left as it is, and never destroyed.
         """
-        self._abandoned = self.__dict__.get("_rendering"), self.__dict__.get("_decoder")
+        self._abandoned = self.__dict__.pop("_rendering", None), self.__dict__.get("_decoder")
         self._lock = threading.Lock()  # for what decodes, and for the rendering that all share
         self._decoder = _native.Decoder(self._container, self._limits)
-        self._rendering = _native.Rendering(self._decoder, self._threads)
+
+    @cached_property
+    def _rendering(self) -> _native.Rendering:
+        """Threads start at its first use, with the lock."""
+        return _native.Rendering(self._decoder, self._threads)
 
     def gaussians(self) -> Gaussians:
         return self._gaussians(None)
