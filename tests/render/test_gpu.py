@@ -31,6 +31,7 @@ from smartsplat.errors import DeviceError
 from smartsplat.gaussians import Gaussians
 from smartsplat.render import Renderer, StepSettings, View, reference
 from smartsplat.render.cpu import CpuRenderer
+from smartsplat.render.device import Device
 from smartsplat.render.gpu import GpuRenderer, adam, bin, grain, project, residual, ssim, tile, title_of
 from smartsplat.render.gpu.constants import CHUNK_SLOTS, TILE
 from tests.compare import relative_error, scene
@@ -221,6 +222,7 @@ def test_a_fit_gets_as_far_as_on_the_cpu() -> None:
 def test_a_file_is_rendered_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     forms: tuple[dict[str, Any], ...] = ({}, {"region": (5, 3, 20, 14)}, {"scale": 0.5}, {"scale": 1.5})
     expected = [decoder.decode(VECTOR, **form) for form in forms]
+    monkeypatch.setattr(planes, "find", lambda name: Device(name, "what the kernels run on here"))
     monkeypatch.setattr(planes, "open_renderer", lambda name, threads: GpuRenderer(DEVICE))
     actual = [decoder.decode(VECTOR, device="cuda", **form) for form in forms]
     for cpu, gpu in zip(expected, actual, strict=True):

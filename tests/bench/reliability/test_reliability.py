@@ -28,9 +28,8 @@ def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report.main()
     text = page.read_text()
     assert "| 201 kills |" in text
-    assert (
-        "1,200 executions (symbols 0, mask 1,000, grain 0, render 0, file 0, request 0, words 200), 1 found |" in text
-    )
+    of_each = "symbols 0, mask 1,000, grain 0, render 0, whole 0, file 0, request 0, words 200"
+    assert f"1,200 executions ({of_each}), 1 found |" in text
     assert "| 812 injected faults |" in text
     assert "| `scripts/sanitize` | not yet |" in text
     assert "serve" not in text
