@@ -40,12 +40,24 @@ const isReady = () => document.querySelector("#facts").textContent && document.q
 const opened = async (more = "", options = {}) => {
   const found = await open(browser, view.address + more, options);
   await until(found.page, isReady);
-  await sleep(300);
+  await settled(found.page);
   return found;
 };
 
 /** RGBA of the stage. */
 const stage = (page) => pixels(page, "document.querySelector('#stage')");
+
+/** RGBA of the stage once it does not change any more. */
+const settled = async (page) => {
+  let last = await stage(page);
+  for (let tries = 0; tries < 40; ++tries) {
+    await sleep(300);
+    const next = await stage(page);
+    if (next.data.length === last.data.length && next.data.every((value, i) => value === last.data[i])) return next;
+    last = next;
+  }
+  return last;
+};
 
 const changed = (a, b) => a.data.filter((value, i) => Math.abs(value - b.data[i]) > 12).length / a.data.length;
 
@@ -96,17 +108,12 @@ test("beside the original, and where it differs", async () => {
   const { page, errors, context } = await opened();
   const ours = await stage(page);
   await page.click("#compare");
+  const both = await settled(page);
   const half = (image, isRight) => ({
     data: image.data.filter(
       (_, i) => (i >> 2) % image.width > 644 === isRight && Math.abs(((i >> 2) % image.width) - 640) > 4,
     ),
   });
-  let both;
-  for (let tries = 0; tries < 25; ++tries) {
-    await sleep(400);
-    both = await stage(page);
-    if (changed(half(ours, false), half(both, false)) === 0) break;
-  }
   assert.equal(changed(half(ours, false), half(both, false)), 0);
   const right = [half(ours, true), half(both, true)];
   assert.ok(
