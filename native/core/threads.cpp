@@ -17,6 +17,7 @@ void ThreadPool::run(int64_t pieces, const std::function<void(int64_t, int)>& wo
 #else
 
 #include <system_error>
+#include <utility>
 
 #ifdef _WIN32
 static int process() { return 0; }
@@ -70,10 +71,17 @@ void ThreadPool::run(int64_t pieces, const std::function<void(int64_t, int)>& wo
   shared_->take_pieces(0);
   std::unique_lock<std::mutex> lock(shared_->mutex);
   shared_->done.wait(lock, [this] { return shared_->busy == 0; });
+  if (shared_->problem) std::rethrow_exception(std::exchange(shared_->problem, nullptr));
 }
 
 void ThreadPool::Shared::take_pieces(int thread) {
-  for (int64_t piece; (piece = next.fetch_add(1)) < pieces;) (*work)(piece, thread);
+  try {
+    for (int64_t piece; (piece = next.fetch_add(1)) < pieces;) (*work)(piece, thread);
+  } catch (...) {
+    next.store(pieces);  // nobody begins another one
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!problem) problem = std::current_exception();
+  }
 }
 
 void ThreadPool::Shared::serve(int thread) {

@@ -8,6 +8,7 @@
 #if !defined(__wasm__)
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -28,7 +29,8 @@ class ThreadPool {
   int size() const { return size_; }
 
   // Calls work(piece, thread) for every piece in [0, pieces), in any order, on all threads, the
-  // caller's included; returns when all are done. `thread` is in [0, size()).
+  // caller's included; returns when all are done. `thread` is in [0, size()). Throws the first exception of any of
+  // them; then not all of the work is done.
   void run(int64_t pieces, const std::function<void(int64_t, int)>& work);
 
   // Calls work(begin, end, thread) for [0, count) in pieces of `size`, the last of which may be shorter.
@@ -56,6 +58,7 @@ class ThreadPool {
     int64_t round = 0;
     int busy = 0;
     bool stop = false;
+    std::exception_ptr problem;
   };
 
   bool forked() const;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "bitstream/entropy.h"
 #include "bitstream/grain.h"
@@ -54,9 +55,9 @@ Refusal GaussianPlane::gather(const Request* request, ThreadPool& pool, Gaussian
   std::vector<const char*> problems(missing.size(), nullptr);
   pool.run(static_cast<int64_t>(missing.size()), [&](int64_t index, int) {
     const Group& group = groups_[missing[index]];
-    GaussianVector& to = decoded_[missing[index]];
-    to = GaussianVector(group.count, quantizer_.channels);
-    problems[index] = decode_gaussians(quantizer_, group.bytes, group.size, group.count, to.from());
+    GaussianVector found(group.count, quantizer_.channels);
+    problems[index] = decode_gaussians(quantizer_, group.bytes, group.size, group.count, found.from());
+    decoded_[missing[index]] = std::move(found);
   });
   for (const char* problem : problems)
     if (problem) return damaged("Gaussians", problem);
