@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 
 import smartsplat
+from smartsplat.bitstream import container
+from smartsplat.bitstream.file import to_file
+from smartsplat.bitstream.quantize import Quantizer
 from tests.cli.commands import COMMAND, ENVIRONMENT, IMAGE, QUICK, files, start
 from tests.cli.test_resume import hasty
+from tests.compare import scene
 from tests.faults.records import record, thorough
 
 ENCODE = (*COMMAND, "encode", "a.png", "b.sspl", *QUICK)
@@ -50,6 +54,36 @@ def test_memory(workdir: Path, command: tuple[str, ...]) -> None:
         else:
             assert code == 0, said
             Path(command[5]).unlink()
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import smartsplat
+
+reader = smartsplat.open("many.sspl", threads=4)
+reader.read(region=(0, 0, 9, 9))  # with what Python and the threads need
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[1]),) * 2)
+try:
+    reader.read(size=(800, 600))
+    print("read")
+except MemoryError:
+    print("no memory")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_ends_while_threads_decode(workdir: Path) -> None:
+    gaussians = scene(200_000, 4000, 3000, max_scale=9)
+    Path("many.sspl").write_bytes(container.pack(to_file(gaussians, Quantizer(90, 5, 4000, 3000, 3))))
+    outcomes = set()
+    for megabytes in range(1, 60, 2 if thorough() else 6):
+        record("limits", 1)
+        command = [sys.executable, "-c", LITTLE_MEMORY, str(megabytes << 20)]
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=120, check=False, text=True)
+        assert done.returncode == 0, done.stderr
+        outcomes.add(done.stdout.strip())
+    assert outcomes == {"read", "no memory"}
 
 
 @pytest.mark.parametrize("command", [ENCODE, DECODE])
