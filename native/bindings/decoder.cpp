@@ -21,7 +21,7 @@ using OutputSamples = nb::ndarray<nb::device::cpu, nb::c_contig, nb::shape<-1, -
 
 // Raises the error of smartsplat.errors that a refusal is.
 void check(const Refusal& refusal) {
-  constexpr const char* kNames[] = {"", "FormatError", "UnsupportedError", "LimitError", "SettingsError"};
+  constexpr const char* kNames[] = {"", "FormatError", "UnsupportedError", "LimitError"};
   if (!refusal) return;
   const nb::object type = nb::module_::import_("smartsplat.errors").attr(kNames[refusal.kind]);
   PyErr_SetString(type.ptr(), refusal.why.c_str());
@@ -192,13 +192,12 @@ void render_mask(PyRendering& self, nb::handle view, int top, const OutputPlane&
 }
 
 // Standard deviations [bands, rows, columns].
-auto grain_strengths(const PyDecoder& self) {
-  std::vector<float> strengths;
+auto grain_strengths(PyDecoder& self) {
   GrainStrengths grain{};
-  check(self.decoder.find_grain(strengths, grain));
+  check(self.decoder.find_grain(grain));
   float* out;
   auto result = make_array<float, 3>({size_t(grain.bands), size_t(grain.rows), size_t(grain.columns)}, out);
-  std::copy(strengths.begin(), strengths.end(), out);
+  std::copy_n(grain.strengths, int64_t{grain.bands} * grain.rows * grain.columns, out);
   return result;
 }
 

@@ -26,7 +26,7 @@ constexpr uint8_t kSignature[8] = {0x89, 'S', 'S', 'P', '\r', '\n', 0x1a, '\n'};
 
 // Why something is not done. `why` is a line without an end.
 struct Refusal {
-  enum Kind { kNone, kFormat, kUnsupported, kLimit, kArgument };
+  enum Kind { kNone, kFormat, kUnsupported, kLimit };
   Kind kind = kNone;
   std::string why;
   explicit operator bool() const { return kind != kNone; }

@@ -92,9 +92,9 @@ Refusal Rendering::prepare(const GaussianArrays& gaussians, std::unique_ptr<Rast
 Refusal Rendering::begin(Decoder& decoder, const Request& request, bool wide, bool with_grain) {
   request_ = request;
   wide_ = wide;
-  strengths_.clear();
+  grain_ = {};
   if (with_grain) {
-    if (Refusal refusal = decoder.find_grain(strengths_, grain_)) return refusal;
+    if (Refusal refusal = decoder.find_grain(grain_)) return refusal;
   }
   GaussianVector gaussians;
   if (Refusal refusal = decoder.colors().gather(&request, *pool_, gaussians)) return refusal;
@@ -226,19 +226,23 @@ Refusal Rendering::decode_mask_band(int left, int right, int top, int bottom) {
   return {};
 }
 
-Refusal Decoder::find_grain(std::vector<float>& strengths, GrainStrengths& out) const {
+Refusal Decoder::find_grain(GrainStrengths& out) {
   const CodedGrain& coded = file_.grain;
-  strengths.clear();
+  out = {};
   if (coded.bands == 0) return {};
   const int rows = ((file_.color.height - 1) >> coded.cell_log2) + 1;
   const int columns = ((file_.color.width - 1) >> coded.cell_log2) + 1;
-  std::vector<uint8_t> levels(static_cast<size_t>(coded.bands) * rows * columns);
-  const char* problem = decode_grain(coded.bytes, coded.size, coded.bands, rows, columns, levels.data());
-  if (problem) return damaged("grain", problem);
-  // Steps of 3 dB: level 1 has a deviation of half a code value of 8 bits; 0 none.
-  for (uint8_t level : levels)
-    strengths.push_back(level == 0 ? 0.0f : static_cast<float>(std::pow(2.0, (level - 1) / 2.0) / 510));
-  out = {strengths.data(), coded.bands, rows, columns, 1 << coded.cell_log2};
+  if (strengths_.empty()) {
+    std::vector<uint8_t> levels(static_cast<size_t>(coded.bands) * rows * columns);
+    const char* problem = decode_grain(coded.bytes, coded.size, coded.bands, rows, columns, levels.data());
+    if (problem) return damaged("grain", problem);
+    std::vector<float> strengths;
+    // Steps of 3 dB: level 1 has a deviation of half a code value of 8 bits; 0 none.
+    for (uint8_t level : levels)
+      strengths.push_back(level == 0 ? 0.0f : static_cast<float>(std::pow(2.0, (level - 1) / 2.0) / 510));
+    strengths_ = std::move(strengths);
+  }
+  out = {strengths_.data(), coded.bands, rows, columns, 1 << coded.cell_log2};
   return {};
 }
 

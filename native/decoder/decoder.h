@@ -72,13 +72,14 @@ class Decoder {
   int channels() const { return file_.color.channels + file_.has_alpha(); }
   GaussianPlane& colors() { return colors_; }
   GaussianPlane& alpha() { return alpha_; }
-  // Standard deviations of grain [bands, rows, columns], in the memory of `strengths`; no bands: none.
-  Refusal find_grain(std::vector<float>& strengths, GrainStrengths& out) const;
+  // Standard deviations of grain [bands, rows, columns], in the decoder's memory, decoded once; no bands: none.
+  Refusal find_grain(GrainStrengths& out);
 
  private:
   const File file_;
   const Limits limits_;
   GaussianPlane colors_, alpha_;
+  std::vector<float> strengths_;  // of grain, once it is decoded
 };
 
 // What is in the middle of being rendered of a file, on threads and in buffers of its own.
@@ -92,7 +93,7 @@ class Rendering {
 
   ThreadPool& pool() { return *pool_; }
 
-  // Prepares a request, with grain if there is any: decodes what touches it, and needs the decoder no more. Samples
+  // Prepares a request, with grain if there is any: decodes what touches it, and changes the decoder no more. Samples
   // have 16 bits if they are `wide`.
   Refusal begin(Decoder& decoder, const Request& request, bool wide, bool with_grain);
   // Then renders the rows [top, top + rows), `top` a multiple of kMacrotile and `rows` too unless they are the last,
@@ -114,7 +115,7 @@ class Rendering {
   template <class Sample>
   Refusal render_mask_rows(const BoxFilter& along_y, const BoxFilter& along_x, Sample* samples);
   Refusal decode_mask_band(int left, int right, int top, int bottom);
-  const GrainStrengths* grain() const { return strengths_.empty() ? nullptr : &grain_; }
+  const GrainStrengths* grain() const { return grain_.bands == 0 ? nullptr : &grain_; }
 
   const File& file_;
   const Limits limits_;
@@ -123,8 +124,7 @@ class Rendering {
   std::unique_ptr<Rasterizer> colors_, alpha_;
   Request request_{};
   bool wide_ = false;
-  std::vector<float> strengths_;  // of grain; empty: without
-  GrainStrengths grain_{};
+  GrainStrengths grain_{};  // no bands: without
   MaskBand band_;
 };
 
