@@ -189,8 +189,16 @@ def libraries_of(wheel: Path) -> set[str]:
         return {tag.needed for tag in dynamic.iter_tags("DT_NEEDED")}
 
 
+def check_viewer(wheel: Path) -> None:
+    """SystemExit: the viewer's decoder is not there."""
+    with zipfile.ZipFile(wheel) as archive:
+        if "smartsplat/viewer/sspl.wasm" not in archive.namelist():
+            raise SystemExit(f"wheels: {wheel.name} has no sspl.wasm, which scripts/wasm builds")
+
+
 def tagged(built: Path, platform: Platform, out: Path) -> Path:
     """A wheel checked and given its platform's tag, in the folder."""
+    check_viewer(built)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "manylinux" in platform.tag:  # gives the tag that the libraries and symbols that it needs allow

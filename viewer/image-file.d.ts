@@ -39,7 +39,7 @@ export class ImageFile extends EventTarget {
   readonly paused: boolean;
   readonly revision: number;
   readonly error: Error | null;
-  readonly renderer: "webgl" | "cpu";
+  readonly renderer: "webgl" | "wasm" | "cpu";
   /** Resolves when the size is known. */
   readonly ready: Promise<ImageFile>;
   /** Resolves when all of the file has arrived. */

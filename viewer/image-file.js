@@ -52,6 +52,7 @@ export class ImageFile extends EventTarget {
   /** Whether the rest of the file waits until more of it is wanted. */
   paused = false;
   error = null;
+  #isCompiled = false; // the worker renders in WebAssembly
   #source;
   #worker;
   #renderer;
@@ -98,7 +99,7 @@ export class ImageFile extends EventTarget {
     for (const resolve of this.#asked.values()) resolve(null);
     this.#asked.clear();
     this.loaded = this.gaussians = 0;
-    this.complete = false;
+    this.complete = this.#isCompiled = false;
     this.revision++;
     this.#start();
   }
@@ -115,9 +116,10 @@ export class ImageFile extends EventTarget {
     return Boolean(this.header?.alpha);
   }
 
-  /** "webgl" or "cpu". */
+  /** "webgl", "wasm" or "cpu": what renders now. */
   get renderer() {
-    return this.#renderer instanceof GlRenderer ? "webgl" : "cpu";
+    if (this.#renderer instanceof GlRenderer) return "webgl";
+    return this.#isCompiled ? "wasm" : "cpu";
   }
 
   /** Resolves with the image when its size is known. */
@@ -214,6 +216,8 @@ export class ImageFile extends EventTarget {
       this.revision++;
     } else if (type === "profile") {
       this.#colors = this.#colors.then(() => this.#setColors(data.profile));
+    } else if (type === "uncompiled") {
+      this.#isCompiled = false;
     } else if (type === "error") {
       this.#fail(Object.assign(new Error(data.message), { name: data.name }));
     } else {
@@ -221,6 +225,7 @@ export class ImageFile extends EventTarget {
       this.total = data.total ?? this.total;
       if (type === "load") {
         this.complete = true;
+        this.#isCompiled = data.isCompiled;
         this.revision++;
       }
       this.paused = type === "pause";

@@ -133,6 +133,14 @@ export class Raster {
   }
 }
 
+/** Converts RGBA of 16 bits by a table, to one of 8. */
+export function convert(table, samples, pixels) {
+  for (let i = 0; i < samples.length; i += 4) {
+    interpolate(table, samples[i] / 65535, samples[i + 1] / 65535, samples[i + 2] / 65535, pixels, i);
+    pixels[i + 3] = Math.floor(samples[i + 3] / 257 + 0.5);
+  }
+}
+
 function interpolate(table, redIn, greenIn, blueIn, pixels, i) {
   const grid = (value) => Math.min(Math.max(value, 0), 1) * (GRID - 1);
   const [r, g, b] = [grid(redIn), grid(greenIn), grid(blueIn)];

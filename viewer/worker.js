@@ -4,7 +4,8 @@ import { FileReader, LIMITS, LimitError, inflate } from "./container.js";
 import { decodeGrain, decodeMask, decodeSymbols, dequantize } from "./decode.js";
 import { filterVariance, touches } from "./gaussians.js";
 import { Grain } from "./grain.js";
-import { Raster, maskOpacity } from "./raster.js";
+import { loadDecoder } from "./load-decoder.js";
+import { Raster, convert, maskOpacity } from "./raster.js";
 
 const SLICE = 12; // milliseconds of rendering between two looks at the messages
 const WHOLE = 1 << 23; // bytes of a file that is fetched whole, whatever is seen of it
@@ -18,6 +19,7 @@ let table = null; // of colours
 const groups = [];
 const mask = [];
 let grain = null;
+let compiled = null; // the file in WebAssembly, once all of it is there: several times as fast as Raster
 
 // ---- Fetching -------------------------------------------------------------------------------------------------------
 
@@ -87,6 +89,8 @@ async function open(source) {
   reader = new FileReader();
   let loaded = 0;
   let isKnown = false;
+  const decoder = keepsGaussians ? loadDecoder().catch(() => null) : null;
+  const parts = [];
   for await (const bytes of typeof source === "string" ? fetched(source) : streamed(new Blob([source]).stream())) {
     loaded += bytes.length;
     const chunks = reader.push(bytes);
@@ -95,11 +99,32 @@ async function open(source) {
       const { entries, ...known } = reader.header;
       postMessage({ type: "header", header: { ...known, hasMask: entries.some((entry) => entry.type === "MASK") } });
     }
+    if (decoder) parts.push(bytes);
     for (const chunk of chunks) await take(chunk);
     postMessage({ type: "progress", loaded, total: reader.size });
   }
   reader.end();
-  postMessage({ type: "load" });
+  compiled = openCompiled(await decoder, parts);
+  postMessage({ type: "load", isCompiled: compiled !== null });
+}
+
+/** A whole file in a decoder; null where there is none, or it cannot. */
+function openCompiled(decoder, parts) {
+  try {
+    return decoder?.open(joined(parts)) ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function joined(parts) {
+  const whole = new Uint8Array(reader.size);
+  let end = 0;
+  for (const part of parts) {
+    whole.set(part, end);
+    end += part.length;
+  }
+  return whole;
 }
 
 // ---- Decoding -------------------------------------------------------------------------------------------------------
@@ -156,6 +181,16 @@ const canceled = new Set();
 
 /** Renders a view on the processor: Gaussians up to `limit` in the order of the file, or as many as there are. */
 async function render({ id, view, limit = Infinity, mode }) {
+  if (compiled && limit === Infinity && mode === "image") {
+    try {
+      return await renderCompiled(id, view);
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) {
+        compiled = null; // its memory has ended, and so has it
+        postMessage({ type: "uncompiled" });
+      }
+    }
+  }
   const key = JSON.stringify([view, mode]);
   if (job?.key !== key || job.count > limit) {
     job = { key, raster: new Raster(view, mode), group: 0, from: 0, count: 0 };
@@ -178,6 +213,20 @@ async function render({ id, view, limit = Infinity, mode }) {
   }
   const opacity = mask.length ? maskOpacity(mask, view, reader.header) : null;
   const pixels = job.raster.pixels(Boolean(reader.header.alpha), { mask: opacity, table, grain });
+  postMessage({ type: "pixels", id, pixels }, [pixels.buffer]);
+}
+
+async function renderCompiled(id, view) {
+  const { x, y, width, height, columns, rows } = view;
+  const pixels = new Uint8ClampedArray(4 * columns * rows);
+  const request = { region: [x, y, width, height], size: [columns, rows], bits: table ? 16 : 8 };
+  for (const { top, data } of compiled.strips(request)) {
+    const strip = pixels.subarray(4 * columns * top).subarray(0, data.length);
+    if (table) convert(table, data, strip);
+    else strip.set(data);
+    await turn();
+    if (canceled.delete(id)) return postMessage({ type: "pixels", id, pixels: null });
+  }
   postMessage({ type: "pixels", id, pixels }, [pixels.buffer]);
 }
 

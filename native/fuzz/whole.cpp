@@ -93,8 +93,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     require(read(image, request, again) && whole == again);
     request.x = (choice >> 4) % info.width;
     request.y = (choice >> 12) % info.height;
-    request.width = std::min(info.width - request.x, 64u);
-    request.height = std::min(info.height - request.y, 64u);
+    request.width = std::min(info.width - request.x, 64.0) - (choice & 1 ? 0.3 : 0);
+    request.height = std::min(info.height - request.y, 64.0);
     read(image, request, again);
   }
   sspl_close(image);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -43,6 +44,7 @@ namespace {
 
 static_assert(SSPL_ROWS_STEP == kMacrotile, "rows begin where macrotiles do");
 
+constexpr double kLeastPixel = 1.0 / 65536;  // of the output, pixels of the image: squares of more leave float's range
 constexpr sspl_limits kLimits = {1u << 16, 1u << 30, 1u << 26, 1u << 31, 1u << 24, 1024};
 
 Limits limits_of(const sspl_limits& limits) {
@@ -144,33 +146,41 @@ sspl_status open_read(const Read& read, const sspl_options* given, sspl_image** 
   return open(data, size, std::move(bytes), options, image, error);
 }
 
+// Whether a region may be so wide or high: pixels of the image. That it lies inside is for its output pixels to say.
+bool is_side(double side) { return side > 0 && side <= 2.0 * kMaxSide; }
+
 // Fills image->output, which is empty if it fails.
 sspl_status begin(sspl_image* image, const sspl_request* given, sspl_error* error) {
   image->output = {};
   sspl_request r = default_request();
   take(r, given);
   const QuantizerSettings& of = image->decoder.file().color;
-  const uint64_t full_width = static_cast<uint64_t>(of.width), full_height = static_cast<uint64_t>(of.height);
-  if (!r.x && !r.y && !r.width && !r.height) {
-    r.width = static_cast<uint32_t>(of.width);
-    r.height = static_cast<uint32_t>(of.height);
+  if (r.x == 0 && r.y == 0 && r.width == 0 && r.height == 0) {
+    r.width = of.width;
+    r.height = of.height;
   }
-  if (!r.columns && !r.rows) {
-    r.columns = r.width;
-    r.rows = r.height;
-  }
-  if (!r.width || !r.height || uint64_t{r.x} + r.width > full_width || uint64_t{r.y} + r.height > full_height)
+  if (!is_side(r.width) || !is_side(r.height) || !std::isfinite(r.x) || !std::isfinite(r.y))
     return fail(error, SSPL_ERROR_ARGUMENT, "the region does not lie in the image");
+  if (!r.columns && !r.rows) {
+    r.columns = static_cast<uint32_t>(r.width);
+    r.rows = static_cast<uint32_t>(r.height);
+    if (r.columns != r.width || r.rows != r.height)  // the caller might round otherwise, and lend too few bytes
+      return fail(error, SSPL_ERROR_ARGUMENT, "a region of no whole number of pixels needs a size");
+  }
   if (!r.columns || !r.rows) return fail(error, SSPL_ERROR_ARGUMENT, "the output is empty");
   if ((r.channels && r.channels != 3 && r.channels != 4) || (r.bits && r.bits != 8 && r.bits != 16))
     return fail(error, SSPL_ERROR_ARGUMENT, "channels are 0, 3 or 4, and bits 0, 8 or 16");
   const Limits& limits = image->decoder.limits();
   const double columns = r.columns, rows = r.rows;
+  const double across = r.width / columns, down = r.height / rows;  // pixels of the image: of an output pixel
+  if (r.x < -across || r.y < -down || r.x + r.width > of.width + across || r.y + r.height > of.height + down)
+    return fail(error, SSPL_ERROR_ARGUMENT, "the region does not lie in the image");
   if (std::max(columns, rows) > std::min<double>(limits.side, kMaxSide) || columns * rows > limits.pixels)
     return fail(error, SSPL_ERROR_LIMIT, "the output has more pixels than the limits allow");
+  if (std::min(across, down) < kLeastPixel)
+    return fail(error, SSPL_ERROR_ARGUMENT, "the image is enlarged more than 65536 times");
   sspl_image::Output output;
-  output.request = {static_cast<double>(r.x),      static_cast<double>(r.y),    static_cast<double>(r.width),
-                    static_cast<double>(r.height), static_cast<int>(r.columns), static_cast<int>(r.rows)};
+  output.request = {r.x, r.y, r.width, r.height, static_cast<int>(r.columns), static_cast<int>(r.rows)};
   output.channels = r.channels ? static_cast<int>(r.channels) : image->decoder.channels();
   output.wide = r.bits ? r.bits == 16 : image->decoder.file().depth > 8;
   std::copy_n(r.background, 3, output.background);

@@ -95,15 +95,16 @@ typedef struct sspl_info {
 SSPL_API void sspl_get_info(const sspl_image* image, sspl_info* info, size_t struct_size);
 #define SSPL_GET_INFO(image, info) sspl_get_info((image), (info), sizeof(sspl_info))
 
-/* What is wanted of an image: a region of it, at a size. */
+/* What is wanted of an image: a region of it, at a size. A region may begin and end between pixels, and reach beyond
+ * the image by an output pixel, as that of a window does which pans and zooms. */
 typedef struct sspl_request {
   size_t struct_size;
-  uint32_t x, y, width, height; /* the region, pixels of the image; all 0: the whole image */
-  uint32_t columns, rows;       /* the size, output pixels; both 0: that of the region */
-  uint32_t channels;            /* 0: the image's; 3: RGB over the background; 4: RGBA */
-  uint32_t bits;                /* a sample: 8, 16 (uint16_t of the machine), or 0: what holds the image's depth */
-  uint32_t no_grain;            /* 1: without the noise that stands for lost texture */
-  uint8_t background[4];        /* red, green, blue, and a byte that is not used */
+  double x, y, width, height; /* the region, pixels of the image; all 0: the whole image */
+  uint32_t columns, rows;     /* the size, output pixels; both 0: that of the region, in whole pixels */
+  uint32_t channels;          /* 0: the image's; 3: RGB over the background; 4: RGBA */
+  uint32_t bits;              /* a sample: 8, 16 (uint16_t of the machine), or 0: what holds the image's depth */
+  uint32_t no_grain;          /* 1: without the noise that stands for lost texture */
+  uint8_t background[4];      /* red, green, blue, and a byte that is not used */
 } sspl_request;
 
 SSPL_API void sspl_request_init(sspl_request* request, size_t struct_size);

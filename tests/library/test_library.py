@@ -77,8 +77,8 @@ class Info(ctypes.Structure):
 class Request(ctypes.Structure):
     _fields_ = (
         ("struct_size", ctypes.c_size_t),
-        *((name, ctypes.c_uint32) for name in ("x", "y", "width", "height", "columns", "rows", "channels", "bits")),
-        ("no_grain", ctypes.c_uint32),
+        *((name, ctypes.c_double) for name in ("x", "y", "width", "height")),
+        *((name, ctypes.c_uint32) for name in ("columns", "rows", "channels", "bits", "no_grain")),
         ("background", ctypes.c_uint8 * 4),
     )
 
@@ -133,7 +133,8 @@ class Opened:
     def out(self, request: Request) -> np.ndarray:
         """What the request fills, with a number that nothing of it is."""
         info = self.info
-        columns, rows = request.columns or request.width or info.width, request.rows or request.height or info.height
+        columns = request.columns or int(request.width) or info.width
+        rows = request.rows or int(request.height) or info.height
         wide = request.bits == 16 or (request.bits == 0 and info.depth > 8)
         shape = (rows, columns, request.channels or info.channels)
         return np.full(shape, 77, np.uint16 if wide else np.uint8)
@@ -231,6 +232,17 @@ def test_pixels_are_those_of_python(library: Library, kind: str, view: dict[str,
         assert not np.array_equal(without, expected)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_regions_between_pixels(library: Library, kind: str) -> None:
+    """They are windows of one image that is enlarged, up to the rounding of a coordinate, also beyond its edge."""
+    image = library.open(made(**KINDS[kind]))
+    enlarged = image.read(columns=2 * WIDTH, rows=2 * HEIGHT, bits=8).astype(int)
+    window = image.read(x=10.5, y=20.5, width=101, height=50.5, columns=202, rows=101, bits=8)
+    assert np.abs(window - enlarged[41:142, 21:223]).max() <= 1
+    corner = image.read(x=-0.5, y=HEIGHT - 9.5, width=20, height=10, columns=40, rows=20, bits=8)
+    assert np.abs(corner[:-1, 1:] - enlarged[-19:, :39]).max() <= 1
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_as_textures_want_them(library: Library, kind: str, bits: int) -> None:
@@ -320,8 +332,17 @@ def test_rows_may_lie_apart(library: Library) -> None:
     ("fields", "status"),
     [
         ({"x": 1}, ARGUMENT),
-        ({"x": 299, "width": 2, "height": 1}, ARGUMENT),
-        ({"x": (1 << 32) - 1, "width": 2, "height": 1}, ARGUMENT),
+        ({"x": 299, "width": 3, "height": 1}, ARGUMENT),
+        ({"x": 1e300, "width": 2, "height": 1}, ARGUMENT),
+        ({"x": float("nan"), "width": 2, "height": 1}, ARGUMENT),
+        ({"y": float("inf"), "width": 2, "height": 1}, ARGUMENT),
+        ({"width": float("nan"), "height": 1}, ARGUMENT),
+        ({"width": 1e300, "height": 1}, ARGUMENT),
+        ({"width": -5, "height": 1}, ARGUMENT),
+        ({"width": 5, "height": 1.5}, ARGUMENT),
+        ({"x": -1.5, "width": 9, "height": 9}, ARGUMENT),
+        ({"width": WIDTH, "height": HEIGHT + 3, "columns": WIDTH, "rows": HEIGHT}, ARGUMENT),
+        ({"width": 1e-3, "height": 1, "columns": 100, "rows": 1}, ARGUMENT),
         ({"columns": 5}, ARGUMENT),
         ({"channels": 2}, ARGUMENT),
         ({"bits": 9}, ARGUMENT),
@@ -330,7 +351,7 @@ def test_rows_may_lie_apart(library: Library) -> None:
         ({"columns": (1 << 32) - 1, "rows": (1 << 32) - 1}, LIMIT),
     ],
 )
-def test_requests_that_make_no_sense(library: Library, fields: dict[str, int], status: int) -> None:
+def test_requests_that_make_no_sense(library: Library, fields: dict[str, float], status: int) -> None:
     image = library.open(made())
     request, error = image.request(**fields), Error()
     for call in (image.c.sspl_read, image.c.sspl_begin):

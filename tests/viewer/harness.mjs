@@ -24,7 +24,13 @@ const ARGUMENTS = [
 export const launch = (...more) =>
   chromium.launch({ executablePath: process.env.CHROMIUM, args: [...ARGUMENTS, ...more] });
 
-const MEDIA_TYPES = { ".js": "text/javascript", ".html": "text/html", ".css": "text/css", ".sspl": "image/x-sspl" };
+const MEDIA_TYPES = {
+  ".js": "text/javascript",
+  ".html": "text/html",
+  ".css": "text/css",
+  ".sspl": "image/x-sspl",
+  ".wasm": "application/wasm",
+};
 const FOLDERS = { viewer: VIEWER, vectors: VECTORS, samples: SAMPLES, packages: PACKAGES };
 const BLANK = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Test</title><link rel="icon" href="data:,">';
 

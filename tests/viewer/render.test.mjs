@@ -1,33 +1,41 @@
-/** Pixels of render.js and of the worker's renderer against the reference: within one code value. */
+/** Pixels of render.js, raster.js and sspl.wasm against the reference: within one code value. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 
-import { SAMPLES, VECTORS, difference, launch, netpbm, open, pixels, serve } from "./harness.mjs";
+import { SAMPLES, VECTORS, VIEWER, difference, launch, netpbm, open, pixels, serve } from "./harness.mjs";
 
 const LIMIT = 1.01; // code values of 8 bits; references of 16 bits are no whole ones
 const IN_OTHER_COLORS = ["alpha", "profile"];
 const RENDERERS = [{ renderer: "cpu" }, { renderer: "webgl", precision: 32 }, { renderer: "webgl", precision: 16 }];
+if (existsSync(path.join(VIEWER, "sspl.wasm"))) RENDERERS.push({ renderer: "wasm" }); // scripts/wasm builds it
 
-let server, browser, page, errors;
+let server, plain, browser, page, pageOfPlain, errors, errorsOfPlain;
 before(async () => {
   server = await serve();
+  plain = await serve({
+    answer: (request, response, pathname) => pathname.endsWith(".wasm") && response.writeHead(404).end(),
+  });
   browser = await launch();
   ({ page, errors } = await open(browser, server.address));
+  ({ page: pageOfPlain, errors: errorsOfPlain } = await open(browser, plain.address));
 });
 after(async () => {
   await browser.close();
   server.close();
+  plain.close();
 });
 
 /** RGBA of a view, and what rendered it. */
 async function rendered(src, view, options, more = {}) {
-  const renderer = await page.evaluate(
+  const used = options.renderer === "cpu" ? pageOfPlain : page;
+  const renderer = await used.evaluate(
     async ({ src, view, options, more }) => {
       const { ImageFile } = await import("/viewer/image-file.js");
-      const file = await new ImageFile(src, options).done;
+      const choice = options.renderer === "wasm" ? "cpu" : options.renderer;
+      const file = await new ImageFile(src, { ...options, renderer: choice }).done;
       window.canvas = new OffscreenCanvas(view.columns, view.rows);
       await file.render(view, (drawn) => canvas.getContext("2d").drawImage(drawn, 0, 0), more);
       file.close();
@@ -35,7 +43,7 @@ async function rendered(src, view, options, more = {}) {
     },
     { src, view, options, more },
   );
-  return [renderer, (await pixels(page, "canvas")).data];
+  return [renderer, (await pixels(used, "canvas")).data];
 }
 
 const viewOf = ({ region: [x, y, width, height], size: [columns, rows] }) => ({ x, y, width, height, columns, rows });
@@ -93,9 +101,21 @@ test("both renderers draw the same ellipses", async () => {
   assert.ok(first.some((value, i) => i % 4 < 3 && value > 150));
 });
 
+test("views between pixels and beyond the edge are the same from both decoders", async (t) => {
+  if (RENDERERS.length < 4) return t.skip("scripts/wasm builds one of them");
+  for (const [src, height] of Object.entries({ "/samples/photo.sspl": 1000, "/samples/alpha.sspl": 200 })) {
+    const view = { x: -0.3, y: height - 99.6, width: 191.4, height: 100.2, columns: 383, rows: 200 };
+    const [first, own] = await rendered(src, view, { renderer: "cpu" });
+    const [second, compiled] = await rendered(src, view, { renderer: "wasm" });
+    assert.deepEqual([first, second], ["cpu", "wasm"]);
+    const most = own.reduce((most, value, i) => Math.max(most, Math.abs(value - compiled[i])), 0);
+    assert.ok(most <= 1, `${src}: ${most}`);
+  }
+});
+
 test("where the GPU fails the worker goes on", async () => {
   const view = viewOf(photo[1]);
-  const renderers = await page.evaluate(async (view) => {
+  const renderers = await pageOfPlain.evaluate(async (view) => {
     const { ImageFile } = await import("/viewer/image-file.js");
     const file = await new ImageFile("/samples/photo.sspl", { renderer: "webgl" }).done;
     const found = [file.renderer];
@@ -110,8 +130,8 @@ test("where the GPU fails the worker goes on", async () => {
     return found;
   }, view);
   assert.deepEqual(renderers, ["webgl", "cpu"]);
-  const most = difference((await pixels(page, "canvas")).data, netpbm(path.join(SAMPLES, photo[1].image)));
+  const most = difference((await pixels(pageOfPlain, "canvas")).data, netpbm(path.join(SAMPLES, photo[1].image)));
   assert.ok(most <= LIMIT, `${most}`);
 });
 
-test("no page error", () => assert.deepEqual(errors, []));
+test("no page error", () => assert.deepEqual([...errors, ...errorsOfPlain], []));

@@ -53,7 +53,6 @@ def test_style() -> None:
         HERE,
         ROOT / "bench/viewer",
         ROOT / "examples",
-        ROOT / "native/wasm",
         ROOT / "tests/wasm",
     )
     paths = [path for folder in folders for path in folder.iterdir() if path.suffix in STYLED]

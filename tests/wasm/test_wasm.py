@@ -23,7 +23,7 @@ from tests.library.test_library import KINDS, VIEWS, made
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-BUILT = ROOT / "build/wasm/sspl.wasm"
+BUILT = ROOT / "viewer/sspl.wasm"
 NODE = shutil.which("node")
 MAX_BYTES = 150_000
 HUGE = 16_384, 10_816  # 177 megapixels

@@ -12,6 +12,7 @@ MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".sspl": MEDIA_TYPE,
+    ".wasm": "application/wasm",
 }
 
 

@@ -9,7 +9,7 @@ import re
 from smartsplat.web.files import viewer_folder
 
 _SHARED = ("gaussians.js", "grain.js", "crc32.js")
-_WORKER = (*_SHARED, "container.js", "decode.js", "raster.js", "worker.js")
+_WORKER = (*_SHARED, "container.js", "decode.js", "load-decoder.js", "raster.js", "worker.js")
 _SHOWN = (*_SHARED, "colors.js", "render.js", "start-worker.js", "image-file.js", "pane.js")
 _VIEWER = (*_SHOWN, "controls.js", "original.js", "main.js")
 
@@ -24,7 +24,10 @@ const source = document.getElementById("worker").textContent;
 return new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
 };
 """
-"""In the place of start-worker.js, whose worker is a file of its own."""
+_LOAD_DECODER = "const loadDecoder = async () => null;\n"
+_REPLACED = {"start-worker.js": _START_WORKER, "load-decoder.js": _LOAD_DECODER}
+"""Modules that need other files -> what the page has instead: its own worker, and no WebAssembly, which is larger than
+all else in it."""
 
 _OPEN = """\
 open(Uint8Array.from(atob(document.getElementById("data").textContent), (c) => c.charCodeAt(0)).buffer, NAME);
@@ -35,8 +38,8 @@ def joined(names: tuple[str, ...]) -> str:
     """Modules of the viewer as one script, in an order in which none needs a later one; without comments."""
     scripts = []
     for name in names:
-        if name == "start-worker.js":
-            scripts.append(_START_WORKER)
+        if name in _REPLACED:
+            scripts.append(_REPLACED[name])
             continue
         script = _EXPORT.sub("", _IMPORT.sub("", (viewer_folder() / name).read_text(encoding="utf-8")))
         scripts.append(_INDENT.sub("", _COMMENT.sub("", script)))

@@ -1,15 +1,18 @@
-// The decoder for Node.js, serverless workers and pages: sspl.wasm, which scripts/wasm builds, behind a few functions.
-//
-//   const codec = await load(await readFile("sspl.wasm"));
-//   const image = codec.open(await readFile("photo.sspl"));
-//   const tile = image.read({ region: [1024, 512, 512, 512], size: [256, 256] });  // { width, height, data }: RGBA
-//   image.close();
+/**
+ * The decoder for Node.js, serverless workers and pages: sspl.wasm, which scripts/wasm builds, behind a few functions.
+ *
+ *   const codec = await load(await readFile("sspl.wasm"));
+ *   const image = codec.open(await readFile("photo.sspl"));
+ *   const tile = image.read({ region: [1024, 512, 512, 512], size: [256, 256] }); // { width, height, data }: RGBA
+ *   image.close();
+ */
 
 // sspl.h as it lies in 32-bit memory.
 const ERROR_BYTES = 4 + 240;
 const OPTIONS_BYTES = 64;
 const INFO_BYTES = 48;
-const REQUEST_BYTES = 44;
+const REQUEST_BYTES = 64;
+const ROWS_STEP = 256;
 const LIMITS = ["side", "pixels", "gaussians", "file_bytes", "metadata_bytes", "overlap"];
 const METADATA = ["icc", "exif", "xmp", "iptc"];
 const NAMES = ["", "format", "unsupported", "limit", "argument", "read", "memory"];
@@ -29,12 +32,13 @@ export class SsplError extends Error {
  * @param {BufferSource | WebAssembly.Module | Response | Promise<Response>} source sspl.wasm
  */
 export async function load(source) {
-  const awaited = await source;
+  let module = await source;
+  if (typeof Response !== "undefined" && module instanceof Response) {
+    if (!module.ok) throw new Error(`${module.status} ${module.statusText}`.trim());
+    module = await module.arrayBuffer(); // whatever media type the host gives it
+  }
   const imports = { wasi_snapshot_preview1: new Proxy({}, { get: () => () => 52 }) }; // it opens no files: ENOSYS
-  const response = typeof Response !== "undefined" && awaited instanceof Response;
-  const made = await (response
-    ? WebAssembly.instantiateStreaming(awaited, imports)
-    : WebAssembly.instantiate(awaited, imports));
+  const made = await WebAssembly.instantiate(module, imports);
   const instance = made.instance ?? made; // of a module that is compiled there is only the instance
   instance.exports._initialize();
   return new Decoder(instance.exports);
@@ -103,35 +107,55 @@ class Image {
   }
 
   /**
-   * Renders a region at a size as RGBA, 8 bits a sample, as ImageData has it. Throws SsplError.
+   * Renders a region at a size as RGBA, as ImageData has it. Throws SsplError.
    *
-   * @param {object} [request] region: [x, y, width, height] in pixels of the image, the default is all of it; size:
-   *   [width, height] of the result, the default is the region's; grain: false leaves out the noise that stands for
-   *   lost texture
-   * @returns {{ width: number, height: number, data: Uint8ClampedArray }}
+   * @param {object} [request] region: [x, y, width, height] in pixels of the image, also between them, the default is
+   *   all of it; size: [width, height] of the result, the default is the region's; bits: of a sample, 8 or 16; grain:
+   *   false leaves out the noise that stands for lost texture
+   * @returns {{ width: number, height: number, data: Uint8ClampedArray | Uint16Array }}
    */
-  read({ region = [0, 0, this.info.width, this.info.height], size = [region[2], region[3]], grain = true } = {}) {
+  read(request = {}) {
+    let pixels = null;
+    for (const { width, height, top, data } of this.strips(request)) {
+      pixels ??= { width, height, data: new data.constructor(4 * width * height) };
+      pixels.data.set(data, 4 * width * top);
+    }
+    return pixels;
+  }
+
+  /**
+   * The same in strips, from the top: { width, height, top, data }, of which `data` is gone when the next comes.
+   * Nothing else may be read of the image in between.
+   */
+  *strips({ region, size, bits = 8, grain = true } = {}) {
     const c = this.#opened();
-    for (const number of [...region, ...size]) {
+    const [x, y, across, down] = region ?? [0, 0, this.info.width, this.info.height];
+    const [width, height] = size ?? [across, down];
+    for (const number of [width, height]) {
       if (!Number.isInteger(number) || number < 0 || number > 0xffffffff)
         throw new SsplError("argument", `${number} is no number of pixels`);
     }
-    return scratch(c, REQUEST_BYTES + ERROR_BYTES, (request) => {
+    const request = allocate(c, REQUEST_BYTES + ERROR_BYTES);
+    const error = request + REQUEST_BYTES;
+    let pixels = 0;
+    try {
       c.sspl_request_init(request, REQUEST_BYTES);
       const view = new DataView(c.memory.buffer);
-      [...region, ...size, 4, 8, grain ? 0 : 1].forEach((field, i) => view.setUint32(request + 4 + 4 * i, field, true));
-      const error = request + REQUEST_BYTES;
+      [x, y, across, down].forEach((field, i) => view.setFloat64(request + 8 + 8 * i, field, true));
+      [width, height, 4, bits, grain ? 0 : 1].forEach((field, i) => view.setUint32(request + 40 + 4 * i, field, true));
       // Checked before memory is taken for the pixels.
       if (c.sspl_begin(this.#handle, request, error)) throw errorAt(c, error);
-      const [width, height] = size;
-      const pixels = allocate(c, width * height * 4);
-      try {
-        if (c.sspl_read_rows(this.#handle, 0, height, pixels, 0, error)) throw errorAt(c, error);
-        return { width, height, data: new Uint8ClampedArray(c.memory.buffer, pixels, width * height * 4).slice() };
-      } finally {
-        c.free(pixels);
+      const Samples = bits === 16 ? Uint16Array : Uint8ClampedArray;
+      pixels = allocate(c, Math.min(height, ROWS_STEP) * width * 4 * Samples.BYTES_PER_ELEMENT);
+      for (let top = 0; top < height; top += ROWS_STEP) {
+        const rows = Math.min(height - top, ROWS_STEP);
+        if (c.sspl_read_rows(this.#handle, top, rows, pixels, 0, error)) throw errorAt(c, error);
+        yield { width, height, top, data: new Samples(c.memory.buffer, pixels, 4 * width * rows) };
       }
-    });
+    } finally {
+      c.free(pixels);
+      c.free(request);
+    }
   }
 
   /**
