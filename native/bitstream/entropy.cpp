@@ -9,48 +9,57 @@
 #include "bitstream/rans.h"
 #include "core/threads.h"
 
+// A group's decoder has its state in registers, which a call would spill: a quarter of its time.
+#define INLINED inline __attribute__((always_inline))
+
 namespace smartsplat {
 namespace {
 
-int bit_length(uint64_t value) { return value == 0 ? 0 : 64 - __builtin_clzll(value); }
+int bit_length(uint64_t value) { return 63 - __builtin_clzll(2 * value + 1); }
 int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 int limit(int64_t value, int high) { return static_cast<int>(std::min<int64_t>(std::max<int64_t>(value, 0), high)); }
 
 // ---- Numbers --------------------------------------------------------------------------------------------
 
 // Small numbers are tokens; of larger ones the token gives the first two binary digits and how many follow.
-inline int64_t token_base(int token) { return token < 4 ? token : (2 + (token & 1)) << ((token >> 1) - 1); }
-inline int token_digits(int token) { return token < 4 ? 0 : (token >> 1) - 1; }
 constexpr int kEscape = kTokens - 1;
+constexpr uint8_t kTokenBase[kEscape] = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
+constexpr uint8_t kTokenDigits[kEscape] = {0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6};
 constexpr int64_t kEscapeBase = 192;
 
 template <class Coder>
-int64_t magnitude(Coder& coder, Distribution& d, int64_t value) {
+__attribute__((noinline)) int64_t escaped(Coder& coder, int64_t value) {
+  const int64_t rest = value - kEscapeBase + 1;
+  coder.refill();  // 36 bits, and afterwards what the caller counts on
+  const int digits = static_cast<int>(coder.bypass(bit_length(rest) - 1, 5));
+  const int64_t first = int64_t{1} << digits;
+  const int64_t decoded = kEscapeBase - 1 + first + coder.bypass(static_cast<uint32_t>(rest - first), digits);
+  coder.refill();
+  return decoded;
+}
+
+template <class Coder>
+INLINED int64_t magnitude(Coder& coder, Distribution& d, int64_t value) {
   int token = kEscape;
   if (value < kEscapeBase) {
     const int length = std::max(bit_length(value), 2);
     token = value < 4 ? static_cast<int>(value) : 2 * (length - 1) + static_cast<int>(value >> (length - 2) & 1);
   }
   token = coder.token(d, token);
-  if (token < kEscape) {
-    const int64_t base = token_base(token);
-    return base + coder.bypass(static_cast<uint32_t>(value - base), token_digits(token));
-  }
-  const int64_t rest = value - kEscapeBase + 1;
-  const int digits = static_cast<int>(coder.bypass(bit_length(rest) - 1, 5));
-  const int64_t first = int64_t{1} << digits;
-  return kEscapeBase - 1 + first + coder.bypass(static_cast<uint32_t>(rest - first), digits);
+  if (__builtin_expect(token == kEscape, 0)) return escaped(coder, value);
+  const int64_t base = kTokenBase[token];
+  return base + coder.bypass(static_cast<uint32_t>(value - base), kTokenDigits[token]);
 }
 
 // The digits of a number below its multiple of 2^shift, as bypass bits.
 template <class Coder>
-int64_t with_digits(Coder& coder, int64_t multiple, int64_t value, int shift) {
+INLINED int64_t with_digits(Coder& coder, int64_t multiple, int64_t value, int shift) {
   return multiple * (int64_t{1} << shift) + coder.bypass(static_cast<uint32_t>(value) & ((1u << shift) - 1), shift);
 }
 
 // In buckets of 2^shift, of which the first fifteen have a token each; the last token escapes to a magnitude.
 template <class Coder>
-int64_t bucketed(Coder& coder, Distribution& d, Distribution& escape, int64_t value, int shift) {
+INLINED int64_t bucketed(Coder& coder, Distribution& d, Distribution& escape, int64_t value, int shift) {
   int64_t bucket = value >> shift;
   const int token = coder.token(d, limit(bucket, kEscape));
   bucket = token == kEscape ? kEscape + magnitude(coder, escape, bucket - kEscape) : token;
@@ -59,7 +68,7 @@ int64_t bucketed(Coder& coder, Distribution& d, Distribution& escape, int64_t va
 
 // In buckets of both signs, of which those from -7 to 6 have a token each; the others escape.
 template <class Coder>
-int64_t centred(Coder& coder, Distribution& d, Distribution& escape, int64_t value, int shift) {
+INLINED int64_t centred(Coder& coder, Distribution& d, Distribution& escape, int64_t value, int shift) {
   constexpr int kMiddle = kTokens / 2;
   int64_t bucket = value >> shift;
   const int token = coder.token(d, limit(bucket + kMiddle, kEscape));
@@ -74,8 +83,9 @@ int64_t centred(Coder& coder, Distribution& d, Distribution& escape, int64_t val
 
 // The sign of a number of which the size is known.
 template <class Coder>
-int64_t with_sign(Coder& coder, int64_t size, int64_t value) {
-  return coder.bypass(value < 0, size != 0) ? -size : size;
+INLINED int64_t with_sign(Coder& coder, int64_t size, int64_t value) {
+  const int64_t sign = -static_cast<int64_t>(coder.bypass(value < 0, size != 0));
+  return (size ^ sign) - sign;  // without a branch that nothing could predict
 }
 
 // ---- The model of one group -------------------------------------------------------------------------------
@@ -119,22 +129,21 @@ int32_t within(int64_t steps, int low, int high, int step) {
 }
 
 // What the coded symbols of a Gaussian say of its shape.
-struct Shape {
-  ShapeSteps steps;
+struct CodedShape : Shape {
   int fineness;  // class of the steps
   int digits;    // of a scale or a ratio below its bucket, which is a quarter to half of an octave
-  int mean_units, ratio_units;
-  int turn_bits;  // of the angle
 };
 
 // ---- One function for each attribute, in the order of the stream -------------------------------------------
 
 // The position cell, as a gap along the Morton curve, which is returned.
 template <class Coder>
-int64_t code_cell(Coder& coder, Model& m, Symbols& s) {
+INLINED int64_t code_cell(Coder& coder, Model& m, Symbols& s) {
   coder.attribute(kPosition);
   const int context = limit(bit_length((m.gap1 + m.gap2) / 2), kGapClasses - 1);
-  const int64_t cell = static_cast<int64_t>(morton(static_cast<uint32_t>(s.cell_x), static_cast<uint32_t>(s.cell_y)));
+  int64_t cell = 0;
+  if (!Coder::kReads)
+    cell = static_cast<int64_t>(morton(static_cast<uint32_t>(s.cell_x), static_cast<uint32_t>(s.cell_y)));
   const int64_t gap = magnitude(coder, m.contexts[kGap + context], cell - m.cell);
   m.cell += gap;
   m.gap2 = m.gap1;
@@ -148,7 +157,7 @@ int64_t code_cell(Coder& coder, Model& m, Symbols& s) {
 
 // The energy class, around its running mean.
 template <class Coder>
-void code_energy(Coder& coder, Model& m, int64_t gap, Symbols& s) {
+INLINED void code_energy(Coder& coder, Model& m, int64_t gap, Symbols& s) {
   coder.attribute(kEnergy);
   const int expected = (m.energy16 + 8) >> 4;
   const int context = limit(bit_length(gap), kGapClasses - 1);
@@ -159,7 +168,7 @@ void code_energy(Coder& coder, Model& m, int64_t gap, Symbols& s) {
 
 // The mean of both log scales. A Gaussian with more energy than its neighbours is as a rule larger, too.
 template <class Coder>
-void code_scale(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s, Shape& shape) {
+INLINED void code_scale(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s, CodedShape& shape) {
   coder.attribute(kScale);
   shape.steps = shape_steps(q, s.energy);
   shape.fineness = bit_length(shape.steps.mean) - 4;  // steps are 8 to 1024
@@ -176,7 +185,7 @@ void code_scale(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s, 
 
 // The ratio of the scales.
 template <class Coder>
-void code_ratio(Coder& coder, Model& m, Symbols& s, Shape& shape) {
+INLINED void code_ratio(Coder& coder, Model& m, Symbols& s, CodedShape& shape) {
   coder.attribute(kRatio);
   const int context =
       kSizeClasses * std::max(shape.fineness - 4, 0) + limit((shape.mean_units >> 9) + 2, kSizeClasses - 1);
@@ -188,10 +197,10 @@ void code_ratio(Coder& coder, Model& m, Symbols& s, Shape& shape) {
 // The angle, as a turn from the last direction: its first digits are a token. Half a bucket is added, so that no turn
 // is in the middle of one.
 template <class Coder>
-void code_angle(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s, Shape& shape) {
+INLINED void code_angle(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s, CodedShape& shape) {
   coder.attribute(kAngle);
-  shape.turn_bits = angle_bits(q, s.energy, shape.ratio_units);
-  const int turn_bits = shape.turn_bits;
+  shape.angle_bits = angle_bits(q, s.energy, shape.ratio_units);
+  const int turn_bits = shape.angle_bits;
   if (turn_bits > 0) {
     const int lead = std::min(turn_bits, kLeadBits), rest = turn_bits - lead, whole = 1 << turn_bits;
     const int from = (m.direction >> (kMaxAngleBits - turn_bits)) - (whole >> 1 >> lead);
@@ -212,8 +221,8 @@ int32_t as_color(int64_t value) {
 
 // The second or third colour, as an error against what the others predict; returns the error.
 template <class Coder>
-int64_t code_chroma(Coder& coder, Model& m, int first_context, int size, int64_t expected, int32_t first,
-                    int32_t& value) {
+INLINED int64_t code_chroma(Coder& coder, Model& m, int first_context, int size, int64_t expected, int32_t first,
+                            int32_t& value) {
   const int shortfall = limit(size - bit_length(std::abs(first)), kShortfallClasses - 1);
   const int context = first_context + kShortfallClasses * std::min(size, kColorClasses - 1) + shortfall;
   const int shift = std::max(size - 7, 0);
@@ -225,7 +234,7 @@ int64_t code_chroma(Coder& coder, Model& m, int first_context, int size, int64_t
 }
 
 template <class Coder>
-void code_color(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s) {
+INLINED void code_color(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s) {
   coder.attribute(kColor);
   // The energy class gives the length of the colour in steps: 2^energy / K.
   const int size = limit(s.energy + ((q.quality - kQualityZero) >> 3) + 2, kMaxColorClass);
@@ -244,26 +253,29 @@ void code_color(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s) 
 
 // Where in its cell the mean lies.
 template <class Coder>
-void code_offset(Coder& coder, const QuantizerSettings& q, const Shape& shape, Symbols& s) {
+INLINED void code_offset(Coder& coder, const QuantizerSettings& q, CodedShape& shape, Symbols& s) {
   coder.attribute(kPosition);
-  const PositionBits bits = position_bits(q, s, shape.mean_units, shape.ratio_units, shape.turn_bits);
-  s.offset_x = static_cast<int32_t>(coder.bypass(static_cast<uint32_t>(s.offset_x), bits.x));
-  s.offset_y = static_cast<int32_t>(coder.bypass(static_cast<uint32_t>(s.offset_y), bits.y));
+  shape.position = position_bits(q, s, shape.mean_units, shape.ratio_units, shape.angle_bits);
+  s.offset_x = static_cast<int32_t>(coder.bypass(static_cast<uint32_t>(s.offset_x), shape.position.x));
+  s.offset_y = static_cast<int32_t>(coder.bypass(static_cast<uint32_t>(s.offset_y), shape.position.y));
 }
 
+// Between two refills there are at most 24, 35 and 28 bypass bits, but for those of escapes.
 template <class Coder>
-void code_gaussian(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s) {
-  Shape shape;
+INLINED void code_gaussian(Coder& coder, const QuantizerSettings& q, Model& m, Symbols& s, CodedShape& shape) {
+  coder.refill();
   const int64_t gap = code_cell(coder, m, s);
   code_energy(coder, m, gap, s);
   code_scale(coder, q, m, s, shape);
   code_ratio(coder, m, s, shape);
   code_angle(coder, q, m, s, shape);
+  coder.refill();
   code_color(coder, q, m, s);
+  coder.refill();
   code_offset(coder, q, shape, s);
 }
 
-// Calls visit(i, symbols) for each Gaussian of a group.
+// Calls visit(i, symbols, shape) for each Gaussian of a group.
 template <bool kCount, class Visit>
 const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count, double* bits,
                    const Visit& visit) {
@@ -273,13 +285,14 @@ const char* decode(const QuantizerSettings& q, const uint8_t* bytes, int64_t siz
   std::vector<Model> model(1);  // too large for the stack
   for (int64_t i = 0; i < count; ++i) {
     Symbols s{};
-    code_gaussian(coder, q, model[0], s);
+    CodedShape shape;
+    code_gaussian(coder, q, model[0], s, shape);
     if (coder.overrun()) return "the coded Gaussians end too soon";
     // Everything else is limited where it is decoded.
     bool good = s.cell_x < q.cells_x() && s.cell_y < q.cells_y();
     for (int c = 0; c < q.channels; ++c) good = good && s.color[c] >= -kMaxColor && s.color[c] <= kMaxColor;
     if (!good) return "a Gaussian is out of range";
-    visit(i, s);
+    visit(i, s, shape);
   }
   return coder.leftover() ? "there is more than the last Gaussian" : nullptr;
 }
@@ -291,20 +304,21 @@ std::string encode_group(const QuantizerSettings& q, const Symbols* symbols, int
   std::vector<Model> model(1);
   for (int64_t i = 0; i < count; ++i) {
     Symbols s = symbols[i];
-    code_gaussian(coder, q, model[0], s);
+    CodedShape shape;
+    code_gaussian(coder, q, model[0], s, shape);
   }
   return coder.finish(static_cast<size_t>(count));
 }
 
 const char* decode_group(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,
                          Symbols* symbols, double* bits) {
-  const auto keep = [&](int64_t i, const Symbols& s) { symbols[i] = s; };
+  const auto keep = [&](int64_t i, const Symbols& s, const Shape&) { symbols[i] = s; };
   return bits ? decode<true>(q, bytes, size, count, bits, keep) : decode<false>(q, bytes, size, count, bits, keep);
 }
 
 const char* decode_gaussians(const QuantizerSettings& q, const uint8_t* bytes, int64_t size, int64_t count,
                              const GaussianArrays& out) {
-  const auto write = [&](int64_t i, const Symbols& s) { dequantize(q, s, out, i); };
+  const auto write = [&](int64_t i, const Symbols& s, const Shape& shape) { dequantize(q, s, shape, out, i); };
   return decode<false>(q, bytes, size, count, nullptr, write);
 }
 

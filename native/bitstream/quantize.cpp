@@ -62,6 +62,14 @@ double power_of_two(int units) {
   return tables.fraction[units & (2 * kOctave - 1)] * whole;
 }
 
+// 2^-n: exact, so that a product is what a quotient would be.
+double power_of_half(int n) {
+  const uint64_t bits = static_cast<uint64_t>(1023 - n) << 52;
+  double half;
+  std::memcpy(&half, &bits, sizeof half);
+  return half;
+}
+
 int clamp(int value, int low, int high) { return std::min(std::max(value, low), high); }
 
 // 2^(eighths/8), rounded down, for 0 <= eighths < 120.
@@ -178,14 +186,21 @@ Symbols quantize(const QuantizerSettings& q, const GaussianArrays& g, int64_t i)
   return s;
 }
 
-void dequantize(const QuantizerSettings& q, const Symbols& s, const GaussianArrays& g, int64_t i) {
-  const ShapeSteps steps = shape_steps(q, s.energy);
-  const int mean_units = mean_scale_units(s, steps), ratio = ratio_units(s, steps);
-  const int bits = angle_bits(q, s.energy, ratio);
-  g.scale[2 * i] = static_cast<float>(power_of_two(2 * mean_units + ratio));
-  g.scale[2 * i + 1] = static_cast<float>(power_of_two(2 * mean_units - ratio));
-  g.rotation[i] = static_cast<float>(kPi * s.angle / (1 << bits));
-  const double step = power_of_two(color_step_eighths(q, mean_units) * (2 * kOctave / 8));
+Shape shape_of(const QuantizerSettings& q, const Symbols& s) {
+  Shape shape;
+  shape.steps = shape_steps(q, s.energy);
+  shape.mean_units = mean_scale_units(s, shape.steps);
+  shape.ratio_units = ratio_units(s, shape.steps);
+  shape.angle_bits = angle_bits(q, s.energy, shape.ratio_units);
+  shape.position = position_bits(q, s, shape.mean_units, shape.ratio_units, shape.angle_bits);
+  return shape;
+}
+
+void dequantize(const QuantizerSettings& q, const Symbols& s, const Shape& shape, const GaussianArrays& g, int64_t i) {
+  g.scale[2 * i] = static_cast<float>(power_of_two(2 * shape.mean_units + shape.ratio_units));
+  g.scale[2 * i + 1] = static_cast<float>(power_of_two(2 * shape.mean_units - shape.ratio_units));
+  g.rotation[i] = static_cast<float>(kPi * s.angle * power_of_half(shape.angle_bits));
+  const double step = power_of_two(color_step_eighths(q, shape.mean_units) * (2 * kOctave / 8));
   float* color = g.color + i * g.channels;
   if (g.channels == 1) {
     color[0] = static_cast<float>(s.color[0] * step);
@@ -194,10 +209,9 @@ void dequantize(const QuantizerSettings& q, const Symbols& s, const GaussianArra
       color[c] =
           static_cast<float>((kAxes[0][c] * s.color[0] + kAxes[1][c] * s.color[1] + kAxes[2][c] * s.color[2]) * step);
   }
-  const PositionBits position = position_bits(q, s, mean_units, ratio, bits);
   const double cell = 1 << q.cell_log2;
-  g.mean[2 * i] = static_cast<float>((s.cell_x + (s.offset_x + 0.5) / (1 << position.x)) * cell);
-  g.mean[2 * i + 1] = static_cast<float>((s.cell_y + (s.offset_y + 0.5) / (1 << position.y)) * cell);
+  g.mean[2 * i] = static_cast<float>((s.cell_x + (s.offset_x + 0.5) * power_of_half(shape.position.x)) * cell);
+  g.mean[2 * i + 1] = static_cast<float>((s.cell_y + (s.offset_y + 0.5) * power_of_half(shape.position.y)) * cell);
 }
 
 void fake_quantize(const QuantizerSettings& q, const GaussianArrays& g, const GaussianArrays& out, int64_t i) {
@@ -232,20 +246,27 @@ uint64_t spread(uint32_t value) {
   v = (v | v << 2) & 0x3333333333333333ull;
   return (v | v << 1) & 0x5555555555555555ull;
 }
-uint32_t squeeze(uint64_t v) {
-  v &= 0x5555555555555555ull;
-  v = (v | v >> 1) & 0x3333333333333333ull;
-  v = (v | v >> 2) & 0x0f0f0f0f0f0f0f0full;
-  v = (v | v >> 4) & 0x00ff00ff00ff00ffull;
-  v = (v | v >> 8) & 0x0000ffff0000ffffull;
-  return static_cast<uint32_t>(v | v >> 16);
-}
+
+// The even bits of a byte in the lower half of another, the odd ones in its upper half.
+struct SplitBytes {
+  uint8_t of[256];
+  constexpr SplitBytes() : of() {
+    for (int byte = 0; byte < 256; ++byte)
+      for (int i = 0; i < 4; ++i)
+        of[byte] = static_cast<uint8_t>(of[byte] | (byte >> 2 * i & 1) << i | (byte >> (2 * i + 1) & 1) << (i + 4));
+  }
+};
+constexpr SplitBytes kSplit;
 }  // namespace
 
 uint64_t morton(uint32_t x, uint32_t y) { return spread(x) | spread(y) << 1; }
 void unmorton(uint64_t code, uint32_t* x, uint32_t* y) {
-  *x = squeeze(code);
-  *y = squeeze(code >> 1);
+  *x = *y = 0;
+  for (int shift = 0; code != 0; code >>= 8, shift += 4) {
+    const uint32_t split = kSplit.of[code & 255];
+    *x |= (split & 15) << shift;
+    *y |= (split >> 4) << shift;
+  }
 }
 
 }  // namespace smartsplat

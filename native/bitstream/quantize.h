@@ -60,8 +60,19 @@ struct PositionBits {
 PositionBits position_bits(const QuantizerSettings& q, const Symbols& s, int mean_units, int ratio_units,
                            int angle_bits);
 
+// All of that.
+struct Shape {
+  ShapeSteps steps;
+  int mean_units, ratio_units, angle_bits;
+  PositionBits position;
+};
+Shape shape_of(const QuantizerSettings& q, const Symbols& s);
+
 Symbols quantize(const QuantizerSettings& q, const GaussianArrays& g, int64_t i);
-void dequantize(const QuantizerSettings& q, const Symbols& s, const GaussianArrays& g, int64_t i);
+void dequantize(const QuantizerSettings& q, const Symbols& s, const Shape& shape, const GaussianArrays& g, int64_t i);
+inline void dequantize(const QuantizerSettings& q, const Symbols& s, const GaussianArrays& g, int64_t i) {
+  dequantize(q, s, shape_of(q, s), g, i);
+}
 // dequantize(quantize(i)) with the axes in the order that `g` has them.
 void fake_quantize(const QuantizerSettings& q, const GaussianArrays& g, const GaussianArrays& out, int64_t i);
 // True if every field is in its range; a decoder refuses the file otherwise.

@@ -27,6 +27,20 @@ constexpr int kFrequencyBits = 15, kWhole = 1 << kFrequencyBits;
 constexpr uint32_t kMinState = 1 << 16;
 constexpr int kFirstShift = 5, kSecondShiftFrom = 16, kThirdShiftFrom = 64;
 
+// What the distribution of a token that is certain has below each token, and the shift by which another moves there.
+struct LearningTables {
+  alignas(16) int16_t certain[kTokens][kTokens];
+  uint8_t shift[kThirdShiftFrom + 1];
+
+  constexpr LearningTables() : certain(), shift() {
+    for (int token = 0; token < kTokens; ++token)
+      for (int i = 0; i < kTokens; ++i) certain[token][i] = static_cast<int16_t>(i <= token ? i : kWhole - kTokens + i);
+    for (int seen = 0; seen <= kThirdShiftFrom; ++seen)
+      shift[seen] = static_cast<uint8_t>(kFirstShift + (seen >= kSecondShiftFrom) + (seen >= kThirdShiftFrom));
+  }
+};
+inline constexpr LearningTables kLearning;
+
 // How often each token is expected, in 2^15ths, by the sums of those before it.
 struct alignas(16) Distribution {
   uint16_t below[kTokens + 1];
@@ -50,17 +64,20 @@ struct alignas(16) Distribution {
   // Moves by 1/32 towards a token that is certain, by less once more were seen. Each keeps a frequency of at least 1:
   // `certain` rises by at least 1 from entry to entry, and so does what it is mixed with.
   void learn(int token) {
-    const int shift = kFirstShift + (seen >= kSecondShiftFrom) + (seen >= kThirdShiftFrom);
-    for (int i = 0; i < kTokens; ++i) {
-      const int16_t certain = static_cast<int16_t>(i <= token ? i : kWhole - kTokens + i);
-      below[i] = static_cast<uint16_t>(below[i] + (static_cast<int16_t>(certain - below[i]) >> shift));
-    }
-    if (seen < kThirdShiftFrom) ++seen;
+    typedef int16_t Half __attribute__((vector_size(16), may_alias));
+    const auto* certain = reinterpret_cast<const Half*>(kLearning.certain[token]);
+    auto* now = reinterpret_cast<Half*>(below);
+    const int16_t shift = kLearning.shift[seen];
+    for (int i = 0; i < 2; ++i) now[i] += (certain[i] - now[i]) >> shift;
+    seen = static_cast<uint8_t>(seen + (seen < kThirdShiftFrom));
   }
 };
 
+constexpr int kWindowBits = 57;  // of bypass bits that a decoder has at hand after a refill
+
 class RansEncoder {
  public:
+  static constexpr bool kReads = false;
   int token(Distribution& d, int token) {
     steps_.push_back({d.below[token], static_cast<uint16_t>(d.frequency(token))});
     d.learn(token);
@@ -73,6 +90,7 @@ class RansEncoder {
     }
     return value;
   }
+  void refill() {}
   void attribute(Attribute) {}
   bool overrun() const { return false; }  // it does not run out of bytes
 
@@ -107,6 +125,7 @@ class RansEncoder {
 template <bool kCount>
 class RansDecoder {
  public:
+  static constexpr bool kReads = true;
   // What one Gaussian may read past the bytes at either end, before `overrun` is asked.
   static constexpr int64_t kPadding = 256;
 
@@ -130,21 +149,25 @@ class RansDecoder {
     state_ = frequency * (state_ >> kFrequencyBits) + slot - below;
     uint16_t word;
     std::memcpy(&word, next_, sizeof word);
-    const bool small = state_ < kMinState;  // without a branch that nothing could predict
-    state_ = small ? state_ << 16 | word : state_;
-    next_ += small ? sizeof word : 0;
+    // Without a branch, which nothing could predict: compilers make one of a choice.
+    const uint32_t small = state_ < kMinState;
+    state_ ^= (state_ ^ (state_ << 16 | word)) & (0 - small);
+    next_ += small * sizeof word;
     d.learn(token);
     return token;
   }
 
-  // At most 31 bits.
+  // At most 31 bits, and kWindowBits from one refill to the next.
   uint32_t bypass(uint32_t, int bits) {
     if (kCount) bits_[attribute_] += bits;
-    uint64_t window;
-    std::memcpy(&window, end_ - (taken_ >> 3) - sizeof window, sizeof window);
-    window = __builtin_bswap64(window) >> (taken_ & 7);
+    const uint32_t value = static_cast<uint32_t>(window_) & ((1u << bits) - 1);
+    window_ >>= bits;
     taken_ += bits;
-    return static_cast<uint32_t>(window) & ((1u << bits) - 1);
+    return value;
+  }
+  void refill() {
+    std::memcpy(&window_, end_ - (taken_ >> 3) - sizeof window_, sizeof window_);
+    window_ = __builtin_bswap64(window_) >> (taken_ & 7);
   }
   void attribute(Attribute attribute) { attribute_ = attribute; }
 
@@ -158,7 +181,8 @@ class RansDecoder {
 
  private:
   const uint8_t *next_, *end_;
-  int64_t taken_ = 0;  // bypass bits
+  int64_t taken_ = 0;    // bypass bits
+  uint64_t window_ = 0;  // those that come next
   uint32_t state_;
   double* bits_;
   Attribute attribute_ = kPosition;
