@@ -13,6 +13,7 @@ namespace smartsplat {
 namespace SMARTSPLAT_VARIANT {
 namespace {
 
+constexpr float kReachEnergy = 1000.0f, kMinReach = 0.3f, kMaxReach = 3.0f, kMaxTurnAspect = 2.0f;
 constexpr int kPartialFloats = sizeof(PartialSums) / sizeof(float);
 
 inline int lanes_of(int64_t first, int64_t end) {
@@ -149,6 +150,28 @@ inline void age(int32_t* ages, int n, const BiasCorrections& corrections, Floats
   *second = load(by_second);
 }
 
+// Between two log scales and their mean and difference, turned by an eighth: it is its own inverse.
+inline void turn_scales(Floats* scale) {
+  constexpr float kHalfRoot = 0.707106781f;
+  const Floats u = kHalfRoot * scale[0], v = kHalfRoot * scale[1];
+  scale[0] = u + v;
+  scale[1] = u - v;
+}
+
+// Multiplies the moves of a Gaussian's shape: `reach` and `turn` in render/reference.py.
+template <int C>
+inline void fit_to_reach(const Axes& axes, const Floats* color, const StepSettings& s, Floats* move) {
+  Floats square{};
+  for (int c = 0; c < C; ++c) square += color[c] * color[c];
+  const Floats ratio = (kReachEnergy * s.rate_energy) / maximum(square * (axes.u * axes.v), all(1e-30f));
+  const Floats within = minimum(maximum(ratio, all(kMinReach * kMinReach * kMinReach * kMinReach)),
+                                all(kMaxReach * kMaxReach * kMaxReach * kMaxReach));
+  const Floats reach = square_root(square_root(within));
+  for (int k = 0; k < 5; ++k) move[k] *= reach;
+  const Floats aspect = axes.u / axes.v, longer = absolute(aspect - 1.0f / aspect);
+  move[4] *= minimum(kMaxTurnAspect / maximum(longer, all(1e-30f)), all(1.0f));
+}
+
 // How far each parameter goes, before it is multiplied by its learning rate.
 template <int P>
 inline void moves_of(const Floats* gradient, int64_t i, int n, const StepSettings& s, const AdamArrays& adam,
@@ -161,7 +184,11 @@ inline void moves_of(const Floats* gradient, int64_t i, int n, const StepSetting
   for (int p = 0; p < P; ++p) {
     first[p] = s.beta1 * first[p] + new_first * gradient[p];
     second[p] = s.beta2 * second[p] + new_second * gradient[p] * gradient[p];
-    move[p] = -(first[p] * correct_first) / (square_root(second[p] * correct_second) + s.epsilon);
+  }
+  const Floats of_mean = 0.5f * (second[0] + second[1]);
+  for (int p = 0; p < P; ++p) {
+    const Floats spread = p < 2 && s.relative ? of_mean : second[p];
+    move[p] = -(first[p] * correct_first) / (square_root(spread * correct_second) + s.epsilon);
   }
   store_columns<P>(first, n, adam.first + i * P);
   store_columns<P>(second, n, adam.second + i * P);
@@ -230,7 +257,12 @@ double update(const GaussianArrays& g, const Partials& sums, const GaussianArray
     gradient_of<C>(axes, color, SummedPartials(sums, i, n), sums.projection, s.relative, gradient);
     if (other != nullptr) add_gradient<C>(*other, i, n, axes, s.relative, gradient);
     if (s.rate_weight > 0) rate += add_rate_term<C>(axes, color, s, gradient);
+    if (s.relative) turn_scales(gradient + 2);
     moves_of<5 + C>(gradient, i, n, s, adam, corrections, move);
+    if (s.relative) {
+      turn_scales(move + 2);
+      fit_to_reach<C>(axes, color, s, move);
+    }
     move_by<C>(move, axes, s, i, n, g);
   }
   return rate;

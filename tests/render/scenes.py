@@ -99,7 +99,7 @@ LOSSES = {
     "ssim": StepSettings(l2=0, ssim=1),
     "paper": StepSettings(l1=0.9, l2=0, ssim=0.1, beta2=0.999),
     "l2 and rate": StepSettings(rate_weight=0.01, rate_energy=0.3),
-    "all": StepSettings(l1=0.3, l2=0.5, ssim=0.2, rate_weight=0.01, rate_energy=2, beta1=0.8),
+    "all": StepSettings(l1=0.3, l2=0.5, ssim=0.2, rate_weight=0.01, rate_energy=0.003, beta1=0.8),
 }
 IN_PIXELS = {"relative": False, "lr_mean_x": 0.3, "lr_mean_y": 0.2, "lr_scale": 0.05}
 VIEWS = {

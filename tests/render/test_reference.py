@@ -11,6 +11,7 @@ from skimage.metrics import structural_similarity
 
 from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
 from smartsplat.render import FILTER_VARIANCE, StepSettings, Structure, View, filter_variance, reference
+from smartsplat.render.reference import reach, turn
 from tests.compare import relative_error, scene, slopes
 
 Array = npt.NDArray[np.float64]
@@ -334,8 +335,8 @@ def test_two_steps_of_adam_by_hand() -> None:
     np.testing.assert_allclose(params.mean, [[0.5, 0.5]])
 
 
-def first_step(relative: bool) -> tuple[reference.DoubleGaussians, reference.DoubleGaussians]:
-    """A Gaussian before and after its first step, in which Adam moves every parameter by its learning rate."""
+def test_learning_rates_in_pixels() -> None:
+    """In the first step Adam moves every parameter by its learning rate."""
     params = single((8.3, 7.1), (4, 1.5), 0.7, 0.3)
     before = reference.DoubleGaussians(*(field.copy() for field in vars(params).values()))
     target = np.random.default_rng(3).integers(0, 256, (15, 17, 1), dtype=np.uint8)
@@ -346,29 +347,15 @@ def first_step(relative: bool) -> tuple[reference.DoubleGaussians, reference.Dou
         lr_scale=0.02,
         lr_rotation=0.04,
         lr_color=0.01,
-        relative=relative,
+        relative=False,
         width=17,
         height=15,
     )
     reference.step(params, reference.adam_state(params), target, View.whole(17, 15), settings)
-    return before, params
-
-
-def test_learning_rates_in_pixels() -> None:
-    before, after = first_step(relative=False)
-    np.testing.assert_allclose(np.abs(after.mean - before.mean), [[0.05, 0.03]])
-    np.testing.assert_allclose(np.abs(after.scale - before.scale), [[0.02, 0.02]])
-    np.testing.assert_allclose(np.abs(after.rotation - before.rotation), [0.04])
-    np.testing.assert_allclose(np.abs(after.color - before.color), [[0.01]])
-
-
-def test_learning_rates_relative_to_the_gaussians_own_axes() -> None:
-    before, after = first_step(relative=True)
-    shift = (after.mean - before.mean)[0]
-    own = [[math.cos(0.7), math.sin(0.7)], [-math.sin(0.7), math.cos(0.7)]] @ shift
-    np.testing.assert_allclose(np.abs(own), [0.05 * 4, 0.03 * 1.5])
-    np.testing.assert_allclose(np.abs(np.log(after.scale / before.scale)), [[0.02, 0.02]])
-    np.testing.assert_allclose(np.abs(after.rotation - before.rotation), [0.04])
+    np.testing.assert_allclose(np.abs(params.mean - before.mean), [[0.05, 0.03]])
+    np.testing.assert_allclose(np.abs(params.scale - before.scale), [[0.02, 0.02]])
+    np.testing.assert_allclose(np.abs(params.rotation - before.rotation), [0.04])
+    np.testing.assert_allclose(np.abs(params.color - before.color), [[0.01]])
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -379,6 +366,31 @@ def test_a_step_goes_downhill(relative: bool) -> None:
     settings = StepSettings(relative=relative, width=17, height=15)
     losses = [reference.step(params, state, target, view, settings).loss for _ in range(8)]
     assert losses[-1] < 0.98 * losses[0]
+
+
+def test_how_far_shapes_move() -> None:
+    settings = StepSettings(rate_energy=0.5)
+    energy = np.array([0, 1e-3, 500 / 16, 500, 500 * 16, 1e9])
+    assert reach(energy, settings) == pytest.approx([3, 3, 2, 1, 0.5, 0.3])
+    scale = np.array([[3, 3], [2, 1], [1, 2], [8, 2], [2, 8]])
+    assert turn(scale) == pytest.approx([1, 1, 1, 2 / 3.75, 2 / 3.75])
+
+
+@pytest.mark.parametrize("aspect", [1, 4])
+def test_a_first_step_in_the_gaussians_own_units(aspect: float) -> None:
+    """Adam's first move is the sign of the gradient, of the scales' mean and ratio; means have one moment for both."""
+    params = single((8.3, 7.1), (2 * aspect, 2), 0.4, 0.2)
+    before = single((8.3, 7.1), (2 * aspect, 2), 0.4, 0.2)
+    target = np.random.default_rng(5).integers(0, 256, (15, 17, 1), dtype=np.uint8)
+    settings = StepSettings(rate_energy=1e-4, lr_scale=0.05, lr_rotation=0.03, width=17, height=15)
+    reference.step(params, reference.adam_state(params), target, View.whole(17, 15), settings)
+    far = (1000 * 1e-4 / (0.04 * 4 * aspect)) ** 0.25
+    log_u, log_v = np.log(params.scale[0] / before.scale[0])
+    assert [abs(log_u + log_v), abs(log_u - log_v)] == pytest.approx([np.sqrt(2) * 0.05 * far] * 2)
+    turned = abs(params.rotation[0] - before.rotation[0])
+    assert turned == pytest.approx(0.03 * far * min(1, 2 / 3.75) if aspect > 1 else turned)
+    along = np.array([[np.cos(0.4), np.sin(0.4)], [-np.sin(0.4), np.cos(0.4)]]) @ (params.mean - before.mean)[0]
+    assert np.hypot(*(along / before.scale[0])) == pytest.approx(0.02 * far * np.sqrt(2))
 
 
 def test_the_rate_term_alone_by_hand() -> None:

@@ -198,11 +198,12 @@ class Fit:
         falling = max(0.0, step / s.steps - s.lr_hold_fraction) / (1 - s.lr_hold_fraction)
         factor = s.lr_final_factor + (1 - s.lr_final_factor) * 0.5 * (1 + math.cos(math.pi * falling))
         shape_factor = factor if self.quantizer is None else 0.0
-        lr_color = factor * s.lr_color
+        error = math.sqrt(self.mean_square)  # 0 before the first step
+        lr_color = factor * (min(s.lr_color, s.lr_color_by_error * error) if error else s.lr_color)
         if self.quantizer is not None and step >= self.quantize_means_from:
             factor = 0.0
             left = (s.steps - step) / (s.steps - self.quantize_means_from)
-            lr_color = left * s.lr_color_after_quantization * math.sqrt(self.mean_square)
+            lr_color = left * s.lr_color_after_quantization * error
         unit_x, unit_y = (1.0, 1.0) if s.relative else (self.width / 2, self.height / 2)
         return StepSettings(
             l1=s.l1,

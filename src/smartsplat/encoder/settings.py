@@ -80,7 +80,8 @@ class FitSettings:
         lr_mean: learning rate of means, in the Gaussian's own scales; if not ``relative``, in [-1, 1] units.
         lr_scale: learning rate of log scales; if not ``relative``, of scales, pixels.
         lr_rotation: learning rate of rotations, radians.
-        lr_color: learning rate of colours.
+        lr_color: learning rate of colours, at most.
+        lr_color_by_error: the same in units of the root mean square error; the lower one holds.
         relative: learning rates of means and scales are in units of the Gaussian's own scales.
         lr_hold_fraction: of the steps, at full learning rates.
         lr_final_factor: last learning rate relative to the first; a cosine falls to it.
@@ -95,7 +96,7 @@ class FitSettings:
             error; it falls linearly to 0.
     """
 
-    steps: int = 1000
+    steps: int = 500
     l1: float = 0.0
     l2: float = 1.0
     ssim: float = 0.0
@@ -106,10 +107,11 @@ class FitSettings:
     lr_scale: float = 0.1
     lr_rotation: float = 0.2
     lr_color: float = 0.035
+    lr_color_by_error: float = 1.75
     relative: bool = True
     lr_hold_fraction: float = 0.5
     lr_final_factor: float = 0.02
-    beta2: float = 0.95
+    beta2: float = 0.85
     pyramid: tuple[tuple[int, float], ...] = ((8, 0.2), (4, 0.2), (2, 0.3))
     densify: DensifySettings | None = DensifySettings()
     quantization_noise: float = 0.1
@@ -127,6 +129,7 @@ PAPER = FitSettings(
     lr_scale=5e-2,
     lr_rotation=2 * math.pi * 1e-3,  # the paper's parameter is in turns
     lr_color=5e-3,
+    lr_color_by_error=math.inf,
     relative=False,
     lr_hold_fraction=0.0,
     lr_final_factor=1.0,
@@ -140,14 +143,14 @@ during the fit."""
 
 EFFORT_TRIALS: dict[int, tuple[tuple[int, float], ...]] = {
     1: ((100, 0.1),),
-    2: ((200, 0.1),),
-    3: ((400, 0.1),),
-    4: ((600, 0.1),),
-    5: ((1000, 0.1),),
-    6: ((2000, 0.1),),
-    7: ((4000, 0.1), (4000, 0.16), (1000, 0.1)),
-    8: ((4000, 0.1), (4000, 0.16), (1000, 0.1), (8000, 0.1)),
-    9: ((4000, 0.1), (4000, 0.16), (1000, 0.1), (8000, 0.1), (8000, 0.16)),
+    2: ((150, 0.1),),
+    3: ((225, 0.1),),
+    4: ((350, 0.1),),
+    5: ((500, 0.1),),
+    6: ((1000, 0.1),),
+    7: ((1300, 0.1), (1300, 0.16), (500, 0.1)),
+    8: ((1300, 0.1), (1300, 0.16), (500, 0.1), (2600, 0.1)),
+    9: ((1300, 0.1), (1300, 0.16), (500, 0.1), (2600, 0.1), (2600, 0.16)),
 }
 """The fits of each effort level, as (steps, quantization_noise). The best of them at the target size is kept
 (docs/effort.md). Fits of regular patterns end by luck as much as by steps: the short one is there for them."""

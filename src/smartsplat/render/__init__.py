@@ -117,8 +117,10 @@ def strip_rows(view: View, strip_pixels: int, tile: int) -> int:
 class StepSettings:
     """Loss, learning rates and bounds of one optimisation step; kernels read them by these names.
 
-    With ``relative``, ``lr_mean_x`` and ``lr_mean_y`` move the mean along the Gaussian's own axes in units of its
-    scales, and ``lr_scale`` changes log scales; otherwise all three are in pixels.
+    With ``relative``, steps are in a Gaussian's own units: ``lr_mean_x`` and ``lr_mean_y`` move the mean along its axes
+    in units of its scales, with one second moment for both; ``lr_scale`` changes (log u + log v) / sqrt(2) and (log u -
+    log v) / sqrt(2); and all moves but those of colours are multiplied by ``reach``, the rotation's also by ``turn``
+    (reference.py). Otherwise moves are in pixels.
 
     The squared error is (1 - coarse) sum w e^2 + coarse sum over cells (sum w e)^2 / sum w, the cells having
     ``COARSE_CELL`` pixels a side of the view: errors that cancel out within a cell count less.
@@ -144,6 +146,16 @@ class StepSettings:
     max_aspect: float = 256.0
     width: int = 1  # pixels of the whole image: means stay inside
     height: int = 1
+
+
+REACH_ENERGY = 1000.0
+"""Energy in units of ``StepSettings.rate_energy`` of a Gaussian whose shape moves by the learning rates as they are."""
+
+REACH = 0.3, 3.0
+"""How far the others move at least and at most, in units of the learning rates."""
+
+MAX_TURN_ASPECT = 2.0
+"""u / v - v / u up to which a rotation moves like a scale."""
 
 
 @dataclass(frozen=True, eq=False)

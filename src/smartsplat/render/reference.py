@@ -16,6 +16,9 @@ from smartsplat.gaussians import CUTOFF, EDGE, Gaussians
 from smartsplat.render import (
     COARSE_CELL,
     LUMA,
+    MAX_TURN_ASPECT,
+    REACH,
+    REACH_ENERGY,
     Grain,
     StepResult,
     StepSettings,
@@ -26,6 +29,9 @@ from smartsplat.render import (
     strip_rows,
 )
 from smartsplat.render.grain import grain_at, with_grain
+
+_MEAN_AND_RATIO = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
+"""Turns two log scales to their mean and difference, and back."""
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5
@@ -261,6 +267,24 @@ def loss_gradient(
     return render_gradient(params, view, d_image), StepResult(value, mean_square)
 
 
+def reach(energy: DoubleArray, settings: StepSettings) -> DoubleArray:
+    """How far shapes of an energy |c|^2 u v move with ``relative``, in units of the learning rates.
+
+    The uncertainty of a gradient by a shape goes with the root of the energy, the curvature with the energy itself. So
+    Newton's step goes with energy^-1/2, and Adam's, which divides by the uncertainty, with none. This is between them:
+    strokes that carry much move with care, faint ones far.
+    """
+    low, high = REACH
+    ratio = REACH_ENERGY * settings.rate_energy / np.maximum(energy, 1e-30)
+    return np.clip(ratio, low**4, high**4) ** 0.25
+
+
+def turn(scale: DoubleArray) -> DoubleArray:
+    """The same of rotations, by scales [N, 2]: to turn a long stroke moves its ends by far more than its scales."""
+    aspect = scale[:, 0] / scale[:, 1]
+    return np.minimum(1.0, MAX_TURN_ASPECT / np.maximum(np.abs(aspect - 1 / aspect), 1e-30))
+
+
 def step(
     params: DoubleGaussians,
     adam: DoubleAdamState,
@@ -282,14 +306,21 @@ def step(
     d_mean, d_scale = d.mean, d.scale + d_rate.scale
     if settings.relative:
         d_mean = np.einsum("nax,nx->na", own_axes, d_mean) * params.scale
-        d_scale = d_scale * params.scale
+        d_scale = (d_scale * params.scale) @ _MEAN_AND_RATIO
     gradient = np.concatenate([d_mean, d_scale, d.rotation[:, None], d.color + d_rate.color], axis=1)
     adam.age += 1
     adam.first += (1 - settings.beta1) * (gradient - adam.first)
     adam.second += (1 - settings.beta2) * (gradient**2 - adam.second)
     first = adam.first / (1 - settings.beta1 ** adam.age[:, None])
     second = adam.second / (1 - settings.beta2 ** adam.age[:, None])
+    if settings.relative:
+        second[:, :2] = second[:, :2].mean(axis=1, keepdims=True)
     move = -first / (np.sqrt(second) + settings.epsilon)
+    if settings.relative:
+        energy = (params.color**2).sum(axis=1) * params.scale.prod(axis=1)
+        move[:, :5] *= reach(energy, settings)[:, None]
+        move[:, 4] *= turn(params.scale)
+        move[:, 2:4] = move[:, 2:4] @ _MEAN_AND_RATIO
     shift = move[:, :2] * [settings.lr_mean_x, settings.lr_mean_y]
     scale_change = move[:, 2:4] * settings.lr_scale
     if settings.relative:

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from smartsplat.arrays import DoubleArray
-from smartsplat.render import StepSettings
+from smartsplat.render import MAX_TURN_ASPECT, REACH, REACH_ENERGY, StepSettings
 from smartsplat.render.gpu.bin import TileLists
 from smartsplat.render.gpu.constants import BLOCK, CHUNK_SLOTS, HALF_LOG2_E, SPLAT_FLOATS, WINDOW_NORM
 from smartsplat.render.gpu.launcher import Launcher
@@ -37,6 +37,10 @@ BETA1, BETA2, EPSILON = _index("beta1"), _index("beta2"), _index("epsilon")
 LOG_BETA1, LOG_BETA2 = _index("log_beta1"), _index("log_beta2")
 MIN_SCALE, MAX_SCALE, MAX_ASPECT = _index("min_scale"), _index("max_scale"), _index("max_aspect")
 WIDTH, HEIGHT = _index("width"), _index("height")
+
+HALF_ROOT = tl.constexpr(math.sqrt(0.5))
+OF_REACH, TURN_ASPECT = tl.constexpr(REACH_ENERGY), tl.constexpr(MAX_TURN_ASPECT)
+MIN_REACH4, MAX_REACH4 = tl.constexpr(REACH[0] ** 4), tl.constexpr(REACH[1] ** 4)
 
 
 def pack_settings(settings: StepSettings) -> DoubleArray:
@@ -218,8 +222,8 @@ def _bias_corrections(age, i, settings, valid):
 
 
 @triton.jit
-def _move(state, element, d, settings, valid):
-    """Adam's move for one parameter, in units of its learning rate; its moments are updated."""
+def _moments(state, element, d, settings, valid):
+    """Adam's moments of one parameter, updated and without their bias."""
     first, second, correct1, correct2 = state
     mean = tl.load(first + element, valid, 0.0).to(tl.float64)
     square = tl.load(second + element, valid, 0.0).to(tl.float64)
@@ -227,7 +231,23 @@ def _move(state, element, d, settings, valid):
     square += (1 - tl.load(settings + BETA2)) * (d * d - square)
     tl.store(first + element, mean.to(tl.float32), valid)
     tl.store(second + element, square.to(tl.float32), valid)
-    return -(mean / correct1) / (tl.sqrt(square / correct2) + tl.load(settings + EPSILON))
+    return mean / correct1, square / correct2
+
+
+@triton.jit
+def _move(state, element, d, settings, valid):
+    """Adam's move for one parameter, in units of its learning rate; its moments are updated."""
+    mean, square = _moments(state, element, d, settings, valid)
+    return -mean / (tl.sqrt(square) + tl.load(settings + EPSILON))
+
+
+@triton.jit
+def _reach_and_turn(settings, u, v, c0, c1, c2):
+    """``reach`` and ``turn`` of render/reference.py."""
+    energy = tl.maximum((c0 * c0 + c1 * c1 + c2 * c2) * u * v, 1e-30)
+    ratio = tl.minimum(tl.maximum(tl.load(settings + RATE_ENERGY) * OF_REACH / energy, MIN_REACH4), MAX_REACH4)
+    longer = tl.maximum(tl.abs(u / v - v / u), 1e-30)
+    return tl.sqrt(tl.sqrt(ratio)), tl.minimum(1.0 / longer * TURN_ASPECT, 1.0)
 
 
 @triton.jit
@@ -284,23 +304,30 @@ def update(
     tl.store(rate_sums + tl.program_id(0), tl.sum(tl.where(valid, rate, 0.0)))
     if relative:  # the mean along the Gaussian's own axes in units of its scales, and log scales
         x, y = (cosine * x + sine * y) * u, (cosine * y - sine * x) * v
-        d_u *= u
-        d_v *= v
+        d_u, d_v = (d_u * u + d_v * v) * HALF_ROOT, (d_u * u - d_v * v) * HALF_ROOT
 
     correct1, correct2 = _bias_corrections(age, i, settings, valid)
     state, element = (first, second, correct1, correct2), i * (5 + channels)
     _step_colors(state, element + 5, colors, c0, c1, c2, d0, d1, d2, settings, valid, channels)
-    turn = _move(state, element + 4, d_angle, settings, valid) * tl.load(settings + LR_ROTATION)
-    tl.store(rotation + i, (angle + turn).to(tl.float32), valid)
-    x = _move(state, element, x, settings, valid) * tl.load(settings + LR_MEAN_X)
-    y = _move(state, element + 1, y, settings, valid) * tl.load(settings + LR_MEAN_Y)
+    turned = _move(state, element + 4, d_angle, settings, valid)
+    mean_x, square_x = _moments(state, element, x, settings, valid)
+    mean_y, square_y = _moments(state, element + 1, y, settings, valid)
+    if relative:
+        square_x = 0.5 * (square_x + square_y)
+        square_y = square_x
+    x = -mean_x / (tl.sqrt(square_x) + tl.load(settings + EPSILON)) * tl.load(settings + LR_MEAN_X)
+    y = -mean_y / (tl.sqrt(square_y) + tl.load(settings + EPSILON)) * tl.load(settings + LR_MEAN_Y)
     change_u = _move(state, element + 2, d_u, settings, valid) * tl.load(settings + LR_SCALE)
     change_v = _move(state, element + 3, d_v, settings, valid) * tl.load(settings + LR_SCALE)
     if relative:
-        x, y = cosine * x * u - sine * y * v, sine * x * u + cosine * y * v
+        reach, turn = _reach_and_turn(settings, u, v, c0, c1, c2)
+        turned *= reach * turn
+        change_u, change_v = (change_u + change_v) * HALF_ROOT * reach, (change_u - change_v) * HALF_ROOT * reach
+        x, y = (cosine * x * u - sine * y * v) * reach, (sine * x * u + cosine * y * v) * reach
         u, v = u * tl.exp(change_u), v * tl.exp(change_v)
     else:
         u, v = u + change_u, v + change_v
+    tl.store(rotation + i, (angle + turned * tl.load(settings + LR_ROTATION)).to(tl.float32), valid)
     _move_mean(mean + 2 * i, x, tl.load(settings + WIDTH), valid)
     _move_mean(mean + 2 * i + 1, y, tl.load(settings + HEIGHT), valid)
     _store_scales(scale + 2 * i, u, v, settings, valid)
