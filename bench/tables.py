@@ -24,6 +24,9 @@ VIEWER_RESULTS = REPOSITORY / "results/v0.8"
 EYE_RESULTS = REPOSITORY / "results/v0.9"
 """Folder of the table of what is tuned for the eye."""
 
+EFFORT_RESULTS = REPOSITORY / "results/v0.10"
+"""Folder of the tables of efforts, since fits need half the steps."""
+
 RELIABILITY_RESULTS = REPOSITORY / "results/v0.9"
 """Folder of the tables of promises and of endurance."""
 
