@@ -110,7 +110,7 @@ class FitSettings:
     lr_color_by_error: float = 1.75
     relative: bool = True
     lr_hold_fraction: float = 0.5
-    lr_final_factor: float = 0.02
+    lr_final_factor: float = 0.01
     beta2: float = 0.85
     pyramid: tuple[tuple[int, float], ...] = ((8, 0.2), (4, 0.2), (2, 0.3))
     densify: DensifySettings | None = DensifySettings()
