@@ -44,7 +44,7 @@ namespace {
 
 static_assert(SSPL_ROWS_STEP == kMacrotile, "rows begin where macrotiles do");
 
-constexpr double kLeastPixel = 1.0 / 65536;  // of the output, pixels of the image: squares of more leave float's range
+constexpr double kMinPixel = 1.0 / 65536;  // of the output, pixels of the image: squares of more leave float's range
 constexpr sspl_limits kLimits = {1u << 16, 1u << 30, 1u << 26, 1u << 31, 1u << 24, 1024};
 
 Limits limits_of(const sspl_limits& limits) {
@@ -177,7 +177,7 @@ sspl_status begin(sspl_image* image, const sspl_request* given, sspl_error* erro
     return fail(error, SSPL_ERROR_ARGUMENT, "the region does not lie in the image");
   if (std::max(columns, rows) > std::min<double>(limits.side, kMaxSide) || columns * rows > limits.pixels)
     return fail(error, SSPL_ERROR_LIMIT, "the output has more pixels than the limits allow");
-  if (std::min(across, down) < kLeastPixel)
+  if (std::min(across, down) < kMinPixel)
     return fail(error, SSPL_ERROR_ARGUMENT, "the image is enlarged more than 65536 times");
   sspl_image::Output output;
   output.request = {r.x, r.y, r.width, r.height, static_cast<int>(r.columns), static_cast<int>(r.rows)};

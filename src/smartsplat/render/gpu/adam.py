@@ -242,6 +242,19 @@ def _move(state, element, d, settings, valid):
 
 
 @triton.jit
+def _move_means(state, element, d_x, d_y, settings, valid, relative: tl.constexpr):
+    """Both coordinates of a mean, whose moments begin at ``element``; with ``relative`` they share the second one."""
+    mean_x, square_x = _moments(state, element, d_x, settings, valid)
+    mean_y, square_y = _moments(state, element + 1, d_y, settings, valid)
+    if relative:
+        square_x = 0.5 * (square_x + square_y)
+        square_y = square_x
+    epsilon = tl.load(settings + EPSILON)
+    x = -mean_x / (tl.sqrt(square_x) + epsilon) * tl.load(settings + LR_MEAN_X)
+    return x, -mean_y / (tl.sqrt(square_y) + epsilon) * tl.load(settings + LR_MEAN_Y)
+
+
+@triton.jit
 def _reach_and_turn(settings, u, v, c0, c1, c2):
     """``reach`` and ``turn`` of render/reference.py."""
     energy = tl.maximum((c0 * c0 + c1 * c1 + c2 * c2) * u * v, 1e-30)
@@ -305,18 +318,11 @@ def update(
     if relative:  # the mean along the Gaussian's own axes in units of its scales, and log scales
         x, y = (cosine * x + sine * y) * u, (cosine * y - sine * x) * v
         d_u, d_v = (d_u * u + d_v * v) * HALF_ROOT, (d_u * u - d_v * v) * HALF_ROOT
-
     correct1, correct2 = _bias_corrections(age, i, settings, valid)
     state, element = (first, second, correct1, correct2), i * (5 + channels)
     _step_colors(state, element + 5, colors, c0, c1, c2, d0, d1, d2, settings, valid, channels)
     turned = _move(state, element + 4, d_angle, settings, valid)
-    mean_x, square_x = _moments(state, element, x, settings, valid)
-    mean_y, square_y = _moments(state, element + 1, y, settings, valid)
-    if relative:
-        square_x = 0.5 * (square_x + square_y)
-        square_y = square_x
-    x = -mean_x / (tl.sqrt(square_x) + tl.load(settings + EPSILON)) * tl.load(settings + LR_MEAN_X)
-    y = -mean_y / (tl.sqrt(square_y) + tl.load(settings + EPSILON)) * tl.load(settings + LR_MEAN_Y)
+    x, y = _move_means(state, element, x, y, settings, valid, relative)
     change_u = _move(state, element + 2, d_u, settings, valid) * tl.load(settings + LR_SCALE)
     change_v = _move(state, element + 3, d_v, settings, valid) * tl.load(settings + LR_SCALE)
     if relative:
