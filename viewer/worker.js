@@ -104,27 +104,17 @@ async function open(source) {
     postMessage({ type: "progress", loaded, total: reader.size });
   }
   reader.end();
-  compiled = openCompiled(await decoder, parts);
+  compiled = await openCompiled(decoder, parts);
   postMessage({ type: "load", isCompiled: compiled !== null });
 }
 
 /** A whole file in a decoder; null where there is none, or it cannot. */
-function openCompiled(decoder, parts) {
+async function openCompiled(decoder, parts) {
   try {
-    return decoder?.open(joined(parts)) ?? null;
+    return (await decoder)?.open(new Uint8Array(await new Blob(parts).arrayBuffer())) ?? null;
   } catch {
     return null;
   }
-}
-
-function joined(parts) {
-  const whole = new Uint8Array(reader.size);
-  let end = 0;
-  for (const part of parts) {
-    whole.set(part, end);
-    end += part.length;
-  }
-  return whole;
 }
 
 // ---- Decoding -------------------------------------------------------------------------------------------------------
