@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 import smartsplat
 import smartsplat.pillow
+from smartsplat import metrics
 from smartsplat.bitstream.container import SIGNATURE
 from smartsplat.errors import SettingsError
 from tests.samples import landscape
@@ -129,6 +130,23 @@ def test_text_streams(tmp_path: Path) -> None:
         Image.fromarray(IMAGE).save(io.StringIO(), "SSPL", steps=1 << 40)
     with (tmp_path / "a.sspl").open("w") as file, pytest.raises(SettingsError, match="text"):
         Image.fromarray(IMAGE).save(file, steps=1 << 40)
+
+
+def test_a_thumbnail_is_rendered_small() -> None:
+    file = data(landscape(640, 400))
+    image = Image.open(io.BytesIO(file))
+    image.thumbnail((80, 80))  # by way of an image of twice its size, as Pillow's own formats
+    assert image.size == (80, 50)
+    exact = Image.fromarray(smartsplat.decode(file)).resize((80, 50), Image.Resampling.BICUBIC)
+    assert metrics.psnr(np.asarray(image), np.asarray(exact)) > 35
+    image = Image.open(io.BytesIO(file))
+    assert image.draft("L", (100, 100)) == ("RGB", (0, 0, 160.0, 100.0))
+    assert np.array_equal(np.asarray(image), smartsplat.decode(file, size=(160, 100), preview=True))
+    assert image.draft("RGB", (10, 10)) is None, "its pixels are there"
+    image = Image.open(io.BytesIO(file))
+    for size in ((640, 1), (1000, 1000), (0, 0), None):
+        assert image.draft(None, size) is None
+    assert np.array_equal(np.asarray(image), smartsplat.decode(file))
 
 
 def test_other_formats_are_saved_as_ever(tmp_path: Path) -> None:

@@ -126,8 +126,9 @@ struct PyRendering {
   bool wide = false;
 };
 
-void begin(PyRendering& self, PyDecoder& decoder, nb::handle view, bool wide, bool with_grain) {
+void begin(PyRendering& self, PyDecoder& decoder, nb::handle view, bool wide, bool with_grain, bool preview) {
   self.request = request_of(view);
+  self.request.preview = preview;
   self.wide = wide;
   Refusal refusal;
   {
@@ -153,9 +154,10 @@ void render_rows(PyRendering& self, int top, const OutputSamples& samples) {
 }
 
 // (mean, scale, rotation, colour) of the Gaussians of colours, or of opacity, that may touch a view, or of all.
-auto gather(PyRendering& self, PyDecoder& decoder, nb::handle view, bool alpha) {
+auto gather(PyRendering& self, PyDecoder& decoder, nb::handle view, bool alpha, bool preview) {
   std::optional<Request> request;
   if (!view.is_none()) request = request_of(view);
+  if (request) request->preview = preview;
   GaussianVector found;
   Refusal refusal;
   {
@@ -232,9 +234,9 @@ void bind_decoder(nb::module_& m) {
   nb::class_<PyRendering>(m, "Rendering")
       .def(nb::init<const PyDecoder&, int>(), "decoder"_a, "threads"_a, nb::keep_alive<1, 2>())
       .def_prop_ro("channels", [](const PyRendering& self) { return self.channels; })
-      .def("begin", &begin, "decoder"_a, "view"_a, "wide"_a, "grain"_a)
+      .def("begin", &begin, "decoder"_a, "view"_a, "wide"_a, "grain"_a, "preview"_a = false)
       .def("render_rows", &render_rows, "top"_a, "samples"_a)
-      .def("gaussians", &gather, "decoder"_a, "view"_a.none(), "alpha"_a)
+      .def("gaussians", &gather, "decoder"_a, "view"_a.none(), "alpha"_a, "preview"_a = false)
       .def("render_mask", &render_mask, "view"_a, "top"_a, "samples"_a);
 }
 

@@ -32,6 +32,7 @@ class GaussianVector {
 struct Request {
   double x, y, width, height;
   int columns, rows;
+  bool preview = false;  // without Gaussians that hardly show at this size
 
   View view() const { return {x, y, columns / width, rows / height, columns, rows}; }
 };

@@ -48,6 +48,7 @@ static GdkPixbuf* render(sspl_image* image, const Loading* loading, GError** err
   request.rows = (guint32)rows;
   request.channels = info.channels % 2 == 0 ? 4 : 3;
   request.bits = 8;
+  request.preview = 1; /* of a thumbnail; it changes nothing where an image is shown at its own size */
   GdkPixbuf* pixbuf = gdk_pixbuf_new(GDK_COLORSPACE_RGB, request.channels == 4, 8, columns, rows);
   if (pixbuf == NULL) {
     g_set_error_literal(error, GDK_PIXBUF_ERROR, GDK_PIXBUF_ERROR_INSUFFICIENT_MEMORY, "there is not enough memory");

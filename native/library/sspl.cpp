@@ -180,7 +180,7 @@ sspl_status begin(sspl_image* image, const sspl_request* given, sspl_error* erro
   if (std::min(across, down) < kMinPixel)
     return fail(error, SSPL_ERROR_ARGUMENT, "the image is enlarged more than 65536 times");
   sspl_image::Output output;
-  output.request = {r.x, r.y, r.width, r.height, static_cast<int>(r.columns), static_cast<int>(r.rows)};
+  output.request = {r.x, r.y, r.width, r.height, static_cast<int>(r.columns), static_cast<int>(r.rows), r.preview != 0};
   output.channels = r.channels ? static_cast<int>(r.channels) : image->decoder.channels();
   output.wide = r.bits ? r.bits == 16 : image->decoder.file().depth > 8;
   std::copy_n(r.background, 3, output.background);

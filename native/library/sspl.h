@@ -105,6 +105,7 @@ typedef struct sspl_request {
   uint32_t bits;              /* a sample: 8, 16 (uint16_t of the machine), or 0: what holds the image's depth */
   uint32_t no_grain;          /* 1: without the noise that stands for lost texture */
   uint8_t background[4];      /* red, green, blue, and a byte that is not used */
+  uint32_t preview; /* 1: of a view smaller than the image, sooner: without Gaussians that hardly show in it */
 } sspl_request;
 
 SSPL_API void sspl_request_init(sspl_request* request, size_t struct_size);

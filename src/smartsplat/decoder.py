@@ -59,6 +59,7 @@ def decode(
     dtype: npt.DTypeLike | None = None,
     background: Background | None = None,
     grain: bool = True,
+    preview: bool = False,
     threads: int | None = None,
     device: str = "cpu",
     limits: Limits = Limits(),
@@ -78,6 +79,8 @@ def decode(
         dtype: uint8 or uint16; the default is what holds the bits per sample of the image that was encoded.
         background: red, green and blue, 0 to 255, on which opacity is flattened; the default keeps it.
         grain: with the noise that stands for lost texture, if the file has any.
+        preview: sooner, if the output is smaller than the region: without those Gaussians that hardly show in it. Half
+            of them at 1/8 of the size; 44 dB from the exact pixels or closer.
         threads: on the processor; the default is all.
         device: "cpu", "cuda", "cuda:N" or "auto", which is not the default because most files are rendered before
             torch has been imported.
@@ -92,7 +95,9 @@ def decode(
         DeviceError: the GPU is not there or too small.
     """
     reader = Reader(data, partial=partial, threads=threads, device=device, limits=limits)
-    return reader.read(region=region, size=size, scale=scale, dtype=dtype, background=background, grain=grain)
+    return reader.read(
+        region=region, size=size, scale=scale, dtype=dtype, background=background, grain=grain, preview=preview
+    )
 
 
 def open(
@@ -249,11 +254,12 @@ class Reader:
         dtype: npt.DTypeLike | None = None,
         background: Background | None = None,
         grain: bool = True,
+        preview: bool = False,
     ) -> SampleArray:
         """The pixels of a region at a size; decodes only the groups that touch the region.
 
         Args:
-            region, size, scale, dtype, background, grain: as ``decode`` takes them.
+            region, size, scale, dtype, background, grain, preview: as ``decode`` takes them.
 
         Returns:
             uint8 or uint16 [rows, columns, C].
@@ -263,7 +269,7 @@ class Reader:
         """
         _, planes = self._opened
         view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
-        pixels = planes.render(view, kind, grain)
+        pixels = planes.render(view, kind, grain, preview)
         return pixels if ground is None or not self.has_alpha else _over(pixels, ground)
 
     def strips(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import math
 import os
 from typing import IO, Any
 
@@ -55,11 +56,25 @@ class SmartSplatImageFile(ImageFile.ImageFile):
         # Pillow has 16 bits for grey without alpha alone
         self._deep = self._reader.depth > 8 and self._reader.channels == 1
         self._mode = "I;16" if self._deep else MODES[self._reader.channels]
+        self._is_draft = False
         self.info.update(_info_of(self._reader.metadata))
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Load a smaller image, in less time, as ``thumbnail`` does: one that covers ``size``, in its own mode."""
+        if self._im is not None or size is None:
+            return None
+        width, height = self._reader.width, self._reader.height
+        scale = max(size[0] / width, size[1] / height)
+        if not 0 < scale < 1:
+            return None
+        self._size = math.ceil(width * scale), math.ceil(height * scale)
+        self._is_draft = True
+        return self.mode, (0, 0, float(self._size[0]), float(self._size[1]))
 
     def load(self) -> Any:
         if self._im is None:
-            pixels = self._reader.read(dtype=np.uint16 if self._deep else np.uint8)
+            kind = np.uint16 if self._deep else np.uint8
+            pixels = self._reader.read(dtype=kind, size=self._size, preview=self._is_draft)
             if self.fp is not None and self._exclusive_fp:
                 self.fp.close()
             self.im = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).im

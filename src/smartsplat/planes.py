@@ -30,8 +30,11 @@ class Planes(Protocol):
     def gaussians(self) -> Gaussians:
         """Those of the colours, in the order of the file."""
 
-    def render(self, view: View, dtype: np.dtype[Any], grain: bool) -> SampleArray:
+    def render(self, view: View, dtype: np.dtype[Any], grain: bool, preview: bool = False) -> SampleArray:
         """Samples [rows, columns, C] of a view, the last channel being opacity if the file has any.
+
+        Args:
+            preview: without Gaussians that hardly show at the size of the view.
 
         Raises:
             FormatError, LimitError, DeviceError: as ``smartsplat.decode``.
@@ -75,9 +78,9 @@ class CpuPlanes:
     def gaussians(self) -> Gaussians:
         return self._gaussians(None)
 
-    def render(self, view: View, dtype: np.dtype[Any], grain: bool) -> SampleArray:
+    def render(self, view: View, dtype: np.dtype[Any], grain: bool, preview: bool = False) -> SampleArray:
         with self._lock:
-            self._rendering.begin(self._decoder, view, dtype == np.uint16, grain)
+            self._rendering.begin(self._decoder, view, dtype == np.uint16, grain, preview)
             return self._rows(self._rendering, view, 0, view.rows, dtype)
 
     def strips(self, view: View, dtype: np.dtype[Any], grain: bool) -> Iterator[SampleArray]:
@@ -95,9 +98,9 @@ class CpuPlanes:
         rendering.render_rows(top, image)
         return image
 
-    def _gaussians(self, view: View | None, alpha: bool = False) -> Gaussians:
+    def _gaussians(self, view: View | None, alpha: bool = False, preview: bool = False) -> Gaussians:
         with self._lock:
-            return Gaussians(*self._rendering.gaussians(self._decoder, view, alpha))
+            return Gaussians(*self._rendering.gaussians(self._decoder, view, alpha, preview))
 
 
 _planes: weakref.WeakSet[CpuPlanes] = weakref.WeakSet()
@@ -115,12 +118,12 @@ if hasattr(os, "register_at_fork"):
 class GpuPlanes(CpuPlanes):
     """On a GPU: what is decoded, and the mask, come from the processor."""
 
-    def render(self, view: View, dtype: np.dtype[Any], grain: bool) -> SampleArray:
+    def render(self, view: View, dtype: np.dtype[Any], grain: bool, preview: bool = False) -> SampleArray:
         with self._drawing, self._limit_errors(view):  # the renderer owns the buffers that it works in
-            color = self._rendered(self._renderer, view, dtype, self._grain if grain else None)
+            color = self._rendered(self._gaussians(view, preview=preview), view, dtype, self._grain if grain else None)
             if not self._container.has_alpha:
                 return color
-            alpha = self._rendered(self._renderer, view, dtype, alpha=True)
+            alpha = self._rendered(self._gaussians(view, alpha=True, preview=preview), view, dtype)
         return self._with_alpha(color, alpha, view, 0)
 
     def strips(self, view: View, dtype: np.dtype[Any], grain: bool) -> Iterator[SampleArray]:
@@ -146,10 +149,10 @@ class GpuPlanes(CpuPlanes):
         return Grain(self._decoder.grain_strengths(), 1 << self._container.grain[0])
 
     def _rendered(
-        self, renderer: Renderer, view: View, dtype: np.dtype[Any], grain: Grain | None = None, alpha: bool = False
+        self, gaussians: Gaussians, view: View, dtype: np.dtype[Any], grain: Grain | None = None
     ) -> SampleArray:
-        params = renderer.upload(self._gaussians(view, alpha))
-        return renderer.render_samples(params, view, dtype, self._limits.overlap, grain)
+        params = self._renderer.upload(gaussians)
+        return self._renderer.render_samples(params, view, dtype, self._limits.overlap, grain)
 
     def _rendered_strips(
         self, view: View, dtype: np.dtype[Any], grain: Grain | None = None, alpha: bool = False

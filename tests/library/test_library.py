@@ -81,6 +81,7 @@ class Request(ctypes.Structure):
         *((name, ctypes.c_double) for name in ("x", "y", "width", "height")),
         *((name, ctypes.c_uint32) for name in ("columns", "rows", "channels", "bits", "no_grain")),
         ("background", ctypes.c_uint8 * 4),
+        ("preview", ctypes.c_uint32),
     )
 
 
@@ -224,6 +225,7 @@ def test_pixels_are_those_of_python(library: Library, kind: str, view: dict[str,
     assert np.array_equal(image.read(bits=16, **fields_of(view)), smartsplat.decode(data, dtype=np.uint16, **view))
     without = smartsplat.decode(data, grain=False, **view)
     assert np.array_equal(image.read(no_grain=1, **fields_of(view)), without)
+    assert np.array_equal(image.read(preview=1, **fields_of(view)), smartsplat.decode(data, preview=True, **view))
     if kind == "grain" and "size" not in view:  # at a fifth of the size nothing of it is left
         assert not np.array_equal(without, expected)
 
@@ -469,7 +471,7 @@ def test_thumbnails_by_gdk_pixbuf(prefix: Path, tmp_path: Path) -> None:
         subprocess.run(["gdk-pixbuf-thumbnailer", "-s", "100", source, thumbnail], check=True, env=environment)
         with Image.open(thumbnail) as image:
             assert (image.size, image.mode) == ((100, 90), mode)
-            expected = smartsplat.decode(data, size=(100, 90))
+            expected = smartsplat.decode(data, size=(100, 90), preview=True)
             assert np.array_equal(np.asarray(image), np.broadcast_to(expected, (90, 100, len(mode))))
     source.write_bytes(b"\x89SSP\r\n\x1a\n damaged")
     ran = subprocess.run(
