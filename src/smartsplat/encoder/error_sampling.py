@@ -82,5 +82,7 @@ def with_neighbors(strips: Iterator[FloatArray], halo: int) -> Iterator[tuple[Fl
     current = next(strips)
     above = nothing = current[:0]
     for below in itertools.chain(strips, [nothing]):
-        yield np.concatenate([above, current, below[:halo]]), len(above), len(above) + len(current)
+        alone = len(above) == len(below) == 0  # and not to be copied
+        strip = current if alone else np.concatenate([above, current, below[:halo]])
+        yield strip, len(above), len(above) + len(current)
         above, current = current[-halo:], below

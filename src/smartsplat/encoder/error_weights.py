@@ -144,26 +144,29 @@ class WeightPyramid:
 
     def __init__(self, weights: ByteArray, unit: int = 255) -> None:
         self.plane, self.unit = weights, unit
-        self._levels = [weights]
-        while len(self._levels) < MAX_LEVELS and min(self._levels[-1].shape) > 1:
-            self._levels.append(reduced(self._levels[-1][..., None], 2)[..., 0])
+        levels = [weights]
+        while len(levels) < MAX_LEVELS and min(levels[-1].shape) > 1:
+            levels.append(reduced(levels[-1][..., None], 2)[..., 0])
+        self._coarser = np.concatenate([level.ravel() for level in levels[1:]] or [np.zeros(0, np.uint8)])
+        self._columns = np.array([level.shape[1] for level in levels])
+        sizes = [level.size for level in levels[1:]]
+        self._begin = np.array([0, 0, *np.cumsum(sizes)[:-1]])[: len(levels)]  # of a level, in ``_coarser``
 
     def at(self, gaussians: Gaussians) -> FloatArray:
         """The mean weight where each Gaussian is, [N], above 0: over a square of about its shorter half extent.
 
         A Gaussian whose numbers are none has some weight, too.
         """
-        side = CUTOFF * np.nan_to_num(gaussians.scale.min(axis=1)).clip(0, Limits().side)
-        level = np.clip(np.rint(np.log2(np.maximum(side, 1))), 0, len(self._levels) - 1).astype(np.intp)
+        side = CUTOFF * np.nan_to_num(np.minimum(*gaussians.scale.T)).clip(1 / CUTOFF, Limits().side)
+        level = np.minimum(np.rint(np.log2(side)).astype(np.intp), len(self._columns) - 1)
         height, width = self.plane.shape
-        mean = np.nan_to_num(gaussians.mean).clip(0, [width - 1, height - 1])
-        result = np.empty(len(gaussians), np.float32)
-        for index in np.unique(level):
-            own = np.flatnonzero(level == index)
-            plane = self._levels[index]
-            column, row = (mean[own] / 2.0**index).astype(np.intp).T
-            result[own] = np.maximum(plane[row, column], 1) / np.float32(self.unit)
-        return result
+        column, row = np.nan_to_num(gaussians.mean).clip(0, [width - 1, height - 1]).astype(np.intp).T >> level
+        place = self._begin[level] + row * self._columns[level] + column
+        own = level == 0
+        levels = np.empty(len(gaussians), np.uint8)
+        levels[own] = self.plane[row[own], column[own]]
+        levels[~own] = self._coarser[place[~own]]
+        return np.maximum(levels, 1).astype(np.float32) / np.float32(self.unit)
 
     def mean_square_error(self, reference: SampleArray, parts: Iterable[SampleArray], coarse: float = 0.0) -> float:
         """``mean_square_error`` by these weights."""

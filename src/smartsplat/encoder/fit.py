@@ -33,6 +33,9 @@ DENSIFY_QUANTIZATION_NOISE_FACTOR = 2.0
 """Quantisation noise while the count rises, in units of that of the settings: more and coarser Gaussians than the file
 will have, the best of which stay."""
 
+DENSIFY_STEPS_PER_COUNT = 2
+"""Densify steps from one estimate of the final count to the next, which codes the Gaussians."""
+
 WEAK_ENERGY_QUANTILE = 0.2
 """Fraction of the Gaussians that have less energy than a weak one."""
 
@@ -132,6 +135,7 @@ class Fit:
         """All steps, or as many as ``progress`` allows: the Gaussians, and the quantiser they were made ready for."""
         settings = self.settings
         densify_steps = self._densify_steps()
+        count_steps = {*list(densify_steps)[::DENSIFY_STEPS_PER_COUNT], *list(densify_steps)[-1:]}
         settle_steps = {round(part * settings.steps) for part in SETTLE_FRACTIONS} if settings.densify else set()
         plane = None if self.weights is None else self.weights.plane
         factor = 0  # of no level yet
@@ -150,7 +154,7 @@ class Fit:
             )
             self.mean_square = result.mean_square * self._weight_unit
             if step in densify_steps:
-                self._densify(densify_steps[step], level)
+                self._densify(densify_steps[step], level, recount=step in count_steps)
             elif step in settle_steps:
                 self._settle(level)
             self.step += 1
@@ -263,11 +267,12 @@ class Fit:
         fractions = ((index + 1) / count for index in range(count))
         return {min(round(last * fraction), self.settings.steps - 1): fraction for fraction in fractions}
 
-    def _densify(self, fraction: float, level: PyramidLevel) -> None:
+    def _densify(self, fraction: float, level: PyramidLevel, recount: bool) -> None:
         """Prune the weakest, and add Gaussians up to that ``fraction`` of the way to the final count."""
         densify = self.settings.densify
         assert densify is not None
-        self.final_count = self.plan.count(self.renderer.download(self.params), self._quantizer(), approximate=True)
+        if recount:
+            self.final_count = self.plan.count(self.renderer.download(self.params), self._quantizer(), approximate=True)
         count = max(1, round(self.initial_count + fraction * (self.final_count - self.initial_count)))
         kept = len(self.params) if fraction == 1 else round((1 - densify.relocate_fraction) * len(self.params))
         self._resize(min(kept, count), count, level)
