@@ -31,9 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "torch": FLOOR | {"render"},
     "web": FLOOR | {"bitstream", "images", "decoder", ""},
     "pillow": FLOOR | {"bitstream", "images", "decoder", "encoder"},
-    "cli": FLOOR | {"bitstream", "render", "images", "metrics", "decoder", "encoder", "web", ""},
+    "distributed": FLOOR | {"images", "metrics", "decoder", "encoder"},
+    "cli": FLOOR | {"bitstream", "render", "images", "metrics", "decoder", "encoder", "distributed", "web", ""},
     "__main__": {"cli"},
-    "": FLOOR | {"decoder", "encoder"},
+    "": FLOOR | {"decoder", "encoder", "distributed"},
 }
 """Folder or module of src/smartsplat ("" is the package itself) -> what it may import beside its own folder."""
 

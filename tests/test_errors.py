@@ -24,10 +24,9 @@ def test_every_error_can_be_caught_as_the_base(kind: type[Exception]) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind is not errors.SmartSplatError])
 def test_every_error_is_documented_where_it_is_raised(kind: type[Exception]) -> None:
-    """Under "Raises" of the two functions that everybody calls."""
-    raised = [
-        str(inspect.getdoc(function)).partition("Raises:")[2] for function in (smartsplat.encode, smartsplat.decode)
-    ]
+    """Under "Raises" of the functions that everybody calls."""
+    functions = smartsplat.encode, smartsplat.decode, smartsplat.batch
+    raised = [str(inspect.getdoc(function)).partition("Raises:")[2] for function in functions]
     assert kind.__name__ in " ".join(raised)
     assert str(kind.__doc__) != str(Exception.__doc__)
 

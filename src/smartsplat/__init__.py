@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from smartsplat.errors import (
+    ClusterError,
     DeviceError,
     FormatError,
     ImageError,
@@ -17,12 +18,14 @@ from smartsplat.limits import Limits
 
 if TYPE_CHECKING:
     from smartsplat.decoder import Info, Reader, decode, open
+    from smartsplat.distributed.batch import batch
     from smartsplat.encoder.encode import encode
     from smartsplat.encoder.fit import Progress
     from smartsplat.gaussians import Gaussians
     from smartsplat.images.image import SourceImage, read_image
 
 __all__ = [
+    "ClusterError",
     "DeviceError",
     "FormatError",
     "Gaussians",
@@ -38,6 +41,7 @@ __all__ = [
     "SourceImage",
     "UnsupportedError",
     "__version__",
+    "batch",
     "decode",
     "encode",
     "open",
@@ -50,6 +54,7 @@ ON_FIRST_USE = {
     "Progress": "smartsplat.encoder.fit",
     "Reader": "smartsplat.decoder",
     "SourceImage": "smartsplat.images.image",
+    "batch": "smartsplat.distributed.batch",
     "decode": "smartsplat.decoder",
     "encode": "smartsplat.encoder.encode",
     "open": "smartsplat.decoder",

@@ -35,6 +35,10 @@ class DeviceError(SmartSplatError):
     """The device asked for is not there, or its memory does not suffice."""
 
 
+class ClusterError(SmartSplatError):
+    """The cluster asked for cannot be reached, or is gone."""
+
+
 class SmartSplatWarning(UserWarning):
     """Something of an image was changed or left out on its way in or out. The command line prints it as a notice."""
 

@@ -22,7 +22,7 @@ def test_they_are_those_of_the_command_line() -> None:
 
 def test_the_page_has_every_command_and_is_plain_to_man() -> None:
     page = files()[SHARE / "man/man1/smartsplat.1"]
-    for command in ("encode", "decode", "info", "compare", "view", "export", "serve"):
+    for command in ("encode", "batch", "decode", "info", "compare", "view", "export", "serve"):
         assert f".SS smartsplat {command} " in page
     assert roff(".a -b\\c\n d") == "\\&.a \\-b\\ec d"
     groff = shutil.which("groff")

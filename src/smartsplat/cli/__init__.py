@@ -1,4 +1,4 @@
-"""The command line: ``smartsplat encode | decode | info | compare | view | export | serve``.
+"""The command line: ``smartsplat encode | batch | decode | info | compare | view | export | serve``.
 
 Talk goes to stderr, results to stdout.
 
@@ -20,6 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import typer
 from typer.core import TyperGroup
 
+from smartsplat.cli.batch import batch
 from smartsplat.cli.compare import compare
 from smartsplat.cli.decode import decode
 from smartsplat.cli.encode import encode
@@ -95,7 +96,7 @@ def _paragraphs(docstring: str) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(docstring))
 
 
-for _command in (encode, decode, info, compare, view, export, serve):
+for _command in (encode, batch, decode, info, compare, view, export, serve):
     app.command(epilog=EXIT_CODES, help=_paragraphs(_command.__doc__ or ""))(_command)
 
 

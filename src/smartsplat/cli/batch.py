@@ -1,100 +1,178 @@
-"""Several inputs in one command: which output each has, and what happens when one fails."""
+"""``smartsplat batch``."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smartsplat.cli.files import input_name
-from smartsplat.cli.messages import FAILED, complain, say
-from smartsplat.errors import ImageError, SettingsError, SmartSplatError, reason_of
+from smartsplat.cli import options as shared
+from smartsplat.cli.encode import (
+    Bpp,
+    Count,
+    Effort,
+    Grain,
+    MaxBytes,
+    Preset,
+    Psnr,
+    Ratio,
+    Seed,
+    Steps,
+    Strip,
+    TuneFor,
+)
+from smartsplat.cli.messages import FAILED, Messages, complain, say
+from smartsplat.errors import SmartSplatError
+
+if TYPE_CHECKING:
+    from smartsplat.distributed.batch import BatchProgress, BatchResult
+
+CLUSTER = "Cluster"
+"""A heading of the help."""
+
+Out = Annotated[
+    str, typer.Option("--out", metavar="DIR", rich_help_panel=shared.FILES, help="Folder or URL of the outputs.")
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", rich_help_panel=CLUSTER, help="Of a Dask scheduler, as tcp://host:8786."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", rich_help_panel=CLUSTER, help="Processes on this machine; the default is every processor."
+    ),
+]
 
 
-@dataclass(frozen=True)
-class Job:
-    """An input and its output, paths or - for a stream."""
+def batch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Images, folders, globs, @LIST with a source a line; or their URLs."),
+    ],
+    out: Out,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    ratio: Ratio = None,
+    bpp: Bpp = None,
+    max_bytes: MaxBytes = None,
+    psnr: Psnr = None,
+    gaussians: Count = None,
+    effort: Effort = 5,
+    preset: Preset = None,
+    steps: Steps = None,
+    tune: TuneFor = None,
+    grain: Grain = None,
+    seed: Seed = 0,
+    background: shared.Background = None,
+    strip: Strip = False,
+    page: shared.Page = None,
+    float_range: shared.FloatRange = None,
+    accept_damaged: shared.AcceptDamaged = False,
+    device: shared.Device = "cpu",
+    threads: shared.Threads = None,
+    quiet: shared.Quiet = False,
+    verbose: shared.Verbose = False,
+) -> None:
+    """Compress many images into a folder, on all processors or on a Dask cluster.
 
-    source: str
-    output: str
+    Run again, it does only what is missing or was made from another input or by other options.
+    An image that fails does not stop the others: it is tried again on another worker and reported.
 
+    DIR/manifest.jsonl has a line for each image: input, hash, options, bytes, PSNR, seconds, error.
 
-def jobs_of(files: Sequence[str], output: str | None, out_dir: str | None, suffix: str) -> list[Job]:
-    """What ``IN OUT``, ``IN -o OUT`` or ``IN... --out-dir DIR`` stands for.
-
-    Args:
-        files: the arguments.
-        output: of the option -o.
-        out_dir: of the option --out-dir.
-        suffix: with its dot, of the files in ``out_dir``.
-
-    Raises:
-        SettingsError: the arguments fit none of the three, or two inputs have one output.
+    Needs Dask, which the extra "distributed" of the package installs.
     """
-    if "" in (*files, output, out_dir):
-        raise SettingsError("the name of a file is empty")
-    if output is not None and out_dir is not None:
-        raise SettingsError("--output and --out-dir exclude each other")
-    if out_dir is None:
-        names = [*files, *([output] if output is not None else [])]
-        if len(names) != 2:
-            raise SettingsError("give IN and OUT, IN -o OUT, or IN... --out-dir DIR")
-        return [Job(*names)]
-    if "-" in files:
-        raise SettingsError("stdin has no name for a file in --out-dir: give -o")
-    jobs = [Job(path, os.path.join(out_dir, Path(path).stem + suffix)) for path in files]
-    sources: dict[str, str] = {}
-    for job in jobs:
-        if job.output in sources:
-            raise SettingsError(f"{sources[job.output]} and {job.source} would both become {job.output}")
-        sources[job.output] = job.source
-    return jobs
-
-
-def make_folder(path: str) -> None:
-    """ImageError: the folder for outputs is not there and cannot be made."""
+    settings = shared.given(
+        {
+            "ratio": ratio,
+            "bpp": bpp,
+            "max_bytes": max_bytes,
+            "psnr": psnr,
+            "gaussians": gaussians,
+            "effort": effort,
+            "preset": preset,
+            "steps": steps,
+            "tune": tune,
+            "grain": grain,
+            "seed": seed,
+            "strip": strip,
+        }
+    )
+    messages = Messages(quiet, verbose)
     try:
-        os.makedirs(path, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be made: {reason_of(error)}") from None
+        settings |= shared.given({"background": shared.color(background)})
+        settings |= shared.reading_options(page, float_range, accept_damaged)
+        running = {"cluster": cluster, "workers": workers, "threads": threads, "device": device}
+        result = _run(sources, out, running, settings, messages)
+    except SmartSplatError as error:
+        raise typer.Exit(complain(error)) from None
+    _report(result, out, messages)
+    if result.failed:
+        raise typer.Exit(FAILED)
 
 
-def run_jobs(jobs: Sequence[Job], work: Callable[[Job], None]) -> None:
-    """Does ``work`` on every job, past failures. The exit code is that of the failure, or 1 among several jobs."""
-    codes: list[int] = []
-    written: set[tuple[int, int]] = set()  # device and inode
-    for index, job in enumerate(jobs):
-        try:
-            _check_unwritten(job, written)
-            work(job)
-        except SmartSplatError as error:
-            codes.append(complain(error))
-        except MemoryError:
-            codes.append(complain(ImageError(f"{input_name(job.source)}: not enough memory")))
-        except typer.Exit:
-            if index + 1 < len(jobs):
-                say(f"smartsplat: {len(jobs) - index - 1} of {len(jobs)} inputs are left")
-            raise
-        else:
-            written.update(_identity(job.output))
-    if codes:
-        if len(jobs) > 1:
-            say(f"smartsplat: {len(codes)} of {len(jobs)} inputs failed")
-        raise typer.Exit(codes[0] if len(jobs) == 1 else FAILED)
+def _run(
+    sources: list[str], out: str, running: dict[str, Any], settings: dict[str, Any], messages: Messages
+) -> BatchResult:
+    from smartsplat.errors import SettingsError
 
-
-def _check_unwritten(job: Job, written: set[tuple[int, int]]) -> None:
-    """Names that differ may be one file: through links, or where case makes no difference."""
-    if written & _identity(job.output):
-        raise ImageError(f"{job.output}: is the output of another input already")
-
-
-def _identity(path: str) -> set[tuple[int, int]]:
     try:
-        found = os.stat(path)
-    except OSError:
-        return set()
-    return {(found.st_dev, found.st_ino)}
+        from smartsplat.distributed.batch import batch as run_batch
+    except ImportError:
+        raise SettingsError("batch needs Dask: pip install 'smartsplat[distributed]'") from None
+    with _progress_line(messages) as show:
+        return run_batch(
+            sources,
+            out,
+            **running,
+            progress=show,
+            started=lambda client: messages.status(f"dashboard: {client.dashboard_link}"),
+            **settings,
+        )
+
+
+@contextmanager
+def _progress_line(messages: Messages) -> Iterator[Callable[[BatchProgress], None]]:
+    """A callback that shows where a batch is, and says what has failed when it fails."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    hidden = messages.quiet or not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, transient=True) as line:
+        task = line.add_task("batch", total=None, note="")
+
+        def show(at: BatchProgress) -> None:
+            note = f"{at.failed} failed  " if at.failed else ""
+            if at.seconds_left is not None:
+                note += f"{_duration(at.seconds_left)} left"
+            line.update(task, completed=at.done, total=at.total, note=note)
+            record = at.record
+            if record is None:
+                return
+            if record.error is not None:
+                say(f"smartsplat: {record.error}")
+            else:
+                messages.notices(record.input, record.notices)
+                messages.stage(
+                    f"{record.output}: {record.bytes} bytes, {record.ratio} : 1, {record.psnr} dB, {record.seconds} s"
+                )
+
+        yield show
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds, the two that say most."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _report(result: BatchResult, out: str, messages: Messages) -> None:
+    kept = f", {result.kept} were there" if result.kept else ""
+    failed = f", {len(result.failed)} failed" if result.failed else ""
+    messages.status(f"{out}: {result.encoded} encoded{kept}{failed}; {result.bytes} bytes in all")

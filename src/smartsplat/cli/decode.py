@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smartsplat.cli import options as shared
-from smartsplat.cli.batch import Job, jobs_of, make_folder, run_jobs
 from smartsplat.cli.files import NamedBytes, Overwriting, check_output, input_name, named, open_input, output_name
+from smartsplat.cli.jobs import Job, jobs_of, make_folder, run_jobs
 from smartsplat.cli.messages import Messages, complain
 from smartsplat.errors import DeviceError, FormatError, ImageError, SettingsError, SmartSplatError
 

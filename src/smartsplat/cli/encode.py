@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smartsplat.cli import options as shared
-from smartsplat.cli.batch import Job, jobs_of, make_folder, run_jobs
 from smartsplat.cli.files import (
     Overwriting,
     check_output,
@@ -25,6 +24,7 @@ from smartsplat.cli.files import (
     print_result,
     write_bytes,
 )
+from smartsplat.cli.jobs import Job, jobs_of, make_folder, run_jobs
 from smartsplat.cli.messages import Messages, channels_in_words, complain, say
 from smartsplat.cli.progress import progress_line
 from smartsplat.cli.signals import early_stop, exit_code
@@ -166,15 +166,10 @@ def _overwriting(force: bool, never: bool) -> Overwriting:
 
 def _check_settings(targets: dict[str, Any], fit: dict[str, Any], device: str) -> str:
     """Complains before an image is read; returns the device that there is."""
-    from smartsplat.encoder.grain import grain_of
-    from smartsplat.encoder.settings import trials_of, tune_of
-    from smartsplat.encoder.target import Target
+    from smartsplat.encoder.encode import check_settings
     from smartsplat.render.device import CPU, find
 
-    Target.of(1, 1, **targets)
-    tuned = tune_of(fit["tune"], fit["preset"], targets["psnr"])
-    grain_of(fit["grain"], tuned, targets["psnr"])
-    trials_of(fit["effort"], fit["preset"], fit["steps"])
+    check_settings(targets, fit)
     found = find(device)
     if found != CPU:
         say(f"smartsplat: fitting on {found.title} ({found.name})")

@@ -166,6 +166,22 @@ def encode(
     return _with_grain(job, _encode_best(job, target.max_bytes - grain_bytes, trials), strength, grain_bytes)
 
 
+def check_settings(targets: dict[str, Any], fit: dict[str, Any]) -> None:
+    """Complain of arguments of ``encode`` before an image is read.
+
+    Args:
+        targets: by the names of ``Target.of``.
+        fit: effort, preset, steps, tune and grain, None where they are not given.
+
+    Raises:
+        SettingsError: one makes no sense, or contradicts another.
+    """
+    Target.of(1, 1, **targets)
+    tuned = tune_of(fit["tune"], fit["preset"], targets["psnr"])
+    grain_of(fit["grain"], tuned, targets["psnr"])
+    trials_of(fit["effort"], fit["preset"], fit["steps"])
+
+
 def prepared(
     source: SourceImage, targets: dict[str, Any], *, background: Background | None = None, strip: bool = False
 ) -> SourceImage:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from smartsplat.cli.batch import Job, jobs_of, run_jobs
+from smartsplat.cli.jobs import Job, jobs_of, run_jobs
 from smartsplat.errors import ImageError, SettingsError
 
 
