@@ -25,7 +25,7 @@ EYE_RESULTS = REPOSITORY / "results/v0.9"
 """Folder of the table of what is tuned for the eye."""
 
 EFFORT_RESULTS = REPOSITORY / "results/v0.10"
-"""Folder of the tables of efforts, since fits need half the steps."""
+"""Folder of the tables of efforts, since fits need half the steps, and of kernels on a processor with AVX2."""
 
 RELIABILITY_RESULTS = REPOSITORY / "results/v0.9"
 """Folder of the tables of promises and of endurance."""

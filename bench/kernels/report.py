@@ -2,6 +2,7 @@
 
 python -m bench.kernels.report kernels.tsv                         (tables to stdout, plots)
 python -m bench.kernels.report kernels.tsv --into docs/results.md  (between the marks of the page)
+python -m bench.kernels.report kernels.tsv other.tsv               (instruction sets beside those of another machine)
 """
 
 from __future__ import annotations
@@ -110,9 +111,10 @@ def anchor_kernels() -> list[str]:
     return [f"pillow_{anchor}" for anchor in ANCHORS]
 
 
-def tables(results: KernelResults) -> str:
-    """All of the section that is made from numbers."""
-    return "\n\n".join([times(results), anchors(results), scaling(results), entropy(results), ceilings(results)])
+def tables(results: KernelResults, others: Sequence[KernelResults] = ()) -> str:
+    """All of the section that is made from numbers; ``others`` are of other machines."""
+    parts = [times(results), anchors(results), instruction_sets([results, *others])]
+    return "\n\n".join([*parts, scaling(results), entropy(results), ceilings(results)])
 
 
 def times(results: KernelResults) -> str:
@@ -143,6 +145,28 @@ def anchors(results: KernelResults) -> str:
         decode = results.value("decode", "p50_ms", ratio)
         times = [results.value(kernel, "p50_ms", ratio) for kernel in anchor_kernels()]
         lines.append(row(f"{ratio:g}", *(fixed(decode / time, 2) for time in times)))
+    return "\n".join(lines)
+
+
+def instruction_sets(machines: Sequence[KernelResults]) -> str:
+    """What each machine does with each instruction set that its processor has."""
+    names = {"v2": "SSE4.2", "v3": "AVX2", "v4": "AVX-512", "base": "NEON"}
+    lines = [
+        "By instruction set, at the usual size and ratio: MP/s of kernels and of a whole decode, and its ceilings:",
+        "",
+        *header("instruction set", "machine", "version", *STAGED, "decode", "GFLOP/s", "memory, GB/s"),
+    ]
+    for results in machines:
+        first = results.rows[0]
+        version = first["versions"].rpartition("smartsplat ")[2]
+        for variant in results.variants:
+            rates = [results.value(kernel, "mp_per_s", variant=variant) for kernel in STAGED]
+            best = variant == results.variants[0]  # the one that a decode uses
+            decode = results.value("decode", "mp_per_s") if best else math.nan
+            flops = results.ceiling("multiply_add", "gflop_per_s", results.threads, variant)
+            memory = max(results.ceiling("copy", "gb_per_s", count) for count in thread_counts(results))
+            cells = [significant(each) for each in (*rates, decode, flops, memory)]
+            lines.append(row(f"{variant} ({names[variant]})", first["machine"], version, *cells))
     return "\n".join(lines)
 
 
@@ -266,6 +290,7 @@ def shown(names: Iterable[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("table", type=Path, help="kernels.tsv")
+    parser.add_argument("others", type=Path, nargs="*", help="those of other machines")
     parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="folder of the plots")
     parser.add_argument("--into", type=Path, help="markdown file with the two marks of the section")
     options = parser.parse_args(arguments)
@@ -273,7 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not rows:
         parser.error(f"{options.table} has no rows")
     results = KernelResults(rows)
-    publish(tables(results), options.into, "kernels")
+    others = [KernelResults(kernel_table(path).rows()) for path in options.others]
+    publish(tables(results, others), options.into, "kernels")
     plot(results, options.figures)
 
 

@@ -41,7 +41,7 @@ from bench.images import GLOBE, provide
 from bench.kernels.report import kernel_table, listing
 from bench.kernels.work import Work, evaluations, work_of
 from bench.provenance import provenance
-from bench.tables import RESULTS, Row
+from bench.tables import EFFORT_RESULTS, Row
 from smartsplat.arrays import ByteArray
 from smartsplat.bitstream import container, entropy
 from smartsplat.bitstream.quantize import dequantize, fake_quantize, quantize
@@ -384,7 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     Image.MAX_IMAGE_PIXELS = None  # the large image is above it
     keep_memory()
-    path = options.table or (None if options.quick else RESULTS / "kernels.tsv")
+    path = options.table or (None if options.quick else EFFORT_RESULTS / "kernels.tsv")
     for (megapixels, ratio), scaling in cases(options).items():
         rows = measure(megapixels, ratio, scaling, options)
         print(listing(rows), flush=True)

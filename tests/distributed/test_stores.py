@@ -62,7 +62,10 @@ def s3() -> Iterator[Any]:
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-        yield fsspec.filesystem("s3")
+        store = fsspec.filesystem("s3")
+        store.mkdir("images")
+        store.mkdir("files")
+        yield store
     server.kill()
     server.wait()
 
@@ -77,8 +80,6 @@ def client(s3: Any) -> Iterator[Client]:
 
 
 def test_s3(s3: Any, client: Client) -> None:
-    s3.mkdir("images")
-    s3.mkdir("files")
     for index, name in enumerate(("a.png", "below/b.png", "below/bad.png", "notes.txt")):
         s3.pipe_file(f"images/in/{name}", png(index) if "b" not in name[-7:-4] else b"none")
     s3.pipe_file("images/in/below/b.png", png(1))
