@@ -58,6 +58,8 @@ export class FileReader {
   #next = 0; // entry of the table of contents
   #position = 0; // bytes taken
   #counted = 0;
+  #index = null; // a copy of each group's header
+  #groups = 0;
   #seen = new Set();
   #masked = null;
 
@@ -84,6 +86,7 @@ export class FileReader {
       if (chunk) chunks.push(chunk);
     }
     if (this.#next === entries.length) {
+      check(!this.#index || this.#index.length === 12 * this.#groups, "the index is of another number of groups");
       check(this.#held === 0, `${this.#held} bytes follow the last chunk`);
       check(
         this.#counted === this.header.gaussians,
@@ -162,7 +165,7 @@ export class FileReader {
 
   #chunk(index, { type, unpacked }, body) {
     const isPacked = PACKED.includes(type);
-    if (isPacked || type === "dens" || type === "grai") {
+    if (isPacked || ["dens", "grai", "indx"].includes(type)) {
       check(!this.#seen.has(type), `chunk ${index} is a second "${type}"`);
       this.#seen.add(type);
       const { metadataBytes } = this.#limits;
@@ -170,6 +173,7 @@ export class FileReader {
       check(unpacked <= metadataBytes, text, LimitError);
       if (isPacked) return { type, body, unpacked };
       if (type === "grai") return parseGrain(index, body, unpacked);
+      if (type === "indx") return this.#takeIndex(index, body, unpacked);
       const isDensity = body.length === 8 && unpacked === 8 && view(body).getUint32(0) && view(body).getUint32(4);
       check(isDensity, `chunk ${index} is no density`);
       return { type, body, unpacked };
@@ -182,6 +186,10 @@ export class FileReader {
     check(unpacked === body.length, `chunk ${index} of ${body.length} bytes claims ${unpacked}, but is not packed`);
     check(type === "GAUS" || this.header.alpha, `chunk ${index} is alpha of an image that has none`);
     check(body.length >= 12, `chunk ${index} is too short for a group`);
+    const header = this.#index?.subarray(12 * this.#groups, 12 * (this.#groups + 1));
+    this.#groups++;
+    const isListed = !header || (header.length === 12 && header.every((byte, i) => byte === body[i]));
+    check(isListed, `chunk ${index} is another one in the index`);
     const fields = view(body);
     const count = fields.getUint32(0, true);
     const extent = [4, 6, 8, 10].map((at) => fields.getUint16(at, true));
@@ -193,6 +201,14 @@ export class FileReader {
     if (type === "MASK") this.#cover(index, extent);
     else this.#counted += count;
     return { type, count, extent, coded };
+  }
+
+  /** Keeps the copies of the groups' headers, with which they are compared. */
+  #takeIndex(index, body, unpacked) {
+    const isIndex = body.length % 12 === 0 && unpacked === body.length && !this.#groups;
+    check(isIndex, `chunk ${index} is no index, or comes after groups`);
+    this.#index = body;
+    return null;
   }
 
   /** Notes the tiles of a part of the mask, each of which may have one. */

@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -45,13 +46,32 @@ Request request_of(nb::handle object) {
 
 nb::bytes bytes_of(const uint8_t* bytes, int64_t size) { return nb::bytes(bytes, static_cast<size_t>(size)); }
 
+// Bytes of Python's, in one piece and kept where they are: bytes, or a mapping that is filled on demand.
+class Buffer {
+ public:
+  explicit Buffer(nb::handle object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { PyBuffer_Release(&view_); }
+
+  const uint8_t* data() const { return static_cast<const uint8_t*>(view_.buf); }
+  int64_t size() const { return static_cast<int64_t>(view_.len); }
+
+ private:
+  Py_buffer view_;
+};
+
 // A file that has been checked, with its bytes.
 struct Container {
-  Container(nb::bytes data, nb::handle limits, bool partial) : bytes(std::move(data)) {
-    check(read_container(static_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size()),
-                         limits_of(limits), partial, file));
+  Container(nb::object data, nb::handle limits, bool partial, bool on_demand)
+      : object(std::move(data)), bytes(std::make_shared<Buffer>(object)) {
+    const Presence presence = on_demand ? Presence::kOnDemand : partial ? Presence::kPartial : Presence::kWhole;
+    check(read_container(bytes->data(), bytes->size(), limits_of(limits), presence, file));
   }
-  nb::bytes bytes;
+  nb::object object;
+  std::shared_ptr<const Buffer> bytes;
   File file;
 };
 
@@ -93,7 +113,7 @@ nb::dict sizes_of(const Container& self) {
   for (const Group& group : file.alpha_groups) alpha += group.size;
   for (const Group& group : file.mask) alpha += group.size;
   nb::dict sizes;
-  sizes["bytes"] = self.bytes.size();
+  sizes["bytes"] = self.bytes->size();
   sizes["gaussians"] = file.gaussians();
   sizes["groups"] = file.groups.size() + file.alpha_groups.size();
   sizes["color_bytes"] = color;
@@ -112,9 +132,21 @@ nb::object grain_of(const Container& self) {
 struct PyDecoder {
   PyDecoder(const Container& container, nb::handle limits)
       : bytes(container.bytes), decoder(container.file, limits_of(limits)) {}
-  nb::bytes bytes;
+  const std::shared_ptr<const Buffer> bytes;
   Decoder decoder;
 };
+
+// Where the bytes begin, and how many they are, of each group that a view needs and that is neither checked nor decoded
+// yet; of all groups without a view.
+auto awaited(const PyDecoder& self, nb::handle view, bool preview) {
+  std::optional<Request> request;
+  if (!view.is_none()) request = request_of(view);
+  if (request) request->preview = preview;
+  std::vector<std::tuple<int64_t, int64_t>> found;
+  for (const Group* group : self.decoder.awaited(request ? &*request : nullptr))
+    found.emplace_back(group->header() - self.bytes->data(), group->chunk_size());
+  return found;
+}
 
 // A rendering, and what is asked of it.
 struct PyRendering {
@@ -207,8 +239,9 @@ auto grain_strengths(PyDecoder& self) {
 
 void bind_decoder(nb::module_& m) {
   nb::class_<Container>(m, "Container")
-      .def(nb::init<nb::bytes, nb::handle, bool>(), "data"_a, "limits"_a, "partial"_a = false)
-      .def_prop_ro("data", [](const Container& self) { return self.bytes; })
+      .def(nb::init<nb::object, nb::handle, bool, bool>(), "data"_a, "limits"_a, "partial"_a = false,
+           "on_demand"_a = false)
+      .def_prop_ro("data", [](const Container& self) { return self.object; })
       .def_prop_ro("sizes", &sizes_of)
       .def_prop_ro("minor_version", [](const Container& self) { return self.file.minor_version; })
       .def_prop_ro("color", [](const Container& self) { return quantizer_fields(self.file.color); })
@@ -230,6 +263,7 @@ void bind_decoder(nb::module_& m) {
                    [](PyDecoder& self) {
                      return self.decoder.colors().decoded_groups() + self.decoder.alpha().decoded_groups();
                    })
+      .def("awaited", &awaited, "view"_a.none(), "preview"_a = false)
       .def("grain_strengths", &grain_strengths);
   nb::class_<PyRendering>(m, "Rendering")
       .def(nb::init<const PyDecoder&, int>(), "decoder"_a, "threads"_a, nb::keep_alive<1, 2>())

@@ -69,8 +69,9 @@ struct Chunk {
 // A file whose chunks are being read.
 class Reading {
  public:
-  Reading(const Limits& limits, File& file)
+  Reading(const Limits& limits, Presence presence, File& file)
       : limits_(limits),
+        on_demand_(presence == Presence::kOnDemand),
         file_(file),
         columns_((file.color.width - 1) / kExtentTile + 1),
         rows_((file.color.height - 1) / kExtentTile + 1) {}
@@ -81,8 +82,8 @@ class Reading {
     for (int kind = 0; kind < kPackedKinds; ++kind)
       if (is(chunk.type, kTypes[kind])) return take_packed(chunk, kind);
     const bool colors = is(chunk.type, "GAUS"), alpha = is(chunk.type, "ALPH"), mask = is(chunk.type, "MASK");
-    const bool density = is(chunk.type, "dens"), grain = is(chunk.type, "grai");
-    if (!colors && !alpha && !mask && !density && !grain) {
+    const bool density = is(chunk.type, "dens"), grain = is(chunk.type, "grai"), index = is(chunk.type, "indx");
+    if (!colors && !alpha && !mask && !density && !grain && !index) {
       if (chunk.type[0] & 0x20) return {};
       return refuse(Refusal::kUnsupported, "chunk %d has the unknown type %s, which is needed to decode the image",
                     chunk.index, quoted(chunk.type).c_str());
@@ -92,9 +93,22 @@ class Reading {
                     chunk.size, chunk.unpacked);
     if (density) return take_density(chunk);
     if (grain) return take_grain(chunk);
+    if (index) return take_index(chunk);
     if (!colors && !file_.has_alpha())
       return refuse(kFormat, "chunk %d is alpha of an image that has none", chunk.index);
     return take_group(chunk, mask, mask ? file_.mask : alpha ? file_.alpha_groups : file_.groups);
+  }
+
+  // Whether a chunk is one of those that may not be there yet.
+  bool is_awaited(const Chunk& chunk) const {
+    return on_demand_ && (is(chunk.type, "GAUS") || is(chunk.type, "ALPH") || is(chunk.type, "MASK"));
+  }
+
+  // When all chunks have been taken.
+  Refusal finish() const {
+    if (index_ != nullptr && groups_ != index_size_)
+      return refuse(kFormat, "the index is of %" PRId64 " groups, the file has %" PRId64, index_size_, groups_);
+    return {};
   }
 
  private:
@@ -127,13 +141,37 @@ class Reading {
     return {};
   }
 
+  Refusal take_index(const Chunk& chunk) {
+    if (index_) return refuse(kFormat, "chunk %d is a second index", chunk.index);
+    if (chunk.size % kGroupHeaderBytes || groups_)
+      return refuse(kFormat, "chunk %d is no index, or comes after groups", chunk.index);
+    index_ = chunk.body;
+    index_size_ = chunk.size / kGroupHeaderBytes;
+    return {};
+  }
+
   Refusal take_group(const Chunk& chunk, bool mask, std::vector<Group>& groups) {
     if (chunk.size < kGroupHeaderBytes) return refuse(kFormat, "chunk %d is too short for a group", chunk.index);
-    const uint8_t* body = chunk.body;
-    const Group group = {
-        body + kGroupHeaderBytes,        chunk.size - kGroupHeaderBytes,  u32(body),
-        static_cast<int>(u16(body + 4)), static_cast<int>(u16(body + 6)), static_cast<int>(u16(body + 8)),
-        static_cast<int>(u16(body + 10))};
+    if (index_ == nullptr && on_demand_) return refuse(kFormat, "there is no index of the groups");
+    const int64_t number = groups_++;
+    const uint8_t* header = chunk.body;
+    if (index_ != nullptr) {
+      if (number >= index_size_) return refuse(kFormat, "chunk %d is not in the index", chunk.index);
+      header = index_ + number * kGroupHeaderBytes;
+      if (!on_demand_ && std::memcmp(header, chunk.body, kGroupHeaderBytes) != 0)
+        return refuse(kFormat, "chunk %d is another one in the index", chunk.index);
+    }
+    const auto tile = [&](int at) { return static_cast<int>(u16(header + at)); };
+    const Group group = {chunk.body + kGroupHeaderBytes,
+                         chunk.size - kGroupHeaderBytes,
+                         u32(header),
+                         tile(4),
+                         tile(6),
+                         tile(8),
+                         tile(10),
+                         chunk.index,
+                         u32(chunk.type + 12),
+                         !on_demand_};
     const bool too_many =
         mask ? group.count > group.size * kMaxBlocksPerByte
              : static_cast<double>(group.count) > limits_.gaussians || group.size < group.count * kMinGaussianBytes;
@@ -165,7 +203,10 @@ class Reading {
   }
 
   const Limits& limits_;
+  const bool on_demand_;
   File& file_;
+  const uint8_t* index_ = nullptr;  // a copy of each group's header
+  int64_t index_size_ = 0, groups_ = 0;
   int columns_, rows_;        // tiles of the image
   std::vector<bool> masked_;  // [rows, columns] tiles that have their part of the mask
 };
@@ -212,6 +253,7 @@ Refusal read_header(const uint8_t* header, const Limits& limits, File& file) {
 Refusal read_chunks(const uint8_t* bytes, int64_t size, int chunks, int64_t start, bool partial, Reading& reading,
                     const File& file, bool& whole) {
   whole = false;
+  bool awaited = false;
   for (int index = 0; index < chunks; ++index) {
     const uint8_t* entry = bytes + kHeaderBytes + static_cast<int64_t>(index) * kEntryBytes;
     const Chunk chunk = {index, entry, bytes + start, u32(entry + 4), u32(entry + 8)};
@@ -221,13 +263,17 @@ Refusal read_chunks(const uint8_t* bytes, int64_t size, int chunks, int64_t star
                     chunk.size, size - start, partial ? ", and no colors before it" : "");
     }
     start += chunk.size;
-    if (crc32(chunk.body, chunk.size) != u32(entry + 12))
+    if (reading.is_awaited(chunk))
+      awaited = true;
+    else if (awaited)
+      return refuse(kFormat, "chunk %d comes after groups", index);
+    else if (crc32(chunk.body, chunk.size) != u32(entry + 12))
       return refuse(kFormat, "chunk %d is damaged: its checksum does not match", index);
     if (Refusal refusal = reading.take(chunk)) return refusal;
   }
   if (start != size) return refuse(kFormat, "%" PRId64 " bytes follow the last chunk", size - start);
   whole = true;
-  return {};
+  return reading.finish();
 }
 
 }  // namespace
@@ -250,7 +296,18 @@ int64_t File::gaussians() const {
   return total;
 }
 
-Refusal read_container(const uint8_t* bytes, int64_t size, const Limits& limits, bool partial, File& file) {
+Refusal check_group(const Group& group) {
+  if (crc32(group.header(), group.chunk_size()) != group.checksum)
+    return refuse(kFormat, "chunk %d is damaged: its checksum does not match", group.chunk);
+  const uint8_t* header = group.header();
+  const auto differs = [&](int at, int tile) { return static_cast<int>(u16(header + at)) != tile; };
+  if (u32(header) != group.count || differs(4, group.x0) || differs(6, group.y0) || differs(8, group.x1) ||
+      differs(10, group.y1))
+    return refuse(kFormat, "chunk %d is another one in the index", group.chunk);
+  return {};
+}
+
+Refusal read_container(const uint8_t* bytes, int64_t size, const Limits& limits, Presence presence, File& file) {
   constexpr int64_t kSignatureBytes = sizeof kSignature;
   if (static_cast<double>(size) > limits.file_bytes)
     return refuse(Refusal::kLimit, "the file has %" PRId64 " bytes, the limit is %.0f", size, limits.file_bytes);
@@ -270,7 +327,8 @@ Refusal read_container(const uint8_t* bytes, int64_t size, const Limits& limits,
     return refuse(kFormat, "the header is damaged: its checksum does not match");
   file = File{};
   if (Refusal refusal = read_header(bytes, limits, file)) return refusal;
-  Reading reading(limits, file);
+  Reading reading(limits, presence, file);
+  const bool partial = presence == Presence::kPartial;
   bool whole;
   const int64_t start = table_end + kChecksumBytes;
   if (Refusal refusal = read_chunks(bytes, size, static_cast<int>(chunks), start, partial, reading, file, whole))

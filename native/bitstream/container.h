@@ -40,9 +40,15 @@ struct Limits {
 
 // Gaussians that are coded together, or a part of a mask, whose `count` is of its mixed blocks.
 struct Group {
-  const uint8_t* bytes;
+  const uint8_t* bytes;  // coded, behind the group's header
   int64_t size, count;
-  int x0, y0, x1, y1;  // tiles that it reaches over
+  int x0, y0, x1, y1;      // tiles that it reaches over
+  int chunk;               // its number, for messages
+  uint32_t checksum;       // of header and coded bytes
+  bool is_checked = true;  // or they may not even be there yet
+
+  const uint8_t* header() const { return bytes - kGroupHeaderBytes; }
+  int64_t chunk_size() const { return size + kGroupHeaderBytes; }
 };
 
 // A stream of zlib, which is not unpacked here.
@@ -77,8 +83,15 @@ struct File {
   int64_t gaussians() const;  // those of alpha included
 };
 
-// Reads a file; if it may be `partial`, those of its groups that come before its end. `file` points into `bytes`.
-Refusal read_container(const uint8_t* bytes, int64_t size, const Limits& limits, bool partial, File& file);
+// What of a file's bytes is there: all; or those before some end; or at first those before the first group, which an
+// index describes, and of each group when it is decoded.
+enum class Presence { kWhole, kPartial, kOnDemand };
+
+// Reads a file, which points into `bytes` from then on; of one that is there in part, the groups before the end.
+Refusal read_container(const uint8_t* bytes, int64_t size, const Limits& limits, Presence presence, File& file);
+
+// Compares a group that is read on demand with its checksum and with the index.
+Refusal check_group(const Group& group);
 
 // CRC-32 as in zlib and PNG.
 uint32_t crc32(const uint8_t* bytes, int64_t size);

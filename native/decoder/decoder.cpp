@@ -53,6 +53,15 @@ size_t end_of_wanted(const std::vector<Group>& groups, const Request* request) {
   return groups.size();
 }
 
+// Whether a part of the mask may show in a request.
+bool covers(const Group& part, const Request& request) {
+  const View view = request.view();
+  const double across = std::max(1.0, 1 / view.scale_x), down = std::max(1.0, 1 / view.scale_y);
+  const auto pixels = [](int tile) { return static_cast<double>(tile) * kExtentTile; };
+  return pixels(part.x0) < request.x + request.width + across && pixels(part.x1) > request.x - across &&
+         pixels(part.y0) < request.y + request.height + down && pixels(part.y1) > request.y - down;
+}
+
 Refusal damaged(const char* what, const char* why) {
   return {Refusal::kFormat, std::string("damaged ") + what + ": " + why};
 }
@@ -63,6 +72,14 @@ GaussianArrays GaussianVector::from(int64_t index) {
   float* mean = floats_.data();
   float *scale = mean + 2 * count_, *rotation = scale + 2 * count_, *color = rotation + count_;
   return {count_ - index, channels_, mean + 2 * index, scale + 2 * index, rotation + index, color + channels_ * index};
+}
+
+std::vector<const Group*> GaussianPlane::missing(const Request* request) const {
+  std::vector<const Group*> found;
+  const size_t last = end_of_wanted(groups_, request);
+  for (size_t i = 0; i < last; ++i)
+    if (!is_decoded_[i] && (request == nullptr || touches(groups_[i], *request))) found.push_back(&groups_[i]);
+  return found;
 }
 
 Refusal GaussianPlane::gather(const Request* request, ThreadPool& pool, GaussianVector& out) {
@@ -77,15 +94,18 @@ Refusal GaussianPlane::gather(const Request* request, ThreadPool& pool, Gaussian
     total += groups_[i].count;
     if (!is_decoded_[i]) missing.push_back(i);
   }
-  std::vector<const char*> problems(missing.size(), nullptr);
+  std::vector<Refusal> refusals(missing.size());
   pool.run(static_cast<int64_t>(missing.size()), [&](int64_t index, int) {
     const Group& group = groups_[missing[index]];
+    if (!group.is_checked) refusals[index] = check_group(group);
+    if (refusals[index]) return;
     GaussianVector found(group.count, quantizer_.channels);
-    problems[index] = decode_gaussians(quantizer_, group.bytes, group.size, group.count, found.from());
+    const char* problem = decode_gaussians(quantizer_, group.bytes, group.size, group.count, found.from());
+    if (problem) refusals[index] = damaged("Gaussians", problem);
     decoded_[missing[index]] = std::move(found);
   });
-  for (const char* problem : problems)
-    if (problem) return damaged("Gaussians", problem);
+  for (const Refusal& refusal : refusals)
+    if (refusal) return refusal;
   for (size_t i : missing) is_decoded_[i] = true;
   out = GaussianVector(total, quantizer_.channels);
   pool.run(static_cast<int64_t>(wanted.size()), [&](int64_t index, int) {
@@ -228,7 +248,7 @@ Refusal Rendering::decode_mask_band(int left, int right, int top, int bottom) {
   if (band_.left == left && band_.right == right && band_.top == top && band_.bottom == bottom) return {};
   band_ = {};
   std::vector<uint8_t> levels(static_cast<size_t>(right - left) * (bottom - top));
-  std::vector<const char*> problems(file_.mask.size(), nullptr);
+  std::vector<Refusal> refusals(file_.mask.size());
   pool_->run(static_cast<int64_t>(file_.mask.size()), [&](int64_t index, int) {
     const Group& part = file_.mask[index];
     const int x0 = part.x0 * kExtentTile, x1 = std::min(part.x1 * kExtentTile, file_.color.width);
@@ -238,15 +258,28 @@ Refusal Rendering::decode_mask_band(int left, int right, int top, int bottom) {
     if (begin_x >= end_x || begin_y >= end_y) return;
     const int64_t width = x1 - x0;
     std::vector<uint8_t> own(static_cast<size_t>(width * (y1 - y0)));
-    problems[index] = decode_mask(part.bytes, part.size, part.count, y1 - y0, width, own.data());
+    if (!part.is_checked) refusals[index] = check_group(part);
+    if (refusals[index]) return;
+    const char* problem = decode_mask(part.bytes, part.size, part.count, y1 - y0, width, own.data());
+    if (problem) refusals[index] = damaged("mask", problem);
     for (int y = begin_y; y < end_y; ++y)
       std::copy_n(own.data() + (y - y0) * width + begin_x - x0, end_x - begin_x,
                   levels.data() + static_cast<int64_t>(y - top) * (right - left) + begin_x - left);
   });
-  for (const char* problem : problems)
-    if (problem) return damaged("mask", problem);
+  for (const Refusal& refusal : refusals)
+    if (refusal) return refusal;
   band_ = {left, right, top, bottom, std::move(levels)};
   return {};
+}
+
+std::vector<const Group*> Decoder::awaited(const Request* request) const {
+  std::vector<const Group*> found = colors_.missing(request);
+  for (const Group* group : alpha_.missing(request)) found.push_back(group);
+  for (const Group& part : file_.mask)
+    if (request == nullptr || covers(part, *request)) found.push_back(&part);
+  found.erase(std::remove_if(found.begin(), found.end(), [](const Group* group) { return group->is_checked; }),
+              found.end());
+  return found;
 }
 
 Refusal Decoder::find_grain(GrainStrengths& out) {

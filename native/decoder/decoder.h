@@ -46,6 +46,8 @@ class GaussianPlane {
   // Those of the groups that may touch a request, or of all, in the order of the file.
   Refusal gather(const Request* request, ThreadPool& pool, GaussianVector& out);
   int64_t decoded_groups() const { return std::count(is_decoded_.begin(), is_decoded_.end(), true); }
+  // Those that `gather` would decode.
+  std::vector<const Group*> missing(const Request* request) const;
 
  private:
   const std::vector<Group>& groups_;
@@ -73,6 +75,8 @@ class Decoder {
   int channels() const { return file_.color.channels + file_.has_alpha(); }
   GaussianPlane& colors() { return colors_; }
   GaussianPlane& alpha() { return alpha_; }
+  // Groups and parts of the mask that a request needs, or all, as far as they are read on demand and not decoded yet.
+  std::vector<const Group*> awaited(const Request* request) const;
   // Standard deviations of grain [bands, rows, columns], in the decoder's memory, decoded once; no bands: none.
   Refusal find_grain(GrainStrengths& out);
 

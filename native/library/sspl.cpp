@@ -111,7 +111,8 @@ sspl_status open(const uint8_t* bytes, size_t size, std::vector<uint8_t> kept, c
                  sspl_image** image, sspl_error* error) {
   const Limits limits = limits_of(options.limits);
   File file{};
-  if (const Refusal refusal = read_container(bytes, static_cast<int64_t>(size), limits, options.partial != 0, file))
+  if (const Refusal refusal = read_container(bytes, static_cast<int64_t>(size), limits,
+                                             options.partial ? Presence::kPartial : Presence::kWhole, file))
     return check(error, refusal);
 #if defined(__wasm__)
   const uint32_t threads = 1;

@@ -3,6 +3,8 @@
 ``Gaussians``, ``View``, ``StepSettings``, ``AdamState`` and ``Quantizer`` are read by their attributes' names.
 """
 
+import mmap
+
 import numpy as np
 import numpy.typing as npt
 
@@ -39,9 +41,11 @@ Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 
 class Container:
-    def __init__(self, data: bytes, limits: Limits, partial: bool = False) -> None: ...
+    def __init__(
+        self, data: bytes | mmap.mmap, limits: Limits, partial: bool = False, on_demand: bool = False
+    ) -> None: ...
     @property
-    def data(self) -> bytes: ...
+    def data(self) -> bytes | mmap.mmap: ...
     @property
     def sizes(self) -> dict[str, int]: ...
     @property
@@ -75,6 +79,7 @@ class Decoder:
     def __init__(self, container: Container, limits: Limits) -> None: ...
     @property
     def decoded_groups(self) -> int: ...
+    def awaited(self, view: View | None, preview: bool = False) -> list[tuple[int, int]]: ...
     def grain_strengths(self) -> FloatArray: ...
 
 class Rendering:

@@ -37,6 +37,7 @@ from smartsplat.images.flatten import flattened, flattened_channels
 from smartsplat.images.strips import Strips
 from smartsplat.limits import Limits
 from smartsplat.metadata import Metadata
+from smartsplat.on_demand import OnDemand, of_path, of_url
 from smartsplat.planes import Planes, open_planes
 from smartsplat.render import View
 
@@ -70,7 +71,8 @@ def decode(
     anti-aliased exactly.
 
     Args:
-        data: the bytes of a file, a path or an open binary file, which is read from its beginning.
+        data: the bytes of a file, a path, an fsspec URL (``https://``, ``s3://``, ...) or an open binary file, which is
+            read from its beginning.
         region: x, y, width, height in pixels of the full image; the default is all of it.
         size: width and height of the output, pixels.
         scale: size of the output relative to the region.
@@ -109,6 +111,9 @@ def open(
     limits: Limits = Limits(),
 ) -> Reader:
     """Open a file to decode regions and sizes of it without decoding the rest.
+
+    Of a file of a megabyte or more, by path or URL, only what views need is read, and checked when it is decoded: first
+    its table of contents and index, then the groups that touch a region, in few ranges.
 
     Args:
         source, partial, threads, device, limits: as ``decode`` takes them.
@@ -162,7 +167,7 @@ class Info:
 class Reader:
     """An opened .sspl file: its size, profile and contents; ``read`` and ``strips`` render it. Made by ``open``.
 
-    A context manager; copies and pickles hold the bytes of the file.
+    A context manager; copies and pickles hold the bytes of the file, or the path or URL of one that is read on demand.
     """
 
     def __init__(
@@ -178,13 +183,20 @@ class Reader:
         self._device = device
         self._limits = limits
         self._partial = partial
-        self._container: _native.Container | None = _native.Container(_bytes_of(source, limits), limits, partial)
+        content = _content_of(source, limits, partial)
+        self._on_demand = content if isinstance(content, OnDemand) else None
+        self._name = source if self._on_demand is not None else None
+        data = content.bytes if isinstance(content, OnDemand) else content
+        self._container: _native.Container | None = _native.Container(
+            data, limits, partial, on_demand=self._on_demand is not None
+        )
         self._quantizer = Quantizer(**self._container.color)
         self._depth, self._has_alpha = self._container.depth, self._container.has_alpha
         self._metadata = metadata_of(self._container)
         self._sizes = self._container.sizes
         self._version = f"{MAJOR}.{self._container.minor_version}"
-        self._planes: Planes | None = open_planes(self._container, device, self._threads, limits)
+        fetch = None if self._on_demand is None else self._on_demand.fetch
+        self._planes: Planes | None = open_planes(self._container, device, self._threads, limits, fetch)
 
     def __enter__(self) -> Self:
         return self
@@ -194,16 +206,17 @@ class Reader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = {"partial": self._partial, "threads": self._threads, "device": self._device, "limits": self._limits}
-        return _reopened, (self.data, settings)
+        return _reopened, (self.data if self._name is None else self._name, settings)
 
     def close(self) -> None:
         """Give back the memory; what the file says of itself stays, its pixels are gone."""
-        self._container = self._planes = None
+        self._container = self._planes = self._on_demand = None
 
     @property
     def data(self) -> bytes:
         """The bytes of the file. SettingsError: the reader is closed."""
-        return self._opened[0].data
+        data = self._opened[0].data
+        return bytes(data) if self._on_demand is None else self._on_demand.all()
 
     @property
     def width(self) -> int:
@@ -349,6 +362,8 @@ class Reader:
         )
 
     def _mean_bits(self) -> dict[str, float]:
+        if self._on_demand is not None:
+            self._on_demand.all()
         groups = [(data, count) for count, _, data in self._opened[0].groups]
         return entropy.mean_bits(groups, self._quantizer, self._threads)
 
@@ -391,22 +406,29 @@ def _over(pixels: SampleArray, ground: Background) -> SampleArray:
     return flattened(pixels[..., :-1], pixels[..., -1], ground)
 
 
-def _reopened(data: bytes, settings: dict[str, Any]) -> Reader:
+def _reopened(source: Any, settings: dict[str, Any]) -> Reader:
     """What a pickle or a copy is made of."""
-    return Reader(data, **settings)
+    return Reader(source, **settings)
 
 
-def _bytes_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits) -> bytes:
+def _content_of(source: bytes | os.PathLike[str] | str | BinaryIO, limits: Limits, partial: bool) -> bytes | OnDemand:
+    """The bytes of a file; of a large one by path or URL, which is not ``partial``, as they are needed."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
+        name = os.fspath(source)
+        if "://" in name:
+            file = of_url(name, limits)
+            return file if file.has_index and not partial else file.all()
         try:
-            if path.stat().st_size > limits.file_bytes:
-                raise LimitError(f"{os.fspath(source)}: the file is above the limit of {limits.file_bytes} bytes")
-            return path.read_bytes()
+            found = None if partial else of_path(name, limits)
+            if found is not None and found.has_index:
+                return found
+            if os.stat(name).st_size > limits.file_bytes:
+                raise LimitError(f"{name}: the file is above the limit of {limits.file_bytes} bytes")
+            return Path(name).read_bytes()
         except OSError as error:
-            raise FormatError(f"{os.fspath(source)}: {error.strerror or error}") from None
+            raise FormatError(f"{name}: {error.strerror or error}") from None
     data = None
     if hasattr(source, "read"):
         if source.seekable():  # from its beginning, as an encoder reads images

@@ -48,6 +48,11 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def one_line_of(error: Exception) -> str:
+    """What went wrong, in one line; of libraries that say nothing, the kind of error."""
+    return " ".join(reason_of(error).split()) or type(error).__name__
+
+
 def warn_of(notices: Iterable[str]) -> None:
     """Each notice as a SmartSplatWarning, of the line that called the caller of this function.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Protocol
@@ -44,17 +44,26 @@ class Planes(Protocol):
         """The same in strips of about 16 megapixels, each rendered when it is asked for; errors come at once."""
 
 
-def open_planes(container: _native.Container, device: str, threads: int, limits: Limits) -> Planes:
-    """The planes of a file that has been read, for a device as ``open_renderer`` takes it."""
+Fetch = Callable[[list[tuple[int, int]]], None]
+"""Reads parts of a file that is read on demand: where each begins, and how many bytes it has."""
+
+
+def open_planes(
+    container: _native.Container, device: str, threads: int, limits: Limits, fetch: Fetch | None = None
+) -> Planes:
+    """The planes of a file that has been read, or is by ``fetch``, for a device as ``open_renderer`` takes it."""
     kind = CpuPlanes if find(device) == CPU else GpuPlanes
-    return kind(container, device, threads, limits)
+    return kind(container, device, threads, limits, fetch)
 
 
 class CpuPlanes:
     """On the processor: all of it is compiled (``native/decoder``)."""
 
-    def __init__(self, container: _native.Container, device: str, threads: int, limits: Limits) -> None:
+    def __init__(
+        self, container: _native.Container, device: str, threads: int, limits: Limits, fetch: Fetch | None
+    ) -> None:
         self._container = container
+        self._fetch = fetch
         self._device = device
         self._threads = threads
         self._limits = limits
@@ -80,12 +89,14 @@ class CpuPlanes:
 
     def render(self, view: View, dtype: np.dtype[Any], grain: bool, preview: bool = False) -> SampleArray:
         with self._lock:
+            self._await(view, preview)
             self._rendering.begin(self._decoder, view, dtype == np.uint16, grain, preview)
             return self._rows(self._rendering, view, 0, view.rows, dtype)
 
     def strips(self, view: View, dtype: np.dtype[Any], grain: bool) -> Iterator[SampleArray]:
         rendering = _native.Rendering(self._decoder, self._threads)
         with self._lock:
+            self._await(view)
             rendering.begin(self._decoder, view, dtype == np.uint16, grain)
         rows = strip_rows(view, STRIP_PIXELS, _native.MACROTILE)
         tops = range(0, view.rows, rows)
@@ -100,7 +111,13 @@ class CpuPlanes:
 
     def _gaussians(self, view: View | None, alpha: bool = False, preview: bool = False) -> Gaussians:
         with self._lock:
+            self._await(view, preview)
             return Gaussians(*self._rendering.gaussians(self._decoder, view, alpha, preview))
+
+    def _await(self, view: View | None, preview: bool = False) -> None:
+        """Have what a view needs, or all, read; with the lock."""
+        if self._fetch is not None:
+            self._fetch(self._decoder.awaited(view, preview))
 
 
 _planes: weakref.WeakSet[CpuPlanes] = weakref.WeakSet()

@@ -382,7 +382,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         return f"2^{number.bit_length() - 1}"
 
     quoted = [
-        f"The .sspl bitstream, version {container.MAJOR}.{container.MINOR}",
+        f"The .sspl bitstream, version {container.MAJOR}.{container.INDEX_MINOR}",
         " ".join(f"{byte:02X}" for byte in container.SIGNATURE),
         f"| quality Q | 0 to {MAX_QUALITY}, of the colours |",
         f"| cell_log2 B | 0 to {MAX_POSITION_CELL_LOG2}:",

@@ -17,11 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 from PIL import Image
 
 import smartsplat
+from smartsplat import on_demand
+from smartsplat.bitstream import container
+from smartsplat.bitstream.file import to_file
+from smartsplat.bitstream.quantize import Quantizer
+from tests.compare import scene
 from tests.samples import landscape
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -115,6 +121,23 @@ def test_s3_refuses(s3: Any, client: Client) -> None:
     result = smartsplat.batch("s3://images/only/gone.png", "s3://files/gone", cluster=client, **SETTINGS)
     (record,) = result.failed
     assert str(record.error).startswith("s3://images/only/gone.png: cannot be read: ")
+
+
+def test_a_file_in_s3_is_read_on_demand(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_demand, "FIRST_BYTES", 1 << 13)
+    monkeypatch.setattr(on_demand, "MAX_GAP", 1 << 12)
+    gaussians, quantizer = scene(60000, 4000, 3000, max_scale=6), Quantizer(100, 5, 4000, 3000, 3)
+    data = container.pack(to_file(gaussians, quantizer, group_size=500))
+    s3.pipe_file("files/large.sspl", data)
+    with smartsplat.open("s3://files/large.sspl") as reader:
+        assert reader._on_demand is not None
+        region = (1000, 2000, 300, 200)
+        assert np.array_equal(reader.read(region=region), smartsplat.decode(data, region=region))
+        assert reader._on_demand.requests <= 12
+        there = sum(1 for at in range(0, len(data), 512) if any(reader._on_demand.bytes[at : at + 512]))
+        assert 512 * there < len(data) / 8
+    with pytest.raises(smartsplat.FormatError, match=r"^s3://files/gone\.sspl: cannot be read: "):
+        smartsplat.open("s3://files/gone.sspl")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -135,18 +135,22 @@ def alpha() -> bytes:
     return packed(scene(60, 50, 40, seed=10), Quantizer(120, 3, 50, 40, 3), extras=extras)
 
 
-def mask() -> bytes:
-    """Grey with alpha by a mask in two parts and two Gaussians, which do not cover the image."""
-    width, height = 150, 90
-    quantizer, all_levels = Quantizer(80, 4, width, height, 1), levels(width, height)
-    parts = tuple(part(all_levels, tiles) for tiles in ((0, 0, 1, 1), (1, 0, 3, 2)))
-    spots = Gaussians(
+def spots() -> Gaussians:
+    """Two, of alpha."""
+    return Gaussians(
         np.array([[20, 70], [60, 40]], np.float32),
         np.array([[6, 4], [9, 9]], np.float32),
         np.zeros(2, np.float32),
         np.array([[0.9], [-0.5]], np.float32),
     )
-    extras = Extras(8, alpha=Alpha(quantizer, to_groups(spots, quantizer), parts))
+
+
+def mask() -> bytes:
+    """Grey with alpha by a mask in two parts and two Gaussians, which do not cover the image."""
+    width, height = 150, 90
+    quantizer, all_levels = Quantizer(80, 4, width, height, 1), levels(width, height)
+    parts = tuple(part(all_levels, tiles) for tiles in ((0, 0, 1, 1), (1, 0, 3, 2)))
+    extras = Extras(8, alpha=Alpha(quantizer, to_groups(spots(), quantizer), parts))
     return packed(scene(40, width, height, 1, seed=11), Quantizer(90, 4, width, height, 1), extras=extras)
 
 
@@ -157,6 +161,16 @@ def grain() -> bytes:
     cells = np.random.default_rng(12).integers(0, 12, (3, 3, 4), dtype=np.uint8)
     extras = Extras(grain=to_grain(cells, 6))
     return packed(ground.joined(scene(40, width, height, seed=13)), Quantizer(90, 4, width, height, 3), extras=extras)
+
+
+def index() -> bytes:
+    """An index of groups of colours and of alpha, and of a part of a mask."""
+    width, height = 150, 90
+    quantizer = Quantizer(80, 4, width, height, 1)
+    groups = to_groups(spots(), quantizer, group_size=1)
+    extras = Extras(alpha=Alpha(quantizer, groups, (part(levels(width, height), (0, 0, 3, 2)),)))
+    colors = scene(40, width, height, 1, seed=15)
+    return container.pack(to_file(colors, Quantizer(90, 4, width, height, 1), extras, group_size=10), 1)
 
 
 VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
@@ -189,6 +203,7 @@ VECTORS: dict[str, tuple[Callable[[], bytes], list[Window]]] = {
     "coarse": (coarse, [(0, 0, 96, 64, 24, 16)]),
     "alpha": (alpha, [(0, 0, 50, 40, 50, 40), (10, 5, 30, 20, 12, 9)]),
     "grain": (grain, [(0, 0, 200, 150, 200, 150), (0, 0, 200, 150, 111, 84), (97, 40, 24, 18, 61, 47)]),
+    "index": (index, [(0, 0, 150, 90, 150, 90), (100, 10, 40, 30, 40, 30)]),
     "mask": (mask, [(0, 0, 150, 90, 150, 90), (0, 0, 150, 90, 41, 23), (50, 20, 30, 40, 70, 85)]),
 }
 """Each file, and the views that are rendered of it."""

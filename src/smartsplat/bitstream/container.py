@@ -5,6 +5,7 @@ Files are read by ``native/bitstream/container.cpp``, which treats their bytes a
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -22,9 +23,16 @@ SIGNATURE = b"\x89SSP\r\n\x1a\n"
 MEDIA_TYPE = "image/x-sspl"
 """Of files: under image/, so that hosts do not compress them, which would break ranges of bytes."""
 
-MAJOR, MINOR = _native.MAJOR_VERSION, 1
-GAUSSIANS, ALPHA, MASK, DENSITY, GRAIN = b"GAUS", b"ALPH", b"MASK", b"dens", b"grai"
+MAJOR = _native.MAJOR_VERSION
+GRAIN_MINOR, INDEX_MINOR = 1, 2
+"""The minor versions that a file has, at least, for what it holds."""
+
+GAUSSIANS, ALPHA, MASK = GROUPS = b"GAUS", b"ALPH", b"MASK"
+DENSITY, GRAIN, INDEX = b"dens", b"grai", b"indx"
 """Chunk types. A capital first letter: a reader that does not know the type must give up."""
+
+MIN_INDEXED_GROUPS = 64
+"""Groups from which on a file has an index: about a megabyte, of which it takes .07 %."""
 
 PACKED = {b"iccp": "icc", b"exif": "exif", b"xmp ": "xmp", b"iptc": "iptc"}
 """Chunk types whose bodies are zlib streams -> the field of ``Metadata`` that they hold."""
@@ -140,18 +148,27 @@ class File:
 
 
 def overhead(groups: int, extras: Extras = NO_EXTRAS) -> int:
-    """Bytes of a file that are not coded colours, of which there are so many groups."""
+    """Bytes of a file without an index that are not coded colours, of which there are so many groups."""
     return _HEADER.size + _CRC.size + groups * (_ENTRY.size + _GROUP.size) + extras.size
 
 
-def pack(file: File) -> bytes:
-    """The bytes of a file."""
+def pack(file: File, min_indexed_groups: int = MIN_INDEXED_GROUPS) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        min_indexed_groups: groups, those of alpha and parts of a mask included, from which on it has an index.
+    """
     chunks = [*file.extras.chunks, *(_group_chunk(GAUSSIANS, group) for group in file.groups)]
+    headers = [body[: _GROUP.size] for kind, body, _ in chunks if kind in GROUPS]
+    has_index = len(headers) >= max(min_indexed_groups, 1)
+    if has_index:
+        index = b"".join(headers)
+        chunks.insert(0, (INDEX, index, len(index)))
     q, metadata, alpha = file.quantizer, file.extras.metadata, file.extras.alpha
     header = _HEADER.pack(
         SIGNATURE,
         MAJOR,
-        MINOR if file.extras.grain else 0,  # the lowest that has all of it
+        INDEX_MINOR if has_index else GRAIN_MINOR if file.extras.grain else 0,  # the lowest that has all of it
         q.channels,
         file.extras.depth,
         q.width,
@@ -170,6 +187,33 @@ def pack(file: File) -> bytes:
     table = b"".join(_ENTRY.pack(kind, len(body), size, zlib.crc32(body)) for kind, body, size in chunks)
     head = header + table
     return head + _CRC.pack(zlib.crc32(head)) + b"".join(body for _, body, _ in chunks)
+
+
+def head_size(data: bytes, size: int) -> int | None:
+    """How much of a file is to be read before its groups can be read one by one.
+
+    Args:
+        data: the first bytes of the file.
+        size: bytes of the file.
+
+    Returns:
+        Bytes before the first group; of the table of contents, if ``data`` does not have all of that. None: the file
+        has no index, or is none that can be read so.
+    """
+    if len(data) < _HEADER.size or not data.startswith(SIGNATURE) or data[len(SIGNATURE)] != MAJOR:
+        return None
+    chunks = int(_HEADER.unpack_from(data)[-1])
+    table_end = _HEADER.size + chunks * _ENTRY.size + _CRC.size
+    if not chunks or table_end > size:
+        return None
+    if table_end > len(data):
+        return table_end
+    entries = list(_ENTRY.iter_unpack(data[_HEADER.size : table_end - _CRC.size]))
+    before = list(itertools.takewhile(lambda entry: entry[0] not in GROUPS, entries))
+    if entries[0][0] != INDEX or any(kind not in GROUPS for kind, *_ in entries[len(before) :]):
+        return None
+    ends = [table_end + sum(length for _, length, *_ in part) for part in (before, entries)]
+    return ends[0] if ends[1] == size else None
 
 
 def _group_chunk(kind: bytes, group: Group) -> Chunk:

@@ -20,11 +20,11 @@ from distributed.system import MEMORY_LIMIT
 from smartsplat.arguments import background_color, whole_number
 from smartsplat.distributed.manifest import Manifest, Record
 from smartsplat.distributed.sources import images_of
-from smartsplat.distributed.stores import opened_store
 from smartsplat.distributed.worker import PREPARING, READING, TARGETS, EncodeTask, encode_image, needed_memory
 from smartsplat.encoder.encode import check_settings, encode
 from smartsplat.errors import ClusterError, SettingsError
 from smartsplat.images.image import check_float_range
+from smartsplat.stores import opened_store
 from smartsplat.threads import available_threads
 
 MEMORY = "MEMORY"

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from smartsplat.distributed.sources import BatchImage
-from smartsplat.distributed.stores import is_local, opened_store, reason, write_file
-from smartsplat.errors import ImageError
+from smartsplat.errors import ImageError, one_line_of
+from smartsplat.stores import is_local, opened_store, write_file
 
 MANIFEST = "manifest.jsonl"
 RECORDS = ".records"
@@ -91,7 +91,7 @@ class Manifest:
             self._gather()
             self._sizes = {path: info["size"] for path, info in self._files().items()}
         except Exception as error:  # of every library that fsspec may use
-            raise ImageError(f"{folder}: cannot be read: {reason(error)}") from None
+            raise ImageError(f"{folder}: cannot be read: {one_line_of(error)}") from None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -124,7 +124,7 @@ class Manifest:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise ImageError(f"{self._path}: cannot be written: {reason(error)}") from None
+            raise ImageError(f"{self._path}: cannot be written: {one_line_of(error)}") from None
         self._remove(record.output)
 
     def save(self) -> None:
@@ -132,7 +132,7 @@ class Manifest:
         try:
             gathered = self._gather()
         except Exception as error:  # of every library that fsspec may use
-            raise ImageError(f"{self._folder}: cannot be read: {reason(error)}") from None
+            raise ImageError(f"{self._folder}: cannot be read: {one_line_of(error)}") from None
         if not self._records:
             return
         lines = (self._records[output].line() for output in sorted(self._records))

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from smartsplat.distributed.stores import fingerprint, is_local, opened_store, reason, url_of
-from smartsplat.errors import SettingsError
+from smartsplat.errors import SettingsError, one_line_of
+from smartsplat.stores import fingerprint, is_local, opened_store, url_of
 
 SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".gif", ".bmp", ".ppm", ".pgm", ".pnm", ".pam"),
@@ -82,7 +82,7 @@ def _lines(url: str) -> list[str]:
     try:
         text = store.cat_file(path).decode()
     except Exception as error:  # of every library that fsspec may use
-        raise SettingsError(f"@{url}: cannot be read: {reason(error)}") from None
+        raise SettingsError(f"@{url}: cannot be read: {one_line_of(error)}") from None
     return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
 
 
@@ -90,7 +90,7 @@ def _listed(source: str, look: Any) -> dict[str, dict[str, Any]]:
     try:
         return dict(sorted(look().items()))
     except Exception as error:  # of every library that fsspec may use
-        raise SettingsError(f"{source}: cannot be listed: {reason(error)}") from None
+        raise SettingsError(f"{source}: cannot be listed: {one_line_of(error)}") from None
 
 
 def _is_file(info: dict[str, Any]) -> bool:

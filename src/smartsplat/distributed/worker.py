@@ -16,12 +16,12 @@ from smartsplat import metrics
 from smartsplat.decoder import Reader
 from smartsplat.distributed.manifest import Record, record_url
 from smartsplat.distributed.sources import BatchImage
-from smartsplat.distributed.stores import local_copy, reason, write_file
 from smartsplat.encoder.encode import encode, prepared
-from smartsplat.errors import ImageError, SmartSplatError, SmartSplatWarning
+from smartsplat.errors import ImageError, SmartSplatError, SmartSplatWarning, one_line_of
 from smartsplat.images.image import read_image
 from smartsplat.images.reading.formats import open_stored
 from smartsplat.limits import Limits
+from smartsplat.stores import local_copy, write_file
 
 TARGETS = ("ratio", "bpp", "max_bytes", "psnr", "gaussians")
 PREPARING = ("background", "strip")
@@ -77,7 +77,7 @@ def _sha256(path: str) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ImageError(f"cannot be read: {reason(error)}") from None
+        raise ImageError(f"cannot be read: {one_line_of(error)}") from None
 
 
 def _encoded(task: EncodeTask, record: Record, path: str) -> Record:

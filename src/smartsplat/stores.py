@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from smartsplat.errors import ImageError, SettingsError
+from smartsplat.errors import ImageError, SettingsError, one_line_of
 from smartsplat.images.writing.atomic import write_atomically
 
 CHANGE_MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "Last-Modified", "updated")
@@ -45,12 +45,6 @@ def fingerprint(info: dict[str, Any]) -> str | None:
     return ", ".join([f"size {info.get('size')}", *marks]) if marks else None
 
 
-def reason(error: Exception) -> str:
-    """What went wrong in a store, in one line; of libraries that say nothing, the kind of error."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
-
-
 @contextmanager
 def local_copy(url: str) -> Iterator[str]:
     """The path of a file on this machine, which is a copy that goes away if the file is elsewhere.
@@ -67,7 +61,7 @@ def local_copy(url: str) -> Iterator[str]:
         try:
             store.get_file(path, copy)
         except Exception as error:  # of every library that fsspec may use
-            raise ImageError(f"{url}: cannot be read: {reason(error)}") from None
+            raise ImageError(f"{url}: cannot be read: {one_line_of(error)}") from None
         yield copy
 
 
@@ -81,4 +75,4 @@ def write_file(url: str, data: bytes) -> None:
         else:
             store.pipe_file(path, data)
     except Exception as error:  # of every library that fsspec may use
-        raise ImageError(f"{url}: cannot be written: {reason(error)}") from None
+        raise ImageError(f"{url}: cannot be written: {one_line_of(error)}") from None
