@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import os
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass
@@ -16,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from smartsplat import _native
@@ -25,8 +27,10 @@ from smartsplat.arguments import (
     positive_number,
     sample_type,
     thread_count,
+    whole_number,
     whole_numbers,
 )
+from smartsplat.array_view import MIN_LEVEL_SIDE, ArrayView
 from smartsplat.arrays import SampleArray
 from smartsplat.bitstream import entropy
 from smartsplat.bitstream.container import MAJOR, metadata_of
@@ -280,9 +284,52 @@ class Reader:
         Raises:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``.
         """
-        _, planes = self._opened
         view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
-        pixels = planes.render(view, kind, grain, preview)
+        return self._render(view, kind, ground, grain, preview)
+
+    def as_array(
+        self,
+        *,
+        level: int = 0,
+        dtype: npt.DTypeLike | None = None,
+        background: Background | None = None,
+        grain: bool = True,
+    ) -> ArrayView:
+        """The pixels as an array that is rendered where it is indexed: ``dask.array.from_array`` and napari take it.
+
+        Args:
+            level: the image shrunk 2^level times.
+            dtype, background, grain: as ``decode`` takes them.
+
+        Returns:
+            [rows, columns, C], as ``read(scale=2**-level)`` gives it. There are ``levels`` of them.
+
+        Raises:
+            SettingsError: an argument makes no sense.
+        """
+        level = whole_number("level", level, 0)
+        kind, ground = sample_type(dtype, self.depth), self._ground(background)
+        columns, rows = (max(1, round(side * 2.0**-level)) for side in (self.width, self.height))
+        channels = self.channels
+        if ground is not None and self.has_alpha:
+            channels = flattened_channels(self._quantizer.channels, ground)
+
+        def render(view: View) -> SampleArray:
+            self._check_output(view.columns, view.rows)
+            return self._render(view, kind, ground, grain)
+
+        return ArrayView(render, (self.width, self.height), (rows, columns, channels), kind)
+
+    @property
+    def levels(self) -> int:
+        """Levels of ``as_array`` down to an image of 256 pixels on its longer side: those of a multiscale image."""
+        return 1 + max(0, math.floor(math.log2(max(self.width, self.height) / MIN_LEVEL_SIDE)))
+
+    def _render(
+        self, view: View, dtype: np.dtype[Any], ground: Background | None, grain: bool, preview: bool = False
+    ) -> SampleArray:
+        _, planes = self._opened
+        pixels = planes.render(view, dtype, grain, preview)
         return pixels if ground is None or not self.has_alpha else _over(pixels, ground)
 
     def strips(
@@ -393,12 +440,16 @@ class Reader:
             columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
         if columns < 1 or rows < 1:
             raise SettingsError(f"an output of {columns} x {rows} pixels is empty")
+        self._check_output(columns, rows)
+        return View(x, y, width, height, columns, rows)
+
+    def _check_output(self, columns: int, rows: int) -> None:
+        """LimitError: so many output pixels are too many."""
         if max(columns, rows) > self._limits.side or columns * rows > self._limits.pixels:
             raise LimitError(
                 f"an output of {columns} x {rows} pixels is above the limits of {self._limits.side} a side "
                 f"and {self._limits.pixels} in all"
             )
-        return View(x, y, width, height, columns, rows)
 
 
 def _over(pixels: SampleArray, ground: Background) -> SampleArray:

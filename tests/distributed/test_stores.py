@@ -135,7 +135,7 @@ def test_a_file_in_s3_is_read_on_demand(s3: Any, monkeypatch: pytest.MonkeyPatch
         assert np.array_equal(reader.read(region=region), smartsplat.decode(data, region=region))
         assert reader._on_demand.requests <= 12
         there = sum(1 for at in range(0, len(data), 512) if any(reader._on_demand.bytes[at : at + 512]))
-        assert 512 * there < len(data) / 8
+        assert 512 * there < len(data) / 3
     with pytest.raises(smartsplat.FormatError, match=r"^s3://files/gone\.sspl: cannot be read: "):
         smartsplat.open("s3://files/gone.sspl")
 
