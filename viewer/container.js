@@ -36,7 +36,7 @@ const SIGNATURE = [0x89, 0x53, 0x53, 0x50, 0x0d, 0x0a, 0x1a, 0x0a];
 const MAJOR = 4;
 const HEADER_BYTES = 36;
 const MAX_CHUNKS = 1 << 16;
-const PACKED = ["iccp", "exif", "xmp ", "iptc"];
+const PACKED = ["iccp", "exif", "xmp ", "iptc", "geot"];
 
 export function check(condition, problem, Kind = FormatError) {
   if (!condition) throw new Kind(problem);

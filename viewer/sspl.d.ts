@@ -49,7 +49,7 @@ export interface Image {
   read(request?: Request): Pixels;
   /** `data` is gone when the next strip comes. */
   strips(request?: Request): Generator<Pixels & { top: number }>;
-  metadata(kind: "icc" | "exif" | "xmp" | "iptc"): Promise<Uint8Array | null>;
+  metadata(kind: "icc" | "exif" | "xmp" | "iptc" | "geo"): Promise<Uint8Array | null>;
   close(): void;
 }
 

@@ -14,7 +14,7 @@ const INFO_BYTES = 48;
 const REQUEST_BYTES = 64;
 const ROWS_STEP = 256;
 const LIMITS = ["side", "pixels", "gaussians", "file_bytes", "metadata_bytes", "overlap"];
-const METADATA = ["icc", "exif", "xmp", "iptc"];
+const METADATA = ["icc", "exif", "xmp", "iptc", "geo"];
 const NAMES = ["", "format", "unsupported", "limit", "argument", "read", "memory"];
 
 /** What is wrong with a file or a request; `kind` is one of format, unsupported, limit, argument, memory. */
@@ -159,7 +159,7 @@ class Image {
   }
 
   /**
-   * Metadata, unpacked: "icc", "exif", "xmp" or "iptc". Null if there is none.
+   * Metadata, unpacked: "icc", "exif", "xmp", "iptc" or "geo" (GeoTIFF tags). Null if there is none.
    *
    * @param {string} kind
    * @returns {Promise<Uint8Array | null>}

@@ -78,7 +78,7 @@ class Reading {
 
   // One chunk; unknown ancillary ones are skipped.
   Refusal take(const Chunk& chunk) {
-    constexpr const char* kTypes[kPackedKinds] = {"iccp", "exif", "xmp ", "iptc"};
+    constexpr const char* kTypes[kPackedKinds] = {"iccp", "exif", "xmp ", "iptc", "geot"};
     for (int kind = 0; kind < kPackedKinds; ++kind)
       if (is(chunk.type, kTypes[kind])) return take_packed(chunk, kind);
     const bool colors = is(chunk.type, "GAUS"), alpha = is(chunk.type, "ALPH"), mask = is(chunk.type, "MASK");

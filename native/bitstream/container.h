@@ -64,10 +64,11 @@ struct CodedGrain {
   int64_t size;
 };
 
-enum PackedKind { kIcc, kExif, kXmp, kIptc, kPackedKinds };
+enum PackedKind { kIcc, kExif, kXmp, kIptc, kGeo, kPackedKinds };
 
 // What messages call them.
-constexpr const char* kPackedNames[kPackedKinds] = {"ICC profile", "EXIF block", "XMP packet", "IPTC block"};
+constexpr const char* kPackedNames[kPackedKinds] = {"ICC profile", "EXIF block", "XMP packet", "IPTC block",
+                                                    "set of GeoTIFF tags"};
 
 struct File {
   int minor_version;

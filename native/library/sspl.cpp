@@ -235,7 +235,7 @@ sspl_status read_rows(sspl_image* image, int top, int rows, uint8_t* pixels, siz
 }
 
 const PackedChunk* packed_metadata(const sspl_image* image, sspl_metadata kind) {
-  if (kind < SSPL_ICC || kind > SSPL_IPTC) return nullptr;
+  if (kind < SSPL_ICC || kind > SSPL_GEO) return nullptr;
   const PackedChunk& chunk = image->decoder.file().packed[kind];
   return chunk.bytes == nullptr ? nullptr : &chunk;
 }
@@ -348,7 +348,7 @@ const void* sspl_get_metadata(sspl_image* image, sspl_metadata kind, size_t* siz
   *size = 0;
   const void* found = nullptr;
   guarded(error, [&] {
-    if (kind < SSPL_ICC || kind > SSPL_IPTC) return fail(error, SSPL_ERROR_ARGUMENT, "there is no such metadata");
+    if (kind < SSPL_ICC || kind > SSPL_GEO) return fail(error, SSPL_ERROR_ARGUMENT, "there is no such metadata");
     const PackedChunk* chunk = packed_metadata(image, kind);
     if (chunk == nullptr) return SSPL_OK;
     std::vector<uint8_t>& unpacked = image->metadata[kind];

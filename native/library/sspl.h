@@ -55,7 +55,7 @@ typedef struct sspl_limits {
   uint64_t pixels;         /* of the image, or of what is rendered */
   uint64_t gaussians;      /* in the file */
   uint64_t file_bytes;     /* of the file */
-  uint64_t metadata_bytes; /* of a profile, or of EXIF, XMP or IPTC data, unpacked */
+  uint64_t metadata_bytes; /* of a profile, or of other metadata, unpacked */
   uint64_t overlap;        /* Gaussians over an output pixel, on average: bounds the time that a small file can take */
 } sspl_limits;
 
@@ -124,7 +124,8 @@ SSPL_API sspl_status sspl_begin(sspl_image* image, const sspl_request* request, 
 SSPL_API sspl_status sspl_read_rows(sspl_image* image, uint32_t top, uint32_t rows, void* pixels, size_t stride,
                                     sspl_error* error);
 
-typedef enum sspl_metadata { SSPL_ICC = 0, SSPL_EXIF = 1, SSPL_XMP = 2, SSPL_IPTC = 3 } sspl_metadata;
+/* SSPL_GEO: GeoTIFF tags, a little-endian TIFF structure. */
+typedef enum sspl_metadata { SSPL_ICC = 0, SSPL_EXIF = 1, SSPL_XMP = 2, SSPL_IPTC = 3, SSPL_GEO = 4 } sspl_metadata;
 
 /* Metadata as it is stored, a stream of zlib, and its length when unpacked; the image owns it. NULL: there is none. */
 SSPL_API const void* sspl_get_packed_metadata(const sspl_image* image, sspl_metadata kind, size_t* size,

@@ -151,7 +151,7 @@ class Info:
     groups: int  # of Gaussians, those of alpha included
     alpha_bytes: int  # coded
     icc_bytes: int  # unpacked
-    metadata_bytes: int  # unpacked, of EXIF, XMP and IPTC
+    metadata_bytes: int  # unpacked, of EXIF, XMP, IPTC and GeoTIFF tags
     grain_bytes: int  # coded
     primaries: int  # code points of ITU-T H.273
     transfer: int
@@ -400,7 +400,7 @@ class Reader:
             groups=sizes["groups"],
             alpha_bytes=sizes["alpha_bytes"],
             icc_bytes=len(metadata.icc or b""),
-            metadata_bytes=sum(len(part or b"") for part in (metadata.exif, metadata.xmp, metadata.iptc)),
+            metadata_bytes=sum(len(part or b"") for part in (metadata.exif, metadata.xmp, metadata.iptc, metadata.geo)),
             grain_bytes=sizes["grain_bytes"],
             primaries=metadata.primaries,
             transfer=metadata.transfer,

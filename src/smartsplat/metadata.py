@@ -28,6 +28,7 @@ class Metadata:
         xmp: an XMP packet.
         iptc: IPTC-IIM records.
         density: pixels per metre, across and down.
+        geo: GeoTIFF tags, which say where the pixels of a map are on the earth: a little-endian TIFF structure.
     """
 
     icc: bytes | None = None
@@ -37,6 +38,7 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     density: tuple[int, int] | None = None
+    geo: bytes | None = None
 
     @property
     def is_srgb(self) -> bool:

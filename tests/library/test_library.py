@@ -266,9 +266,9 @@ def test_info_and_metadata(library: Library) -> None:
     assert (info.width, info.height, info.channels, info.depth) == (WIDTH, HEIGHT, 4, 10)
     assert (info.primaries, info.transfer, info.density_across, info.density_down) == (9, 16, 3937, 4000)
     assert info.gaussians == reader.info.gaussians
-    assert [image.metadata(kind) for kind in range(4)] == [icc, exif, None, None]
+    assert [image.metadata(kind) for kind in range(5)] == [icc, exif, None, None, None]
     with pytest.raises(RuntimeError, match="no such metadata"):
-        image.metadata(4)
+        image.metadata(5)
 
 
 def test_metadata_that_is_damaged(library: Library) -> None:

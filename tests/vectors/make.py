@@ -24,6 +24,7 @@ from smartsplat.bitstream.grain import grain_levels, strengths_of, to_grain
 from smartsplat.bitstream.mask import MAX_LEVEL, mask_levels
 from smartsplat.bitstream.quantize import Quantizer, dequantize
 from smartsplat.gaussians import Gaussians
+from smartsplat.images.tiff_packing import packed_geo
 from smartsplat.metadata import Metadata
 from smartsplat.render import Grain, View, reference
 from smartsplat.render.grain import grain_at, with_grain
@@ -164,11 +165,13 @@ def grain() -> bytes:
 
 
 def index() -> bytes:
-    """An index of groups of colours and of alpha, and of a part of a mask."""
+    """An index of groups of colours and of alpha, and of a part of a mask; and GeoTIFF tags."""
     width, height = 150, 90
     quantizer = Quantizer(80, 4, width, height, 1)
     groups = to_groups(spots(), quantizer, group_size=1)
-    extras = Extras(alpha=Alpha(quantizer, groups, (part(levels(width, height), (0, 0, 3, 2)),)))
+    geo = packed_geo({34735: (3, 4, struct.pack("<4H", 1, 1, 0, 0))}, "<")
+    mask = (part(levels(width, height), (0, 0, 3, 2)),)
+    extras = Extras(metadata=Metadata(geo=geo), alpha=Alpha(quantizer, groups, mask))
     colors = scene(40, width, height, 1, seed=15)
     return container.pack(to_file(colors, Quantizer(90, 4, width, height, 1), extras, group_size=10), 1)
 

@@ -24,7 +24,7 @@ MEDIA_TYPE = "image/x-sspl"
 """Of files: under image/, so that hosts do not compress them, which would break ranges of bytes."""
 
 MAJOR = _native.MAJOR_VERSION
-GRAIN_MINOR, INDEX_MINOR = 1, 2
+GRAIN_MINOR, INDEX_MINOR, GEO_MINOR = 1, 2, 2
 """The minor versions that a file has, at least, for what it holds."""
 
 GAUSSIANS, ALPHA, MASK = GROUPS = b"GAUS", b"ALPH", b"MASK"
@@ -34,7 +34,7 @@ DENSITY, GRAIN, INDEX = b"dens", b"grai", b"indx"
 MIN_INDEXED_GROUPS = 64
 """Groups from which on a file has an index: about a megabyte, of which it takes .07 %."""
 
-PACKED = {b"iccp": "icc", b"exif": "exif", b"xmp ": "xmp", b"iptc": "iptc"}
+PACKED = {b"iccp": "icc", b"exif": "exif", b"xmp ": "xmp", b"iptc": "iptc", b"geot": "geo"}
 """Chunk types whose bodies are zlib streams -> the field of ``Metadata`` that they hold."""
 
 OPAQUE, STRAIGHT = 0, 1
@@ -168,7 +168,9 @@ def pack(file: File, min_indexed_groups: int = MIN_INDEXED_GROUPS) -> bytes:
     header = _HEADER.pack(
         SIGNATURE,
         MAJOR,
-        INDEX_MINOR if has_index else GRAIN_MINOR if file.extras.grain else 0,  # the lowest that has all of it
+        max(
+            [0, *[INDEX_MINOR] * has_index, *[GEO_MINOR] * bool(metadata.geo), *[GRAIN_MINOR] * bool(file.extras.grain)]
+        ),
         q.channels,
         file.extras.depth,
         q.width,
@@ -262,5 +264,12 @@ def _inflate(index: int, body: bytes, size: int) -> bytes:
     return content
 
 
-NAMES = {"icc": "ICC profile", "exif": "EXIF block", "xmp": "XMP packet", "iptc": "IPTC block", "density": "density"}
+NAMES = {
+    "icc": "ICC profile",
+    "exif": "EXIF block",
+    "xmp": "XMP packet",
+    "iptc": "IPTC block",
+    "geo": "GeoTIFF tags",
+    "density": "density",
+}
 """Fields of ``Metadata`` -> what messages call them."""

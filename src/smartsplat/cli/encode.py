@@ -76,7 +76,9 @@ Seed = Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=FIT, help
 Restart = Annotated[
     bool, typer.Option("--restart", rich_help_panel=FIT, help="Begin anew, whatever OUT.sspl.checkpoint has.")
 ]
-Strip = Annotated[bool, typer.Option("--strip", help="Leave out EXIF, XMP, IPTC and density; colours stay.")]
+Strip = Annotated[
+    bool, typer.Option("--strip", help="Leave out EXIF, XMP, IPTC, GeoTIFF tags and density; colours stay.")
+]
 Force = Annotated[
     bool,
     typer.Option(

@@ -121,7 +121,7 @@ def encode(
         weights: how much the errors of each pixel count: a grey image of the same size, in any form that ``image``
             takes, the brightest pixel being 1 and black 0.
         background: red, green and blue, 0 to 255, on which alpha is flattened; the default keeps it.
-        strip: leave out EXIF, XMP, IPTC and density. The colour space stays.
+        strip: leave out EXIF, XMP, IPTC, GeoTIFF tags and density. The colour space stays.
         progress: called after every step with a ``smartsplat.Progress``; returning False ends the fit there, and the
             file holds what there is.
         checkpoint: a file that is written every minute, from which the same call goes on if it is there, to the same
@@ -194,7 +194,8 @@ def prepared(
     if background is not None:
         source = flatten(source, background_color(background))
     if strip:
-        source = replace(source, metadata=replace(source.metadata, exif=None, xmp=None, iptc=None, density=None))
+        stripped = replace(source.metadata, exif=None, xmp=None, iptc=None, geo=None, density=None)
+        source = replace(source, metadata=stripped)
     return within_budget(source, Target.of(source.width, source.height, **targets))
 
 

@@ -14,7 +14,7 @@ from smartsplat.metadata import NO_METADATA, Metadata
 MAX_METADATA_FRACTION = 1 / 8
 """Of a target in bytes, that a colour profile may take, and all metadata with it."""
 
-OPTIONAL = ("density", "exif", "xmp", "iptc")
+OPTIONAL = ("density", "geo", "exif", "xmp", "iptc")
 """Fields of ``Metadata`` that a file can do without; the first have the first claim to its bytes."""
 
 

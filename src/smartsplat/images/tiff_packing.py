@@ -10,8 +10,14 @@ from typing import Literal
 ORIENTATION = 274
 """The tag."""
 
+GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
+"""Of GeoTIFF: pixel scale, tie points, transformation, keys, and their numbers and texts."""
+
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 """Type of a value -> its bytes."""
+
+GEO_KINDS = (2, 3, 12)
+"""Types of their values: text, short and double."""
 
 _LETTERS = {1: "B", 3: "H", 4: "I", 5: "I", 7: "B"}
 """Type -> struct's letter, of the types that are written: byte, short, long, rational (two of them), undefined."""
@@ -75,11 +81,43 @@ def without_orientation(exif: bytes) -> bytes:
     return exif[:start] + shorter.ljust(size, b"\0") + exif[start + size :]
 
 
-def packed_directory(values: Mapping[int, Value], raw: Mapping[int, bytes], order: Order, start: int) -> bytes:
+def geo_values(data: bytes, order: Order) -> dict[int, Bytes]:
+    """The tags of ``Metadata.geo``, in a byte order. ValueError: it is no little-endian TIFF structure."""
+    directory = first_directory(data)
+    if directory.order != "<":
+        raise ValueError("it is not little-endian")
+    values = {}
+    for tag, entry in directory.entries.items():
+        _, kind, count, place = struct.unpack("<HHII", entry)
+        size = _SIZES.get(kind, 0)
+        found = entry[8 : 8 + size * count] if size * count <= 4 else data[place : place + size * count]
+        if tag in GEO_TAGS and kind in GEO_KINDS and count:
+            values[tag] = kind, count, found if order == "<" else _swapped(found, size)
+    return values
+
+
+def packed_geo(values: Mapping[int, Bytes], order: Order) -> bytes:
+    """``Metadata.geo`` of tags whose numbers are in a byte order."""
+    ready = {
+        tag: (kind, count, data if order == "<" else _swapped(data, _SIZES[kind]))
+        for tag, (kind, count, data) in values.items()
+    }
+    return b"II*\0" + struct.pack("<I", 8) + directory_of_bytes(ready, {}, "<", 8)
+
+
+def _swapped(data: bytes, size: int) -> bytes:
+    """Numbers of so many bytes each in the other byte order."""
+    return b"".join(data[start : start + size][::-1] for start in range(0, len(data), size))
+
+
+def packed_directory(
+    values: Mapping[int, Value], ready: Mapping[int, Bytes], raw: Mapping[int, bytes], order: Order, start: int
+) -> bytes:
     """The last directory of a file.
 
     Args:
         values: tag -> what it has; rationals are pairs of numbers, one after the other.
+        ready: tag -> the same as bytes in that order.
         raw: tag -> twelve bytes of an entry that points to what already is in the file; ``values`` go before it.
         order: of the bytes of numbers.
         start: the directory's place in the file, bytes.
@@ -87,11 +125,11 @@ def packed_directory(values: Mapping[int, Value], raw: Mapping[int, bytes], orde
     Returns:
         Its entries, and behind them the values that are longer than four bytes.
     """
-    packed = {}
+    packed = dict(ready)
     for tag, (kind, numbers) in values.items():
         data = struct.pack(f"{order}{len(numbers)}{_LETTERS[kind]}", *numbers)
         packed[tag] = kind, len(data) // _SIZES[kind], data
-    return directory_of_bytes(packed, {tag: entry for tag, entry in raw.items() if tag not in values}, order, start)
+    return directory_of_bytes(packed, {tag: entry for tag, entry in raw.items() if tag not in packed}, order, start)
 
 
 def directory_of_bytes(values: Mapping[int, Bytes], raw: Mapping[int, bytes], order: Order, start: int) -> bytes:

@@ -7,10 +7,11 @@ import struct
 from smartsplat.images.reading.exif import directory_density
 from smartsplat.images.reading.photoshop import iptc_of
 from smartsplat.images.reading.tiff_directory import DamagedDirectoryError, Directory, TiffFile
-from smartsplat.images.tiff_packing import ORIENTATION, Bytes, directory_of_bytes
+from smartsplat.images.tiff_packing import GEO_KINDS, GEO_TAGS, ORIENTATION, Bytes, directory_of_bytes, packed_geo
 from smartsplat.metadata import Metadata
 
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _EXIF, _GPS = 700, 33723, 34377, 34675, 34665, 34853
+GEO_KEYS = 34735  # without them the others say nothing
 _CAMERA = (271, 272, 306)  # maker, model and time
 _MAKER_NOTE, _INTEROPERABILITY = 37500, 40965  # hold places in the file
 _IPTC_MARK = b"\x1c"
@@ -32,8 +33,16 @@ def metadata_of(file: TiffFile, directory: Directory) -> tuple[Metadata, int]:
         xmp=file.raw(directory, _XMP),
         iptc=iptc or iptc_of(file.raw(directory, _PHOTOSHOP)),
         density=directory_density(file, directory),
+        geo=_geo(file, directory),
     )
     return metadata, turn if 1 <= turn <= 8 else 1
+
+
+def _geo(file: TiffFile, page: Directory) -> bytes | None:
+    """GeoTIFF tags of a page; None where it has none."""
+    own = Directory({tag: page.entries[tag] for tag in GEO_TAGS if tag in page.entries})
+    found = {tag: value for tag, value in _values(file, own).items() if value[0] in GEO_KINDS and value[1]}
+    return packed_geo(found, file.order) if GEO_KEYS in found else None
 
 
 def _exif(file: TiffFile, page: Directory) -> bytes | None:

@@ -62,6 +62,9 @@ def open_tiff(stream: BinaryIO, name: str, page: int | None, limits: Limits) -> 
     if not chosen.is_full and page is None:
         notices.append("what was read is marked as a thumbnail or mask")
     metadata, turn = metadata_of(file, directory)
+    if turn != 1 and metadata.geo:
+        metadata = replace(metadata, geo=None)
+        notices.append("GeoTIFF tags left out: the image is turned upright, and they are of it as it was")
     decoder, words = decoder_of(chosen, name)
     if decoder == "Pillow":
         stored = open_with_pillow(stream, "TIFF", name, number, limits)

@@ -16,7 +16,7 @@ import numpy as np
 
 from smartsplat.arrays import SampleArray
 from smartsplat.images.strips import Strips
-from smartsplat.images.tiff_packing import Order, Value, first_directory, packed_directory
+from smartsplat.images.tiff_packing import Order, Value, first_directory, geo_values, packed_directory
 from smartsplat.images.writing.deflate import block_rows, mapped, packer
 from smartsplat.metadata import NO_METADATA, Metadata
 
@@ -41,11 +41,11 @@ def write_tiff(file: BinaryIO, strips: Strips, metadata: Metadata = NO_METADATA,
         threads: that take differences and deflate.
 
     Raises:
-        ValueError: too many pixels, or damaged EXIF data.
+        ValueError: too many pixels, or damaged EXIF data or GeoTIFF tags.
         OSError, or whatever ``strips`` raise.
     """
     size = np.dtype(strips.dtype).itemsize  # bytes of a sample
-    known = sum(len(data) for data in (metadata.icc, metadata.exif, metadata.xmp, metadata.iptc) if data)
+    known = sum(len(data) for data in (metadata.icc, metadata.exif, metadata.xmp, metadata.iptc, metadata.geo) if data)
     height, width, channels = strips.shape
     if height * width * channels * size + known > MAX_TIFF_BYTES:
         raise ValueError(f"TIFF ends at {MAX_TIFF_BYTES >> 20} MB of pixels")
@@ -63,7 +63,8 @@ def write_tiff(file: BinaryIO, strips: Strips, metadata: Metadata = NO_METADATA,
     end = places.pop()
     values = _layout(strips) | _values(metadata)
     values |= {273: (_LONG, places), 279: (_LONG, sizes)}
-    file.write(packed_directory(values, taken, order, end))
+    geo = geo_values(metadata.geo, order) if metadata.geo else {}
+    file.write(packed_directory(values, geo, taken, order, end))
     file.seek(0)
     file.write(struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, end))
 

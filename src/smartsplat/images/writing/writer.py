@@ -22,7 +22,7 @@ from smartsplat.errors import DeviceError, FormatError, ImageError, LimitError
 from smartsplat.images.color.color_spaces import in_srgb
 from smartsplat.images.reading.sources import name_of, reason
 from smartsplat.images.strips import Strips, rounded_to_8_bits
-from smartsplat.images.tiff_packing import first_directory, without_orientation
+from smartsplat.images.tiff_packing import first_directory, geo_values, without_orientation
 from smartsplat.images.writing.atomic import write_atomically
 from smartsplat.images.writing.png_writer import write_png
 from smartsplat.images.writing.tiff_writer import write_tiff
@@ -83,7 +83,7 @@ _FORMATS = {
         "tif",
         deep=True,
         alpha=True,
-        room={"icc": _ANY, "exif": _ANY, "xmp": _ANY, "iptc": _ANY},
+        room={"icc": _ANY, "exif": _ANY, "xmp": _ANY, "iptc": _ANY, "geo": _ANY},
         density=True,
         parsed_exif=True,
     ),
@@ -121,7 +121,13 @@ _FORMATS = {
 }
 """Pillow's name -> what the format holds."""
 
-_WORDS = {"icc": "colour profile", "exif": "EXIF data", "xmp": "XMP packet", "iptc": "IPTC records"}
+_WORDS = {
+    "icc": "colour profile",
+    "exif": "EXIF data",
+    "xmp": "XMP packet",
+    "iptc": "IPTC records",
+    "geo": "GeoTIFF tags",
+}
 
 
 def write(
@@ -227,6 +233,11 @@ def _kept(form: _Format, metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]
             first_directory(metadata.exif)
         except ValueError as error:
             left_out["exif"] = f"needs EXIF data that are not damaged ({error})"
+    if metadata.geo and "geo" not in left_out:
+        try:
+            geo_values(metadata.geo, "<")
+        except ValueError as error:
+            left_out["geo"] = f"needs GeoTIFF tags that are not damaged ({error})"
     if metadata.xmp and form.suffix == "png" and not _is_text(metadata.xmp):
         left_out["xmp"] = "needs an XMP packet in UTF-8"
     if metadata.density is not None and (problem := _density_problem(form, metadata.density)):
