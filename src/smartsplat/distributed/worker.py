@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
 import socket
+import sys
 import time
 import warnings
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import fsspec
@@ -33,6 +36,12 @@ BASE_BYTES, BYTES_PER_SAMPLE_BYTE = 250 << 20, 4
 of RGB, .53 with alpha, .71 of 16 bits with alpha, 1.33 for 177 megapixels of RGB."""
 
 
+KEPT_BYTES = 256 << 20
+"""Of freed memory that a worker keeps, and of an array that gets no mapping of its own."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
+
+
 @dataclass(frozen=True)
 class EncodeTask:
     """An image to encode, and how.
@@ -51,9 +60,23 @@ class EncodeTask:
     made: Record | None = None
 
 
+@cache
+def keep_freed_memory() -> None:
+    """Have glibc, where it is the library, keep what one step of a fit frees for the next.
+
+    Dask starts its workers so that it gives memory back at once: on two cores 24 images of .4 megapixels took 28 s, with
+    this 20.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+
+
 def encode_image(task: EncodeTask) -> Record:
     """Encode an image, unless the file that is there was made from the same bytes; errors are in the record."""
     begin = time.perf_counter()
+    keep_freed_memory()
     image = task.image
     record = Record(image.source, image.output, image.fingerprint, settings=task.settings, host=socket.gethostname())
     try:
