@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import socket
 import time
@@ -13,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from distributed import Client, Future, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, as_completed, get_worker
 from distributed.scheduler import KilledWorker
 from distributed.system import MEMORY_LIMIT
 
@@ -43,6 +44,9 @@ CONNECT_SECONDS = 10
 
 SUBMITTED_PER_WORKER = 3
 """Images that are with the scheduler at once: enough that no worker waits, few enough that Ctrl-C leaves little."""
+
+LOOK_SECONDS = 5
+"""Between two looks at which workers there are: of a thousand the scheduler has much to tell."""
 
 SAVE_SECONDS = 30
 """Between two writes of a manifest to a store to which nothing can be appended."""
@@ -130,6 +134,8 @@ def batch(
         ImageError: the manifest cannot be read or written.
         ClusterError: the cluster cannot be reached, or is gone; what was finished stays.
     """
+    if cluster is not None and workers is not None:
+        raise SettingsError("give a cluster or a number of workers, not both")
     settings = _checked(settings)
     folder = _folder(out)
     images = images_of(sources)
@@ -198,8 +204,6 @@ def _is_in_memory(url: str) -> bool:
 @contextmanager
 def _opened(cluster: str | Client | None, workers: int | None, in_process: bool) -> Iterator[tuple[Client, int | None]]:
     """A client, and the threads that each of its workers' encodes should have, if that is known."""
-    if cluster is not None and workers is not None:
-        raise SettingsError("give a cluster or a number of workers, not both")
     if isinstance(cluster, Client):
         yield cluster, None
         return
@@ -213,9 +217,11 @@ def _opened(cluster: str | Client | None, workers: int | None, in_process: bool)
             return
         processors = available_threads()
         count = workers or max(1, min(processors, int(USABLE_MEMORY * MEMORY_LIMIT / (2 << 30))))
+        if in_process:
+            count = 1
         # A process for each: an encode's notices are of its process, and so is what a lack of memory ends.
         local = LocalCluster(
-            n_workers=1 if in_process else count,
+            n_workers=count,
             threads_per_worker=1,
             processes=not in_process,
             host=None if in_process else "127.0.0.1",
@@ -269,26 +275,58 @@ class _Tracker:
         self._progress(BatchProgress(self._done, self._total, self.failed, left, record))
 
 
+class _Workers:
+    """The workers of a cluster, which come and go."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._seen = client, -math.inf
+        self._found: dict[str, dict[str, Any]] = {}
+
+    @property
+    def found(self) -> dict[str, dict[str, Any]]:
+        """Address -> what the scheduler says of it; a few seconds old at most."""
+        now = time.monotonic()
+        if now - self._seen > LOOK_SECONDS or not self._found:
+            self._found = dict(self._client.scheduler_info(n_workers=-1)["workers"])
+            self._seen = now
+        return self._found
+
+    def other_than(self, address: str | None) -> list[str]:
+        """All but one; none if that is the only one, or no one is meant."""
+        return [worker for worker in self.found if worker != address] if address else []
+
+    def resources(self, memory: int | None) -> tuple[dict[str, int] | None, str | None]:
+        """What a task that needs so many bytes asks of its worker; or why no worker can do it."""
+        limits = [worker["resources"].get(MEMORY) for worker in self.found.values()]
+        known = [limit for limit in limits if limit is not None]
+        if memory is None or not known:
+            return None, None
+        most = int(max(known))
+        if len(known) == len(limits) and memory > most:
+            return None, f"takes about {memory / 1e9:.1f} GB of memory, and no worker has more than {most / 1e9:.1f}"
+        return {MEMORY: min(memory, most)}, None
+
+
 def _run(client: Client, tasks: list[EncodeTask], tracker: _Tracker) -> None:
     """Every task, tried again where it failed. ClusterError: the cluster is gone."""
-    running = as_completed(loop=client.loop)
+    running, workers = as_completed(loop=client.loop), _Workers(client)
     submitted: dict[Future, tuple[EncodeTask, int]] = {}
 
     def submit(task: EncodeTask, memory: int | None, attempt: int = 1, avoid: str | None = None) -> None:
-        resources, problem = _resources(client, memory)
+        resources, problem = workers.resources(memory)
         if problem is not None:
             tracker.add(_failure(task, problem), False)
             return
-        others = [worker for worker in client.scheduler_info(n_workers=-1)["workers"] if worker != avoid]
-        chosen = {"workers": others, "allow_other_workers": True} if avoid and others else {}
-        future = client.submit(encode_image, task, resources=resources, pure=False, **chosen)
+        others = workers.other_than(avoid)
+        chosen = {"workers": others, "allow_other_workers": True} if others else {}
+        future = client.submit(_encode_here, task, resources=resources, pure=False, **chosen)
         submitted[future] = task, attempt
         running.add(future)
 
     with ThreadPoolExecutor(8) as pool:
         waiting = _ahead(pool, tasks)
         while True:
-            while len(submitted) < SUBMITTED_PER_WORKER * max(1, len(client.nthreads())):
+            while len(submitted) < SUBMITTED_PER_WORKER * max(1, len(workers.found)):
                 following = next(waiting, None)
                 if following is None:
                     break
@@ -317,22 +355,15 @@ def _ahead(
         yield task, memory
 
 
-def _resources(client: Client, memory: int | None) -> tuple[dict[str, int] | None, str | None]:
-    """What a task asks of its worker; or why no worker can do it."""
-    found = client.scheduler_info(n_workers=-1)["workers"].values()
-    limits = [worker["resources"].get(MEMORY) for worker in found]
-    known = [limit for limit in limits if limit is not None]
-    if memory is None or not known:
-        return None, None
-    if len(known) == len(limits) and memory > max(known):
-        return None, f"takes about {memory / 1e9:.1f} GB of memory, and no worker has more than {max(known) / 1e9:.1f}"
-    return {MEMORY: min(memory, int(max(known)))}, None
+def _encode_here(task: EncodeTask) -> tuple[Record, str]:
+    """On a worker: the record of an image, and the worker's address."""
+    return encode_image(task), get_worker().address
 
 
 def _result(client: Client, future: Future, task: EncodeTask) -> tuple[Record, str | None]:
     """The record of a task that has ended, and the worker that it was on. ClusterError: the cluster is gone."""
     try:
-        record: Record = future.result(timeout=60)
+        record, worker = future.result(timeout=60)
     except KilledWorker as error:
         return _failure(task, "a worker died of it: not enough memory?"), error.last_worker.address
     except (CancelledError, TimeoutError, OSError) as error:
@@ -341,7 +372,7 @@ def _result(client: Client, future: Future, task: EncodeTask) -> tuple[Record, s
         return _failure(task, f"its result was lost: {error}"), None
     except Exception as error:
         return _failure(task, f"{type(error).__name__}: {' '.join(str(error).split())}"), None
-    return record, None
+    return record, worker
 
 
 def _failure(task: EncodeTask, problem: str) -> Record:
