@@ -183,6 +183,7 @@ def test_sources(client: Client, images: Path, tmp_path: Path, form: str) -> Non
         ([""], {}, "name of a source is empty"),
         (["*.gone"], {}, r"\*.gone: has no images"),
         (["@gone.txt"], {}, "@gone.txt: cannot be read: No such file"),
+        (["@self.txt"], {}, "@self.txt: the list names itself"),
         (["nowhere://a.png"], {}, "nowhere://a.png: Protocol not known"),
         (["a.png", "below/a.png"], {}, "would both become a.sspl"),
         (["a.png"], {"weights": "b.png"}, "weights: no settings of a batch"),
@@ -203,6 +204,7 @@ def test_what_makes_no_sense_is_said_before_anything(
     says: str,
 ) -> None:
     monkeypatch.chdir(images)
+    (images / "self.txt").write_text("@self.txt\n")
     out = tmp_path / "out"
     with pytest.raises(SettingsError, match=says):
         smartsplat.batch(sources, out, cluster=client, **settings)

@@ -53,10 +53,13 @@ def images_of(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     return list(taken.values())
 
 
-def _images(source: str) -> Iterator[BatchImage]:
+def _images(source: str, lists: tuple[str, ...] = ()) -> Iterator[BatchImage]:
+    """``lists`` are those that the source is from, one in the other."""
     if source.startswith("@"):
+        if source in lists:
+            raise SettingsError(f"{source}: the list names itself")
         for line in _lines(source[1:]):
-            yield from _images(line)
+            yield from _images(line, (*lists, source))
         return
     if not source:
         raise SettingsError("the name of a source is empty")
