@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import http.server
 import pickle
 import threading
@@ -250,9 +251,22 @@ def test_a_file_that_is_shortened_while_it_is_open(path: Path) -> None:
     path.write_bytes(DATA[:5000])
     with pytest.raises(FormatError, match=r"a\.sspl: cannot be read: \d+ bytes came of \d+"):
         reader.read()
-    path.unlink()
-    with pytest.raises(FormatError, match=r"a\.sspl: cannot be read: No such file or directory"):
-        reader.read()
+
+
+def test_a_file_that_is_replaced_while_it_is_open(path: Path) -> None:
+    descriptors = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+    reader = smartsplat.open(path)
+    path.with_suffix(".new").write_bytes(VECTOR)
+    path.with_suffix(".new").replace(path)
+    assert np.array_equal(reader.read(scale=0.1), smartsplat.decode(DATA, scale=0.1)), "the one that was opened"
+    assert smartsplat.open(path).width == 150
+    path.write_bytes(DATA[:5000])
+    with pytest.raises(FormatError):
+        smartsplat.open(path)
+    reader.close()
+    gc.collect()
+    if descriptors:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
 
 
 def test_limits(path: Path) -> None:

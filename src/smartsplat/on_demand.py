@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 from smartsplat.bitstream.container import head_size
@@ -97,16 +98,25 @@ def merged(ranges: Sequence[Range]) -> list[Range]:
 
 
 def of_path(path: str, limits: Limits) -> OnDemand | None:
-    """A file on this machine; None: it is small. OSError: it is not there."""
+    """A file on this machine, which stays open, as another may take its place; None: it is small.
+
+    OSError: it is not there.
+    """
     size = os.stat(path).st_size
     if size < MIN_BYTES:
         return None
+    descriptor = os.open(path, os.O_RDONLY)
 
     def read(ranges: Sequence[Range]) -> list[bytes]:
-        with open(path, "rb") as file:
-            return [(file.seek(begin), file.read(count))[1] for begin, count in ranges]
+        return [os.pread(descriptor, count, begin) for begin, count in ranges]
 
-    return OnDemand(path, size, read, limits)
+    try:
+        file = OnDemand(path, size, read, limits)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    weakref.finalize(file, os.close, descriptor)
+    return file
 
 
 def of_url(url: str, limits: Limits) -> OnDemand:
