@@ -44,6 +44,14 @@ Request request_of(nb::handle object) {
   return request;
 }
 
+// The same of a view that is smaller than the image and may leave out what hardly shows; none of None.
+std::optional<Request> request_of(nb::handle view, bool preview) {
+  if (view.is_none()) return std::nullopt;
+  Request request = request_of(view);
+  request.preview = preview;
+  return request;
+}
+
 nb::bytes bytes_of(const uint8_t* bytes, int64_t size) { return nb::bytes(bytes, static_cast<size_t>(size)); }
 
 // Bytes of Python's, in one piece and kept where they are: bytes, or a mapping that is filled on demand.
@@ -139,9 +147,7 @@ struct PyDecoder {
 // Where the bytes begin, and how many they are, of each group that a view needs and that is neither checked nor decoded
 // yet; of all groups without a view.
 auto awaited(const PyDecoder& self, nb::handle view, bool preview) {
-  std::optional<Request> request;
-  if (!view.is_none()) request = request_of(view);
-  if (request) request->preview = preview;
+  const std::optional<Request> request = request_of(view, preview);
   std::vector<std::tuple<int64_t, int64_t>> found;
   for (const Group* group : self.decoder.awaited(request ? &*request : nullptr))
     found.emplace_back(group->header() - self.bytes->data(), group->chunk_size());
@@ -187,9 +193,7 @@ void render_rows(PyRendering& self, int top, const OutputSamples& samples) {
 
 // (mean, scale, rotation, colour) of the Gaussians of colours, or of opacity, that may touch a view, or of all.
 auto gather(PyRendering& self, PyDecoder& decoder, nb::handle view, bool alpha, bool preview) {
-  std::optional<Request> request;
-  if (!view.is_none()) request = request_of(view);
-  if (request) request->preview = preview;
+  const std::optional<Request> request = request_of(view, preview);
   GaussianVector found;
   Refusal refusal;
   {

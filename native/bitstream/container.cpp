@@ -171,7 +171,7 @@ class Reading {
                          tile(10),
                          chunk.index,
                          u32(chunk.type + 12),
-                         !on_demand_};
+                         on_demand_ ? header : nullptr};
     const bool too_many =
         mask ? group.count > group.size * kMaxBlocksPerByte
              : static_cast<double>(group.count) > limits_.gaussians || group.size < group.count * kMinGaussianBytes;
@@ -299,10 +299,7 @@ int64_t File::gaussians() const {
 Refusal check_group(const Group& group) {
   if (crc32(group.header(), group.chunk_size()) != group.checksum)
     return refuse(kFormat, "chunk %d is damaged: its checksum does not match", group.chunk);
-  const uint8_t* header = group.header();
-  const auto differs = [&](int at, int tile) { return static_cast<int>(u16(header + at)) != tile; };
-  if (u32(header) != group.count || differs(4, group.x0) || differs(6, group.y0) || differs(8, group.x1) ||
-      differs(10, group.y1))
+  if (std::memcmp(group.listed, group.header(), kGroupHeaderBytes) != 0)
     return refuse(kFormat, "chunk %d is another one in the index", group.chunk);
   return {};
 }

@@ -42,11 +42,12 @@ struct Limits {
 struct Group {
   const uint8_t* bytes;  // coded, behind the group's header
   int64_t size, count;
-  int x0, y0, x1, y1;      // tiles that it reaches over
-  int chunk;               // its number, for messages
-  uint32_t checksum;       // of header and coded bytes
-  bool is_checked = true;  // or they may not even be there yet
+  int x0, y0, x1, y1;     // tiles that it reaches over
+  int chunk;              // its number, for messages
+  uint32_t checksum;      // of header and coded bytes
+  const uint8_t* listed;  // its header in the index, if it is read on demand; null: it is there, and checked
 
+  bool is_awaited() const { return listed != nullptr; }
   const uint8_t* header() const { return bytes - kGroupHeaderBytes; }
   int64_t chunk_size() const { return size + kGroupHeaderBytes; }
 };

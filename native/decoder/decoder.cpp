@@ -26,12 +26,17 @@ constexpr double kIntersectionsBeside = 4.0;    // tiles: every small one may li
 // Pixels beyond a region in which a Gaussian's extent may lie and still touch it: the pixel filter widens them.
 double margin(double scale) { return kCutoff * std::sqrt(filter_variance(scale)); }
 
-bool touches(const Group& group, const Request& request) {
-  const View view = request.view();
-  const double across = margin(view.scale_x), down = margin(view.scale_y);
+// Whether a group reaches into a request, which is widened by so many pixels of the image.
+bool overlaps(const Group& group, const Request& request, double across, double down) {
   const auto pixels = [](int tile) { return static_cast<double>(tile) * kExtentTile; };
   return pixels(group.x0) < request.x + request.width + across && pixels(group.x1) > request.x - across &&
          pixels(group.y0) < request.y + request.height + down && pixels(group.y1) > request.y - down;
+}
+
+// Whether Gaussians of a group may show in a request.
+bool touches(const Group& group, const Request& request) {
+  const View view = request.view();
+  return overlaps(group, request, margin(view.scale_x), margin(view.scale_y));
 }
 
 // How many of the groups a request may take something from. A preview ends with a layer, as the image would otherwise
@@ -56,10 +61,7 @@ size_t end_of_wanted(const std::vector<Group>& groups, const Request* request) {
 // Whether a part of the mask may show in a request.
 bool covers(const Group& part, const Request& request) {
   const View view = request.view();
-  const double across = std::max(1.0, 1 / view.scale_x), down = std::max(1.0, 1 / view.scale_y);
-  const auto pixels = [](int tile) { return static_cast<double>(tile) * kExtentTile; };
-  return pixels(part.x0) < request.x + request.width + across && pixels(part.x1) > request.x - across &&
-         pixels(part.y0) < request.y + request.height + down && pixels(part.y1) > request.y - down;
+  return overlaps(part, request, std::max(1.0, 1 / view.scale_x), std::max(1.0, 1 / view.scale_y));
 }
 
 Refusal damaged(const char* what, const char* why) {
@@ -74,22 +76,27 @@ GaussianArrays GaussianVector::from(int64_t index) {
   return {count_ - index, channels_, mean + 2 * index, scale + 2 * index, rotation + index, color + channels_ * index};
 }
 
-std::vector<const Group*> GaussianPlane::missing(const Request* request) const {
-  std::vector<const Group*> found;
+std::vector<size_t> GaussianPlane::wanted(const Request* request) const {
+  std::vector<size_t> found;
   const size_t last = end_of_wanted(groups_, request);
   for (size_t i = 0; i < last; ++i)
-    if (!is_decoded_[i] && (request == nullptr || touches(groups_[i], *request))) found.push_back(&groups_[i]);
+    if (request == nullptr || touches(groups_[i], *request)) found.push_back(i);
+  return found;
+}
+
+std::vector<const Group*> GaussianPlane::missing(const Request* request) const {
+  std::vector<const Group*> found;
+  for (size_t i : wanted(request))
+    if (!is_decoded_[i]) found.push_back(&groups_[i]);
   return found;
 }
 
 Refusal GaussianPlane::gather(const Request* request, ThreadPool& pool, GaussianVector& out) {
-  std::vector<size_t> wanted, missing;
+  const std::vector<size_t> wanted = this->wanted(request);
+  std::vector<size_t> missing;
   std::vector<int64_t> offsets;
   int64_t total = 0;
-  const size_t last = end_of_wanted(groups_, request);
-  for (size_t i = 0; i < last; ++i) {
-    if (request != nullptr && !touches(groups_[i], *request)) continue;
-    wanted.push_back(i);
+  for (size_t i : wanted) {
     offsets.push_back(total);
     total += groups_[i].count;
     if (!is_decoded_[i]) missing.push_back(i);
@@ -97,7 +104,7 @@ Refusal GaussianPlane::gather(const Request* request, ThreadPool& pool, Gaussian
   std::vector<Refusal> refusals(missing.size());
   pool.run(static_cast<int64_t>(missing.size()), [&](int64_t index, int) {
     const Group& group = groups_[missing[index]];
-    if (!group.is_checked) refusals[index] = check_group(group);
+    if (group.is_awaited()) refusals[index] = check_group(group);
     if (refusals[index]) return;
     GaussianVector found(group.count, quantizer_.channels);
     const char* problem = decode_gaussians(quantizer_, group.bytes, group.size, group.count, found.from());
@@ -258,7 +265,7 @@ Refusal Rendering::decode_mask_band(int left, int right, int top, int bottom) {
     if (begin_x >= end_x || begin_y >= end_y) return;
     const int64_t width = x1 - x0;
     std::vector<uint8_t> own(static_cast<size_t>(width * (y1 - y0)));
-    if (!part.is_checked) refusals[index] = check_group(part);
+    if (part.is_awaited()) refusals[index] = check_group(part);
     if (refusals[index]) return;
     const char* problem = decode_mask(part.bytes, part.size, part.count, y1 - y0, width, own.data());
     if (problem) refusals[index] = damaged("mask", problem);
@@ -277,7 +284,7 @@ std::vector<const Group*> Decoder::awaited(const Request* request) const {
   for (const Group* group : alpha_.missing(request)) found.push_back(group);
   for (const Group& part : file_.mask)
     if (request == nullptr || covers(part, *request)) found.push_back(&part);
-  found.erase(std::remove_if(found.begin(), found.end(), [](const Group* group) { return group->is_checked; }),
+  found.erase(std::remove_if(found.begin(), found.end(), [](const Group* group) { return !group->is_awaited(); }),
               found.end());
   return found;
 }

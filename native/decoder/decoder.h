@@ -50,6 +50,9 @@ class GaussianPlane {
   std::vector<const Group*> missing(const Request* request) const;
 
  private:
+  // Those that a request needs, by their numbers; or all.
+  std::vector<size_t> wanted(const Request* request) const;
+
   const std::vector<Group>& groups_;
   const QuantizerSettings quantizer_;
   std::vector<GaussianVector> decoded_;  // by group

@@ -24,7 +24,7 @@ def opened_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         store, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise SettingsError(f"{url}: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"{url}: {one_line_of(error)}") from None
     store.invalidate_cache()  # of listings, which other processes change
     return store, path
 

@@ -24,8 +24,8 @@ MEDIA_TYPE = "image/x-sspl"
 """Of files: under image/, so that hosts do not compress them, which would break ranges of bytes."""
 
 MAJOR = _native.MAJOR_VERSION
-GRAIN_MINOR, INDEX_MINOR, GEO_MINOR = 1, 2, 2
-"""The minor versions that a file has, at least, for what it holds."""
+GRAIN_MINOR, INDEX_MINOR = 1, 2
+"""The minor versions that a file has, at least: with grain, and with an index or GeoTIFF tags."""
 
 GAUSSIANS, ALPHA, MASK = GROUPS = b"GAUS", b"ALPH", b"MASK"
 DENSITY, GRAIN, INDEX = b"dens", b"grai", b"indx"
@@ -165,12 +165,11 @@ def pack(file: File, min_indexed_groups: int = MIN_INDEXED_GROUPS) -> bytes:
         index = b"".join(headers)
         chunks.insert(0, (INDEX, index, len(index)))
     q, metadata, alpha = file.quantizer, file.extras.metadata, file.extras.alpha
+    minor = INDEX_MINOR if has_index or metadata.geo else GRAIN_MINOR if file.extras.grain else 0
     header = _HEADER.pack(
         SIGNATURE,
         MAJOR,
-        max(
-            [0, *[INDEX_MINOR] * has_index, *[GEO_MINOR] * bool(metadata.geo), *[GRAIN_MINOR] * bool(file.extras.grain)]
-        ),
+        minor,
         q.channels,
         file.extras.depth,
         q.width,

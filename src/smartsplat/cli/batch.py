@@ -24,7 +24,8 @@ from smartsplat.cli.encode import (
     TuneFor,
 )
 from smartsplat.cli.messages import FAILED, Messages, complain, say
-from smartsplat.errors import SmartSplatError
+from smartsplat.cli.progress import line_of
+from smartsplat.errors import SettingsError, SmartSplatError
 
 if TYPE_CHECKING:
     from smartsplat.distributed.batch import BatchProgress, BatchResult
@@ -117,8 +118,6 @@ def batch(
 def _run(
     sources: list[str], out: str, running: dict[str, Any], settings: dict[str, Any], messages: Messages
 ) -> BatchResult:
-    from smartsplat.errors import SettingsError
-
     try:
         from smartsplat.distributed.batch import batch as run_batch
     except ImportError:
@@ -137,13 +136,10 @@ def _run(
 @contextmanager
 def _progress_line(messages: Messages) -> Iterator[Callable[[BatchProgress], None]]:
     """A callback that shows where a batch is, and says what has failed when it fails."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-    console = Console(stderr=True)
     columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    hidden = messages.quiet or not console.is_terminal
-    with Progress(*columns, console=console, disable=hidden, transient=True) as line:
+    with line_of(columns, messages.quiet) as line:
         task = line.add_task("batch", total=None, note="")
 
         def show(at: BatchProgress) -> None:

@@ -23,7 +23,7 @@ from smartsplat.distributed.manifest import Manifest, Record
 from smartsplat.distributed.sources import images_of
 from smartsplat.distributed.worker import PREPARING, READING, TARGETS, EncodeTask, encode_image, needed_memory
 from smartsplat.encoder.encode import check_settings, encode
-from smartsplat.errors import ClusterError, SettingsError
+from smartsplat.errors import ClusterError, SettingsError, one_line_of
 from smartsplat.images.image import check_float_range
 from smartsplat.stores import opened_store
 from smartsplat.threads import available_threads
@@ -146,7 +146,7 @@ def batch(
     for image in images:
         made = manifest.made(image, settings)
         if made is None or made.fingerprint is None or made.fingerprint != image.fingerprint:
-            todo.append(EncodeTask(image, folder, settings, {}, made))
+            todo.append((image, made))
     tracker = _Tracker(manifest, len(images), len(images) - len(todo), progress)
     if todo:
         in_process = any(_is_in_memory(url) for url in (folder, *(image.source for image in images)))
@@ -156,7 +156,7 @@ def batch(
                     started(client)
                 running = {"threads": threads or threads_each, "device": device}
                 try:
-                    _run(client, [replace(task, running=running) for task in todo], tracker)
+                    _run(client, [EncodeTask(image, folder, settings, running, made) for image, made in todo], tracker)
                 except OSError:  # of Dask's connections
                     raise ClusterError(GONE) from None
         finally:
@@ -310,7 +310,7 @@ class _Workers:
 def _run(client: Client, tasks: list[EncodeTask], tracker: _Tracker) -> None:
     """Every task, tried again where it failed. ClusterError: the cluster is gone."""
     running, workers = as_completed(loop=client.loop), _Workers(client)
-    submitted: dict[Future, tuple[EncodeTask, int]] = {}
+    submitted: dict[Future, tuple[EncodeTask, int | None, int]] = {}  # with its memory, and which try it is
 
     def submit(task: EncodeTask, memory: int | None, attempt: int = 1, avoid: str | None = None) -> None:
         resources, problem = workers.resources(memory)
@@ -320,7 +320,7 @@ def _run(client: Client, tasks: list[EncodeTask], tracker: _Tracker) -> None:
         others = workers.other_than(avoid)
         chosen = {"workers": others, "allow_other_workers": True} if others else {}
         future = client.submit(_encode_here, task, resources=resources, pure=False, **chosen)
-        submitted[future] = task, attempt
+        submitted[future] = task, memory, attempt
         running.add(future)
 
     with ThreadPoolExecutor(8) as pool:
@@ -334,10 +334,10 @@ def _run(client: Client, tasks: list[EncodeTask], tracker: _Tracker) -> None:
             if not submitted:
                 return
             future = next(running)
-            task, attempt = submitted.pop(future)
+            task, memory, attempt = submitted.pop(future)
             record, worker = _result(client, future, task)
             if record.error is not None and attempt < TRIES:
-                submit(task, needed_memory(task.image), attempt + 1, worker)
+                submit(task, memory, attempt + 1, worker)
                 continue
             made = task.made
             tracker.add(record, made is not None and record == replace(made, fingerprint=record.fingerprint))
@@ -371,16 +371,9 @@ def _result(client: Client, future: Future, task: EncodeTask) -> tuple[Record, s
             raise ClusterError(GONE) from None
         return _failure(task, f"its result was lost: {error}"), None
     except Exception as error:
-        return _failure(task, f"{type(error).__name__}: {' '.join(str(error).split())}"), None
+        return _failure(task, f"{type(error).__name__}: {one_line_of(error)}"), None
     return record, worker
 
 
 def _failure(task: EncodeTask, problem: str) -> Record:
-    image = task.image
-    return Record(
-        image.source,
-        image.output,
-        image.fingerprint,
-        settings=task.settings,
-        error=f"{image.source}: {problem}",
-    )
+    return task.record(error=f"{task.image.source}: {problem}")

@@ -93,12 +93,6 @@ class Manifest:
         except Exception as error:  # of every library that fsspec may use
             raise ImageError(f"{folder}: cannot be read: {one_line_of(error)}") from None
 
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, output: str) -> Record | None:
-        return self._records.get(output)
-
     def made(self, image: BatchImage, settings: dict[str, Any]) -> Record | None:
         """The record of an image's file, if it is there and was made from that input by these settings.
 
@@ -125,7 +119,8 @@ class Manifest:
                 os.fsync(file.fileno())
         except OSError as error:
             raise ImageError(f"{self._path}: cannot be written: {one_line_of(error)}") from None
-        self._remove(record.output)
+        with suppress(OSError):
+            os.unlink(record_url(self._root, record.output))
 
     def save(self) -> None:
         """Write all of it, a line for each image, and take away the records that it has. ImageError: it cannot be."""
@@ -167,7 +162,3 @@ class Manifest:
                 if record is not None:
                     self._records[record.output] = record
         return paths
-
-    def _remove(self, output: str) -> None:
-        with suppress(OSError):
-            os.unlink(opened_store(record_url(self._folder, output))[1])

@@ -59,6 +59,11 @@ class EncodeTask:
     running: dict[str, Any]
     made: Record | None = None
 
+    def record(self, **fields: Any) -> Record:
+        """Of this image, with what became of it."""
+        image = self.image
+        return Record(image.source, image.output, image.fingerprint, settings=self.settings, **fields)
+
 
 @cache
 def keep_freed_memory() -> None:
@@ -78,7 +83,7 @@ def encode_image(task: EncodeTask) -> Record:
     begin = time.perf_counter()
     keep_freed_memory()
     image = task.image
-    record = Record(image.source, image.output, image.fingerprint, settings=task.settings, host=socket.gethostname())
+    record = task.record(host=socket.gethostname())
     try:
         with local_copy(image.source) as path:
             digest = _sha256(path)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 import numpy.typing as npt
 from PIL import Image
 
-from smartsplat.errors import ImageError, LimitError, SmartSplatError
+from smartsplat.errors import ImageError, LimitError, SmartSplatError, one_line_of
 from smartsplat.limits import Limits
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -145,11 +145,9 @@ def reason(error: Exception) -> str:
     """What an exception says, in one line."""
     if isinstance(error, MemoryError):
         return "not enough memory"
-    if isinstance(error, OSError) and error.strerror:
-        return line(error.strerror)
     if str(error) == "not identified by this driver":  # Pillow, of a header without a size
         return "its size is zero or its header is damaged"
-    return line(str(error)) or type(error).__name__
+    return one_line_of(error)
 
 
 def line(text: str) -> str:
