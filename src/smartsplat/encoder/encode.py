@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from smartsplat.arguments import Background, background_color, thread_count, whole_number
-from smartsplat.arrays import ByteArray, SampleArray
+from smartsplat.arrays import SampleArray
 from smartsplat.bitstream import container
 from smartsplat.bitstream.container import NO_EXTRAS, Alpha, Extras, Group
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer
-from smartsplat.decoder import Reader
 from smartsplat.encoder.alpha import AlphaFits, encode_alpha, exact_mask
-from smartsplat.encoder.bleed import bled
+from smartsplat.encoder.blocks.fit import BlockFit
+from smartsplat.encoder.blocks.runner import LocalRunner
+from smartsplat.encoder.blocks.settings import block_side, check_for_blocks
 from smartsplat.encoder.checkpoint import Checkpoint, key_of, result_of, result_state
-from smartsplat.encoder.compute import Compute, open_compute
+from smartsplat.encoder.compute import open_compute
 from smartsplat.encoder.error_weights import (
-    EYE_UNIT,
     WeightPyramid,
-    alpha_weights,
-    eye_weights,
-    mean_square_error,
-    product,
     weights_of,
 )
 from smartsplat.encoder.fit import (
@@ -46,9 +40,9 @@ from smartsplat.encoder.fit import (
 from smartsplat.encoder.flat import flat_file
 from smartsplat.encoder.grain import byte_limit, fitted_grain, grain_of
 from smartsplat.encoder.initialize import initialize
+from smartsplat.encoder.job import EncodeJob, ProgressRelay, mean_square_of
 from smartsplat.encoder.metadata_budget import within_budget
 from smartsplat.encoder.psnr_search import MIN_ROOM, SHORT_STEPS, search_psnr
-from smartsplat.encoder.pyramid import reduced_luma
 from smartsplat.encoder.rate_control import (
     TYPICAL_GAUSSIAN_BYTES,
     ByteBudget,
@@ -61,8 +55,6 @@ from smartsplat.encoder.target import Target
 from smartsplat.errors import SettingsError, warn_of
 from smartsplat.gaussians import Gaussians, nominal_count
 from smartsplat.images.image import SourceImage, flatten, from_object
-from smartsplat.metrics import psnr_of_strips, ssim
-from smartsplat.render import COARSE_CELL
 
 MIN_TRIAL_STEPS = 50
 """Of the fits that only tell what bytes of opacity are worth; others take a quarter of the steps."""
@@ -92,6 +84,7 @@ def encode(
     strip: bool = False,
     progress: ProgressCallback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    block: int | None = None,
 ) -> bytes:
     """Compress an image into the bytes of a .sspl file.
 
@@ -126,6 +119,9 @@ def encode(
             file holds what there is.
         checkpoint: a file that is written every minute, from which the same call goes on if it is there, to the same
             bytes. It stays: remove it when what is returned is safe.
+        block: fit the image in blocks of about so many pixels a side, one after the other, in little memory
+            (docs/huge_images.md); 0: never. The default is 4096 for images of more than 268 megapixels, and 0 for
+            others. In blocks there is one fit, whatever the effort, and no alpha, weights, preset or target PSNR.
 
     Returns:
         The bytes of the file, everything included.
@@ -148,12 +144,16 @@ def encode(
     if own_weights is not None and preset:
         raise SettingsError(f"the preset {preset!r} takes no weights: its loss has SSIM")
     strength = grain_of(grain, tuned, psnr)
+    side = block_side(block, source.width, source.height)
+    if side:
+        check_for_blocks(source.alpha is not None, own_weights is not None, preset, psnr)
+        trials = trials[:1]
     compute = open_compute(device, worker_threads)
-    job = _Job.of(source, own_weights, compute, seed, tuned, _ProgressRelay(progress))
+    job = EncodeJob.of(source, own_weights, compute, seed, tuned, ProgressRelay(progress), side)
     if checkpoint is not None:
         from importlib.metadata import version  # 30 ms, which few calls need
 
-        settings = targets, trials, tuned, strength, seed, type(compute.renderer).__name__, version("smartsplat")
+        settings = targets, trials, tuned, strength, side, seed, type(compute.renderer).__name__, version("smartsplat")
         key = key_of(source.pixels, source.alpha, own_weights, source.metadata, source.depth, *settings)
         job = replace(job, checkpoint=Checkpoint(checkpoint, key))
     if target.min_psnr is not None:
@@ -199,7 +199,7 @@ def prepared(
     return within_budget(source, Target.of(source.width, source.height, **targets))
 
 
-def _with_grain(job: _Job, data: bytes, strength: float, max_bytes: int | None = None) -> bytes:
+def _with_grain(job: EncodeJob, data: bytes, strength: float, max_bytes: int | None = None) -> bytes:
     """The file with grain, as far as it has lost texture, of at most so many bytes."""
     if not strength or max_bytes == 0:
         return data
@@ -210,7 +210,7 @@ def _with_grain(job: _Job, data: bytes, strength: float, max_bytes: int | None =
     return container.pack(replace(file, extras=replace(file.extras, grain=grain)))
 
 
-def _encode_to_bytes(job: _Job, max_bytes: int, settings: FitSettings) -> bytes:
+def _encode_to_bytes(job: EncodeJob, max_bytes: int, settings: FitSettings) -> bytes:
     """One fit, in a file of at most ``max_bytes``, opacity first."""
     if job.alpha is None:
         return _encode_colors(job, max_bytes, settings, job.extras)
@@ -218,7 +218,7 @@ def _encode_to_bytes(job: _Job, max_bytes: int, settings: FitSettings) -> bytes:
     return _encode_colors(job, max_bytes, settings, replace(job.extras, alpha=alpha))
 
 
-def _encode_colors(job: _Job, max_bytes: int, settings: FitSettings, extras: Extras) -> bytes:
+def _encode_colors(job: EncodeJob, max_bytes: int, settings: FitSettings, extras: Extras) -> bytes:
     """One fit of a plane, in a file that holds ``extras``, too."""
     flat = flat_file(job.source.pixels, extras)
     if flat is not None and len(data := container.pack(flat)) <= max_bytes:
@@ -228,11 +228,11 @@ def _encode_colors(job: _Job, max_bytes: int, settings: FitSettings, extras: Ext
     count = plan.first_count()
     if settings.densify is None:  # the paper counts Gaussians, not bytes
         count = nominal_count(width, height, 3 * width * height / max_bytes)  # E5
-    fitted, quantizer = _fit(job, plan, count, settings)
-    return fill_budget(fitted, quantizer, max_bytes, extras, job.compute.threads, job.weights)
+    fitted, quantizer, weights = _fit(job, plan, count, settings)
+    return fill_budget(fitted, quantizer, max_bytes, extras, job.compute.threads, weights)
 
 
-def _encode_alpha(job: _Job, opacity: SampleArray, max_bytes: int, settings: FitSettings) -> Alpha:
+def _encode_alpha(job: EncodeJob, opacity: SampleArray, max_bytes: int, settings: FitSettings) -> Alpha:
     """Opacity [H, W] in its share of the bytes of a whole file."""
     plane = job.of_plane(opacity[..., None])
     metadata_bytes = job.extras.size
@@ -240,10 +240,10 @@ def _encode_alpha(job: _Job, opacity: SampleArray, max_bytes: int, settings: Fit
 
     def color_error(size: int) -> float:
         data = _encode_colors(job.beside, size + metadata_bytes, short, job.extras)
-        return _mean_square(replace(job, weights=job.plain_weights), data)
+        return mean_square_of(replace(job, weights=job.plain_weights), data)
 
     def alpha_error(size: int) -> float:
-        return _mean_square(plane, _encode_colors(plane.beside, size, _for_psnr(short), NO_EXTRAS))
+        return mean_square_of(plane, _encode_colors(plane.beside, size, _for_psnr(short), NO_EXTRAS))
 
     def groups(size: int) -> tuple[tuple[Group, ...], Quantizer]:
         file = container.unpack(_encode_colors(plane.beside, size, _for_psnr(settings), NO_EXTRAS))
@@ -257,27 +257,17 @@ def _for_psnr(settings: FitSettings) -> FitSettings:
     return replace(settings, coarse=0.0, structure=0.0)
 
 
-def _mean_square(job: _Job, data: bytes, coarse: float = 0.0) -> float:
-    """Mean square error of the colours of a file, samples in [0, 1], by the weights of the job."""
-    pixels, weights = job.source.pixels, job.weights
-    strips = Reader(data, threads=job.compute.threads).strips(dtype=pixels.dtype)
-    parts = (part[..., : pixels.shape[2]] for part in strips.parts)
-    if weights is None:
-        return mean_square_error(pixels, parts, None, coarse)
-    return weights.mean_square_error(pixels, parts, coarse)
+def _fit(
+    job: EncodeJob, plan: CountPlan, count: int, settings: FitSettings
+) -> tuple[Gaussians, Quantizer, WeightPyramid | None]:
+    """Fit about ``count`` Gaussians to the source.
 
-
-def _structure_error(job: _Job, data: bytes) -> float:
-    """1 - SSIM of luma of a file, shrunk as in a fit's term of structure."""
-    pixels = job.source.pixels
-    strips = Reader(data, threads=job.compute.threads).strips(dtype=pixels.dtype)
-    small = np.concatenate([reduced_luma(part, COARSE_CELL) for part in strips.parts])
-    return 1 - ssim(reduced_luma(pixels, COARSE_CELL), small)
-
-
-def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple[Gaussians, Quantizer]:
-    """Fit about ``count`` Gaussians to the source; returns them with the quantiser that they were fine-tuned for."""
+    Returns:
+        The Gaussians, the quantiser that they were fine-tuned for, and the weights of errors.
+    """
     pixels, compute = job.source.pixels, job.compute
+    if job.block:
+        return _fit_in_blocks(job, plan, count, settings)
     weights = None if settings.ssim else job.weights
     if job.plain_weights is not None:
         settings = replace(settings, structure=0.0)  # SSIM takes no weights
@@ -285,7 +275,7 @@ def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple
     if finished is not None:
         gaussians, quantizer, mean_square = result_of(finished)
         job.report(Progress(settings.steps, settings.steps, len(gaussians), psnr_of_mean_square(mean_square)))
-        return prune_overlap(gaussians, quantizer), quantizer
+        return prune_overlap(gaussians, quantizer), quantizer, job.weights
     if state is not None:
         initial, _, _ = result_of(state)
     else:
@@ -303,10 +293,30 @@ def _fit(job: _Job, plan: CountPlan, count: int, settings: FitSettings) -> tuple
     gaussians, quantizer = fit.run(job.report, job.checkpoint)
     if job.checkpoint is not None and not job.progress.stopped:
         job.checkpoint.finish(result_state(gaussians, quantizer, fit.mean_square))
-    return prune_overlap(gaussians, quantizer), quantizer
+    return prune_overlap(gaussians, quantizer), quantizer, job.weights
 
 
-def _encode_best(job: _Job, max_bytes: int, trials: Sequence[FitSettings]) -> bytes:
+def _fit_in_blocks(
+    job: EncodeJob, plan: CountPlan, count: int, settings: FitSettings
+) -> tuple[Gaussians, Quantizer, WeightPyramid | None]:
+    pixels, compute = job.source.pixels, job.compute
+    fit = BlockFit(
+        pixels.shape,
+        pixels.dtype,
+        plan,
+        settings,
+        compute,
+        LocalRunner(pixels, compute),
+        first_count=count,
+        for_eye=job.tune == Tune.EYE,
+        side=job.block,
+        seed=job.seed,
+    )
+    gaussians, quantizer = fit.run(job.report, job.checkpoint)
+    return prune_overlap(gaussians, quantizer), quantizer, fit.weights()
+
+
+def _encode_best(job: EncodeJob, max_bytes: int, trials: Sequence[FitSettings]) -> bytes:
     """The best file by what the fits are tuned for, so that an effort never falls behind one whose trials it has."""
     if len(trials) == 1:
         return _without_excess(job, _encode_to_bytes(job, max_bytes, trials[0]), trials[0])
@@ -322,9 +332,11 @@ def _encode_best(job: _Job, max_bytes: int, trials: Sequence[FitSettings]) -> by
     return _without_excess(job, files[best][1], trials[best])
 
 
-def _without_excess(job: _Job, data: bytes, settings: FitSettings) -> bytes:
+def _without_excess(job: EncodeJob, data: bytes, settings: FitSettings) -> bytes:
     """The file, or a smaller one if that, too, errs by less than the source's own samples: 58.9 dB of 8 bits."""
     enough = psnr_of_mean_square(rounding_error(job.source.pixels.dtype))
+    if job.block:
+        return data
     if job.progress.stopped or job.progress.fit_psnr <= enough or job.psnr_of(data) <= enough:
         return data
     for part in EXCESS_PARTS:
@@ -338,19 +350,19 @@ def _without_excess(job: _Job, data: bytes, settings: FitSettings) -> bytes:
     return data
 
 
-def _encode_count(job: _Job, count: int, settings: FitSettings) -> bytes:
+def _encode_count(job: EncodeJob, count: int, settings: FitSettings) -> bytes:
     """One fit of exactly ``count`` Gaussians, whatever its bytes."""
     extras = job.extras
     if job.alpha is not None:
         alpha = _alpha_for_count(job, job.alpha, count, settings)
         extras, count = replace(extras, alpha=alpha), count - sum(group.count for group in alpha.groups)
-    fitted, quantizer = _fit(job, ExactCount(count), count, settings)
+    fitted, quantizer, _ = _fit(job, ExactCount(count), count, settings)
     if len(fitted) != count and not job.progress.stopped:
         raise SettingsError(f"{count} Gaussians would lie too much over each other: readers accept {len(fitted)}")
     return container.pack(to_file(fitted, quantizer, extras, job.compute.threads))
 
 
-def _alpha_for_count(job: _Job, opacity: SampleArray, count: int, settings: FitSettings) -> Alpha:
+def _alpha_for_count(job: EncodeJob, opacity: SampleArray, count: int, settings: FitSettings) -> Alpha:
     """Opacity [H, W] that leaves at least half of so many Gaussians to the colours."""
     max_bytes = container.overhead(1, job.extras) + int(count * TYPICAL_GAUSSIAN_BYTES)
     try:
@@ -361,7 +373,7 @@ def _alpha_for_count(job: _Job, opacity: SampleArray, count: int, settings: FitS
     return alpha if few else exact_mask(opacity, job.compute.threads)
 
 
-def _encode_to_psnr(job: _Job, min_psnr: float, settings: FitSettings) -> bytes:
+def _encode_to_psnr(job: EncodeJob, min_psnr: float, settings: FitSettings) -> bytes:
     """The smallest file found of at least ``min_psnr`` decibels."""
     return search_psnr(
         partial(_encode_to_bytes, job),
@@ -373,100 +385,3 @@ def _encode_to_psnr(job: _Job, min_psnr: float, settings: FitSettings) -> bytes:
         job.compute.threads,
         job.weights,
     )
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What stays the same over all fits of an encode."""
-
-    source: SourceImage  # of colours; what is transparent has those of what is visible nearby
-    original: SampleArray  # pixels of the source before that: what PSNR is measured against
-    alpha: SampleArray | None  # [H, W]
-    weights: WeightPyramid | None  # of errors: those below, times those for the eye
-    plain_weights: WeightPyramid | None  # those given times those of opacity
-    extras: Extras  # without alpha
-    compute: Compute
-    seed: int
-    progress: _ProgressRelay
-    report: ProgressCallback  # of the fit at hand
-    own_weights: ByteArray | None  # those that the caller gave
-    tune: Tune
-    checkpoint: Checkpoint | None = None
-
-    @staticmethod
-    def of(
-        source: SourceImage,
-        weights: ByteArray | None,
-        compute: Compute,
-        seed: int,
-        tune: Tune,
-        progress: _ProgressRelay,
-    ) -> _Job:
-        original, alpha, own = source.pixels, source.alpha, weights
-        if alpha is not None:
-            source = replace(source, pixels=bled(source.pixels, alpha), alpha=None)
-            weights = product(weights, alpha_weights(alpha))
-        plain = pyramid = None if weights is None else WeightPyramid(weights)
-        if tune == Tune.EYE:
-            pyramid = WeightPyramid(eye_weights(source.pixels, weights), EYE_UNIT)
-        extras = Extras(source.depth, source.metadata)
-        return _Job(source, original, alpha, pyramid, plain, extras, compute, seed, progress, progress, own, tune)
-
-    def of_plane(self, pixels: SampleArray) -> _Job:
-        """The same for another plane, [H, W, 1], by the caller's weights alone."""
-        plane = SourceImage(np.ascontiguousarray(pixels))
-        own = _Job.of(plane, self.own_weights, self.compute, self.seed, Tune.PSNR, self.progress)
-        return replace(own, checkpoint=self.checkpoint)
-
-    @property
-    def beside(self) -> _Job:
-        """The same for a fit beside those whose steps are counted."""
-        return replace(self, report=self.progress.beside)
-
-    def psnr_of(self, data: bytes) -> float:
-        """PSNR, decibels, of a file against the source, opacity included."""
-        strips = Reader(data, threads=self.compute.threads).strips(dtype=self.source.pixels.dtype)
-        return psnr_of_strips(self.original, strips.parts, self.alpha)
-
-    def score_of(self, data: bytes, settings: FitSettings) -> float:
-        """What the best of several files has most of: PSNR; with weights given, or for the eye, less of its loss.
-
-        With alpha it is PSNR even for the eye: that of composites, which opacity is a part of.
-        """
-        if self.own_weights is None and (self.tune == Tune.PSNR or self.alpha is not None):
-            return self.psnr_of(data)
-        loss = _mean_square(self, data, settings.coarse)
-        if settings.structure and self.plain_weights is None:
-            loss += settings.structure * _structure_error(self, data)
-        return -loss
-
-
-class _ProgressRelay:
-    """Passes the progress of fits on to the caller of ``encode``, and remembers whether that has stopped them.
-
-    Several fits are reported as one of ``all_steps`` steps; those that have ended made ``steps_before`` of them. Fits
-    beside them are told of without a step. Once stopped, every fit ends after its first step. ``fit_psnr`` is the
-    highest PSNR that a fit ended with, decibels.
-    """
-
-    def __init__(self, callback: ProgressCallback | None) -> None:
-        self.stopped = False
-        self.all_steps: int | None = None
-        self.steps_before = 0
-        self.fit_psnr = 0.0
-        self._callback = callback
-
-    def __call__(self, at: Progress) -> bool:
-        if at.step == at.steps:
-            self.fit_psnr = max(self.fit_psnr, at.psnr)
-        return self._tell(at, at.step)
-
-    def beside(self, at: Progress) -> bool:
-        """The progress of a fit that the steps do not count."""
-        return self._tell(at, 0)
-
-    def _tell(self, at: Progress, step: int) -> bool:
-        if self._callback is not None and not self.stopped:
-            at = replace(at, step=self.steps_before + step, steps=self.all_steps or at.steps)
-            self.stopped = self._callback(at) is False
-        return not self.stopped

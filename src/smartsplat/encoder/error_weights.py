@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from smartsplat.arrays import ByteArray, FloatArray, SampleArray
-from smartsplat.encoder.pyramid import reduced
+from smartsplat.encoder.pyramid import Frame, reduced
 from smartsplat.errors import SettingsError
 from smartsplat.gaussians import CUTOFF, Gaussians
 from smartsplat.images.image import SourceImage, flatten
@@ -108,21 +108,34 @@ def eye_weights(pixels: SampleArray, given: ByteArray | None) -> ByteArray:
         given: weights [H, W] that these multiply, 255 being 1; None: all are 1.
     """
     height, width = pixels.shape[:2]
-    mean, square = _luma_moments(pixels)
-    variance = np.maximum(square - mean * mean, 0) + np.float32(QUIET_DEVIATION**2)
-    weights = np.exp(-gaussian_filter(np.log(variance), BUSY_BLUR, mode="nearest") / 2)
-    importance = np.ones_like(weights)
-    if given is not None:
-        importance = np.maximum(_cell_means(given.astype(np.float32)), np.float32(1e-3))
-    weights /= (weights * importance).sum() / importance.sum()
-    levels = np.rint(EYE_UNIT * np.maximum(weights, MIN_EYE_WEIGHT)).clip(1, 255).astype(np.uint8)
-    rows, columns = levels.shape
-    whole = Image.fromarray(levels).resize((columns * BUSY_CELL, rows * BUSY_CELL), Image.Resampling.BILINEAR)
-    plane = np.ascontiguousarray(np.asarray(whole)[:height, :width])
+    importance = None if given is None else _cell_means(given.astype(np.float32))
+    plane = eye_plane(eye_levels(*luma_moments(pixels), importance), height, width)
     return plane if given is None else _product(given, plane)
 
 
-def _luma_moments(pixels: SampleArray) -> tuple[FloatArray, FloatArray]:
+def eye_levels(mean: FloatArray, square: FloatArray, importance: FloatArray | None = None) -> ByteArray:
+    """``eye_weights`` of cells of ``BUSY_CELL`` pixels a side, [rows, columns].
+
+    Args:
+        mean, square: ``luma_moments``.
+        importance: [rows, columns] weights given; None: all are 1.
+    """
+    variance = np.maximum(square - mean * mean, 0) + np.float32(QUIET_DEVIATION**2)
+    weights = np.exp(-gaussian_filter(np.log(variance), BUSY_BLUR, mode="nearest") / 2)
+    importance = np.ones_like(weights) if importance is None else np.maximum(importance, np.float32(1e-3))
+    weights /= (weights * importance).sum() / importance.sum()
+    levels: ByteArray = np.rint(EYE_UNIT * np.maximum(weights, MIN_EYE_WEIGHT)).clip(1, 255).astype(np.uint8)
+    return levels
+
+
+def eye_plane(levels: ByteArray, height: int, width: int) -> ByteArray:
+    """The weights of pixels, [H, W], from those of cells."""
+    rows, columns = levels.shape
+    whole = Image.fromarray(levels).resize((columns * BUSY_CELL, rows * BUSY_CELL), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(whole)[:height, :width])
+
+
+def luma_moments(pixels: SampleArray) -> tuple[FloatArray, FloatArray]:
     """Means of luma in [0, 1] and of its square over squares of ``BUSY_CELL`` pixels, [rows, columns] each."""
     moments = []
     for rows in row_slices(len(pixels), 1, STRIP_ROWS):
@@ -140,10 +153,16 @@ def _cell_means(plane: FloatArray, side: int = BUSY_CELL) -> FloatArray:
 
 
 class WeightPyramid:
-    """Weights [H, W], ``plane``, of which ``unit`` stands for 1, and their means over squares of 2^k pixels."""
+    """Weights [H, W], ``plane``, of which ``unit`` stands for 1, and their means over squares of 2^k pixels.
 
-    def __init__(self, weights: ByteArray, unit: int = 255) -> None:
+    Args:
+        frame: where they are in an image, if they are not all of it.
+    """
+
+    def __init__(self, weights: ByteArray, unit: int = 255, frame: Frame | None = None) -> None:
         self.plane, self.unit = weights, unit
+        self._origin = np.array([frame.x, frame.y] if frame else [0, 0], np.float32)
+        self._factor = frame.factor if frame else 1
         levels = [weights]
         while len(levels) < MAX_LEVELS and min(levels[-1].shape) > 1:
             levels.append(reduced(levels[-1][..., None], 2)[..., 0])
@@ -157,10 +176,12 @@ class WeightPyramid:
 
         A Gaussian whose numbers are none has some weight, too.
         """
-        side = CUTOFF * np.nan_to_num(np.minimum(*gaussians.scale.T)).clip(1 / CUTOFF, Limits().side)
+        factor = self._factor
+        side = CUTOFF / factor * np.nan_to_num(np.minimum(*gaussians.scale.T)).clip(factor / CUTOFF, Limits().side)
         level = np.minimum(np.rint(np.log2(side)).astype(np.intp), len(self._columns) - 1)
         height, width = self.plane.shape
-        column, row = np.nan_to_num(gaussians.mean).clip(0, [width - 1, height - 1]).astype(np.intp).T >> level
+        mean = (np.nan_to_num(gaussians.mean) - self._origin) / np.float32(factor)
+        column, row = mean.clip(0, [width - 1, height - 1]).astype(np.intp).T >> level
         place = self._begin[level] + row * self._columns[level] + column
         own = level == 0
         levels = np.empty(len(gaussians), np.uint8)

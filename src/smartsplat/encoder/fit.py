@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from smartsplat.arrays import SampleArray
+from smartsplat.arrays import FloatArray, SampleArray
 from smartsplat.bitstream.quantize import Quantizer, fake_quantize, position_cell_log2, quality_for_error
 from smartsplat.encoder.checkpoint import Checkpoint, State, result_of, result_state
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.densify import added_gaussians, top_by_energy, weighted_energy
 from smartsplat.encoder.error_weights import WeightPyramid
-from smartsplat.encoder.pyramid import PyramidLevel, luma_level, pyramid_level, pyramid_steps
+from smartsplat.encoder.pyramid import Frame, PyramidLevel, luma_level, pyramid_level, pyramid_steps
 from smartsplat.encoder.settings import FitSettings, coarse_part, room, structure_weight
 from smartsplat.gaussians import MIN_SCALE, Gaussians
 from smartsplat.render import COARSE_CELL, StepSettings, Structure
@@ -89,8 +89,12 @@ class Fit:
         initial: the Gaussians to start from, about ``initial_count`` of them.
         plan: decides on the number of Gaussians, if the settings densify.
         final_count: first estimate of the number of Gaussians at the end.
-        seed: of the random numbers.
+        seed: of the random numbers, or a stream of them.
         weights: of the errors of each pixel; None: all are 1.
+        frame: where the pixels are in an image; None: they are all of it.
+        fixed: Gaussians beside those that are fitted: rendered, but never changed.
+
+    ``origin`` tells of each fitted Gaussian which of the initial ones it was; -1 if it was added.
     """
 
     def __init__(
@@ -102,10 +106,13 @@ class Fit:
         compute: Compute,
         *,
         final_count: int,
-        seed: int = 0,
+        seed: int | np.random.SeedSequence = 0,
         weights: WeightPyramid | None = None,
+        frame: Frame | None = None,
+        fixed: Gaussians | None = None,
     ) -> None:
-        self.height, self.width, self.channels = pixels.shape
+        self.frame = frame or Frame.whole(pixels, final_count)
+        self.channels = pixels.shape[2]
         self.pixels = pixels
         self.weights = weights
         self.plan = plan
@@ -114,12 +121,17 @@ class Fit:
         self.renderer = compute.renderer
         self.final_count = final_count
         self.initial_count = len(initial)
-        self._levels = pyramid_steps(self.width, self.height, final_count, settings)
+        levels = pyramid_steps(self.frame.width, self.frame.height, self.frame.count, settings)
+        self._levels = {step: max(factor, self.frame.factor) for step, factor in levels.items()}
         self.quantize_shapes_from, self.quantize_means_from = (
             round(fraction * settings.steps) for fraction in settings.quantize_from
         )
-        self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
-        self.params = self.renderer.upload(initial)
+        if not isinstance(seed, np.random.SeedSequence):
+            seed = np.random.SeedSequence(seed, spawn_key=(2,))
+        self.generator = np.random.default_rng(seed)
+        self.fixed = self.renderer.upload(fixed or Gaussians.empty(self.channels))
+        self.params = self.fixed.joined(self.renderer.upload(initial))  # the fixed ones first
+        self.origin = np.arange(len(initial))
         self.weight_sum = self._weight_sum(initial)
         self.adam = self.renderer.adam_state(self.params)
         self.step = 0  # the next one
@@ -130,20 +142,27 @@ class Fit:
         )
 
     def run(
-        self, progress: ProgressCallback | None = None, checkpoint: Checkpoint | None = None
+        self,
+        progress: ProgressCallback | None = None,
+        checkpoint: Checkpoint | None = None,
+        until: int | None = None,
     ) -> tuple[Gaussians, Quantizer]:
-        """All steps, or as many as ``progress`` allows: the Gaussians, and the quantiser they were made ready for."""
+        """All steps, or as many as ``progress`` allows: the Gaussians, and the quantiser they were made ready for.
+
+        Args:
+            until: the step before which to end; None: that after the last one.
+        """
         settings = self.settings
         densify_steps = self._densify_steps()
         count_steps = {*list(densify_steps)[::DENSIFY_STEPS_PER_COUNT], *list(densify_steps)[-1:]}
         settle_steps = {round(part * settings.steps) for part in SETTLE_FRACTIONS} if settings.densify else set()
         plane = None if self.weights is None else self.weights.plane
         factor = 0  # of no level yet
-        while self.step < settings.steps:
+        while self.step < (settings.steps if until is None else until):
             step = self.step
             if self._factor(step) != factor:
                 factor = self._factor(step)
-                level = pyramid_level(self.pixels, factor, plane)
+                level = pyramid_level(self.pixels, factor, plane, self.frame)
                 coarser = self._structure_level(factor)
             if step in (self.quantize_shapes_from, self.quantize_means_from):
                 self._quantize(means=step >= self.quantize_means_from)
@@ -153,26 +172,38 @@ class Fit:
                 self.params, self.adam, level.pixels, level.view, step_settings, level.weights, structure
             )
             self.mean_square = result.mean_square * self._weight_unit
+            if len(self.fixed):
+                self.params = self.fixed.joined(self._free)
             if step in densify_steps:
                 self._densify(densify_steps[step], level, recount=step in count_steps)
             elif step in settle_steps:
                 self._settle(level)
             self.step += 1
-            at = Progress(self.step, settings.steps, len(self.params), psnr_of_mean_square(self.mean_square))
+            at = Progress(self.step, settings.steps, len(self._free), psnr_of_mean_square(self.mean_square))
             if progress is not None and progress(at) is False:
                 if checkpoint is not None:
                     checkpoint.save_if_worth(self.state)
                 break
             if checkpoint is not None:
                 checkpoint.save_if_due(self.state)
-        return self.renderer.download(self.params), self.quantizer or self._quantizer()
+        return self.gaussians, self.quantizer or self._quantizer()
+
+    @property
+    def _free(self) -> Any:
+        """Those of ``params`` that are fitted."""
+        return self.params[len(self.fixed) :] if len(self.fixed) else self.params
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """A copy of those that are fitted."""
+        return self.renderer.download(self._free)
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------
 
     def state(self) -> State:
         """All that changes during a fit."""
-        params = self.renderer.download(self.params)
-        first, second, age = self.renderer.download_adam(self.adam)
+        params = self.gaussians
+        first, second, age = (array[len(self.fixed) :] for array in self.renderer.download_adam(self.adam))
         counts = {"step": self.step, "final_count": self.final_count, "initial_count": self.initial_count}
         values = {"mean_square": self.mean_square, "noise": self.quantization_noise, "weight_sum": self.weight_sum}
         generator = json.dumps(self.generator.bit_generator.state).encode()
@@ -186,8 +217,9 @@ class Fit:
     def restore(self, state: State) -> None:
         """Go on from what ``state`` returned."""
         params, quantizer, self.mean_square = result_of(state)
-        self.params = self.renderer.upload(params)
-        self.adam = self.renderer.upload_adam(state["first"], state["second"], state["age"])
+        self.params = self.fixed.joined(self.renderer.upload(params))
+        adam = self.renderer.upload_adam(state["first"], state["second"], state["age"])
+        self.adam = self.renderer.adam_state(self.fixed).joined(adam)
         self.quantizer = quantizer if state["quantizes"] else None
         self.step, self.final_count, self.initial_count = (
             int(state[name]) for name in ("step", "final_count", "initial_count")
@@ -208,7 +240,7 @@ class Fit:
             factor = 0.0
             left = (s.steps - step) / (s.steps - self.quantize_means_from)
             lr_color = left * s.lr_color_after_quantization * error
-        unit_x, unit_y = (1.0, 1.0) if s.relative else (self.width / 2, self.height / 2)
+        unit_x, unit_y = (1.0, 1.0) if s.relative else (self.frame.width / 2, self.frame.height / 2)
         return StepSettings(
             l1=s.l1,
             l2=s.l2,
@@ -224,9 +256,9 @@ class Fit:
             beta2=s.beta2,
             relative=s.relative,
             min_scale=MIN_SCALE,
-            max_scale=max(self.width, self.height) / 2,
-            width=self.width,
-            height=self.height,
+            max_scale=max(self.frame.width, self.frame.height) / 2,
+            width=self.frame.width,
+            height=self.frame.height,
         )
 
     def _factor(self, step: int) -> int:
@@ -237,7 +269,7 @@ class Fit:
 
     @property
     def _room(self) -> float:
-        return room(self.width * self.height / self.final_count)
+        return room(self._area / self.final_count)
 
     def _structure_level(self, factor: int) -> PyramidLevel | None:
         """What the structure of a level is compared on, a quarter of its size; None where that is not done.
@@ -247,9 +279,9 @@ class Fit:
         coarser = factor * COARSE_CELL
         if not self.settings.structure or factor > MAX_STRUCTURE_FACTOR:
             return None
-        if min(self.width, self.height) < coarser * MIN_STRUCTURE_SIDE:
+        if self.frame.factor * min(self.pixels.shape[:2]) < coarser * MIN_STRUCTURE_SIDE:
             return None
-        return luma_level(self.pixels, coarser)
+        return luma_level(self.pixels, coarser, self.frame)
 
     def _structure(self, level: PyramidLevel) -> Structure | None:
         weight = structure_weight(self.settings.structure, self.mean_square) * self._room / self._weight_unit
@@ -272,26 +304,30 @@ class Fit:
         densify = self.settings.densify
         assert densify is not None
         if recount:
-            self.final_count = self.plan.count(self.renderer.download(self.params), self._quantizer(), approximate=True)
+            self.final_count = self.plan.count(self.gaussians, self._quantizer(), approximate=True)
         count = max(1, round(self.initial_count + fraction * (self.final_count - self.initial_count)))
-        kept = len(self.params) if fraction == 1 else round((1 - densify.relocate_fraction) * len(self.params))
+        own = len(self._free)
+        kept = own if fraction == 1 else round((1 - densify.relocate_fraction) * own)
         self._resize(min(kept, count), count, level)
 
     def _settle(self, level: PyramidLevel) -> None:
         """Bring the count in line with the target."""
-        gaussians = self.renderer.download(self.params)
-        self.quantization_noise = self._worthwhile_quantization_noise(gaussians)
+        gaussians = self.gaussians
+        energy = weighted_energy(gaussians, self.weights)
+        self.quantization_noise = worthwhile_noise(self.settings, energy, self._squared_error())
         self.final_count = self.plan.count(gaussians, self.quantizer or self._quantizer())
-        self._resize(min(len(self.params), self.final_count), self.final_count, level)
+        self._resize(min(len(gaussians), self.final_count), self.final_count, level)
 
     def _resize(self, kept: int, count: int, level: PyramidLevel) -> None:
         """Keep the ``kept`` Gaussians with the most energy and add new ones up to ``count``."""
         densify = self.settings.densify
         assert densify is not None
-        keep = top_by_energy(self.renderer.download(self.params), kept, self.weights)
+        keep = top_by_energy(self.gaussians, kept, self.weights)
+        missing = count - int(np.count_nonzero(keep))
+        self.origin = np.concatenate([self.origin[keep], np.full(max(missing, 0), -1)])
         if not keep.all():
+            keep = np.concatenate([np.ones(len(self.fixed), bool), keep])
             self.params, self.adam = self.params[keep], self.adam[keep]
-        missing = count - len(self.params)
         if missing > 0:
             sampler = self.compute.sampler
             added = self.renderer.upload(
@@ -299,7 +335,7 @@ class Fit:
             )
             self.params = self.params.joined(added)
             self.adam = self.adam.joined(self.renderer.adam_state(added))
-        self.weight_sum = self._weight_sum(self.renderer.download(self.params))
+        self.weight_sum = self._weight_sum(self.gaussians)
 
     # ---- quantisation ----------------------------------------------------------------------------------------------
 
@@ -316,8 +352,15 @@ class Fit:
         """Quantisation that adds the set fraction of the current squared error, both by weights."""
         attributes = (5 + self.channels) * self.weight_sum
         quality = quality_for_error(self.quantization_noise * self._squared_error(), attributes)
-        cell = position_cell_log2(self.width, self.height, self.final_count)
-        return Quantizer(quality, cell, self.width, self.height, self.channels)
+        height, width = (self.frame.factor * side for side in self.pixels.shape[:2])
+        cell = position_cell_log2(width, height, self.final_count)
+        return Quantizer(quality, cell, self.frame.width, self.frame.height, self.channels)
+
+    @property
+    def _area(self) -> int:
+        """Of what the fit sees, image pixels."""
+        rows, columns = self.pixels.shape[:2]
+        return int(rows * columns * self.frame.factor**2)
 
     @property
     def _weight_unit(self) -> float:
@@ -329,21 +372,24 @@ class Fit:
         return float(len(gaussians)) if self.weights is None else float(self.weights.at(gaussians).sum())
 
     def _squared_error(self) -> float:
-        """Of the whole image, at least what rounding to code values leaves."""
-        return max(self.mean_square, rounding_error(self.pixels.dtype)) * float(
-            self.width * self.height * self.channels
-        )
+        """Of all that the fit sees, at least what rounding to code values leaves."""
+        return max(self.mean_square, rounding_error(self.pixels.dtype)) * float(self._area * self.channels)
 
-    def _worthwhile_quantization_noise(self, gaussians: Gaussians) -> float:
-        """The squared error that quantisation may add, relative to that of the fit.
 
-        A byte gains as much in precision as in more Gaussians if noise / (1 + noise) = alpha P / (2 ln(2) b), where
-        P attributes take b bits and the error falls with the count as N^-alpha. On eight images at 100 to 2000 : 1
-        alpha was 0.2 to 1.8, near 0.7 times the root of N times the energy of a weak Gaussian over the squared error.
-        """
-        weak = math.pi * float(np.quantile(weighted_energy(gaussians, self.weights), WEAK_ENERGY_QUANTILE))
-        alpha = math.sqrt(weak * len(gaussians) / self._squared_error())
-        return self.settings.quantization_noise * min(max(alpha, 0.3), 3.0)
+def worthwhile_noise(settings: FitSettings, energy: FloatArray, squared_error: float) -> float:
+    """The squared error that quantisation may add, relative to that of the fit.
+
+    A byte gains as much in precision as in more Gaussians if noise / (1 + noise) = alpha P / (2 ln(2) b), where
+    P attributes take b bits and the error falls with the count as N^-alpha. On eight images at 100 to 2000 : 1
+    alpha was 0.2 to 1.8, near 0.7 times the root of N times the energy of a weak Gaussian over the squared error.
+
+    Args:
+        energy: of each Gaussian, [N], by weights.
+        squared_error: of all that they are fitted to.
+    """
+    weak = math.pi * float(np.quantile(energy, WEAK_ENERGY_QUANTILE))
+    alpha = math.sqrt(weak * len(energy) / squared_error)
+    return settings.quantization_noise * min(max(alpha, 0.3), 3.0)
 
 
 def rounding_error(dtype: np.dtype[Any]) -> float:
