@@ -291,7 +291,7 @@ def test_views_that_make_no_sense(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": (1 << 17, 1)}, {"size": (60_000, 60_000)}, {"scale": 1e4}, {"scale": 1e307}]
+    "options", [{"size": ((1 << 22) + 1, 1)}, {"size": (60_000, 60_000)}, {"scale": 1e4}, {"scale": 1e307}]
 )
 def test_outputs_above_the_limits(options: dict[str, Any]) -> None:
     with pytest.raises(LimitError, match="limit"):
@@ -303,6 +303,10 @@ def test_own_limits() -> None:
     assert smartsplat.decode(FILE, limits=limits).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(LimitError):
         smartsplat.decode(FILE, scale=1.1, limits=limits)
+    limits = Limits(output_pixels=WIDTH * HEIGHT - 1)
+    with pytest.raises(LimitError, match=f"and {WIDTH * HEIGHT - 1} in all"):
+        smartsplat.decode(FILE, limits=limits)
+    assert sum(map(len, smartsplat.open(FILE, limits=limits).strips().parts)) == HEIGHT, "that is not at once"
     with pytest.raises(LimitError):
         smartsplat.open(FILE, limits=Limits(file_bytes=len(FILE) - 1))
 

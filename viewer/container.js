@@ -24,13 +24,16 @@ export class LimitError extends FormatError {
 
 /** What a file may claim. `overlap`: Gaussians over a pixel, on average. */
 export const LIMITS = Object.freeze({
-  side: 1 << 16,
-  pixels: 2 ** 30,
+  side: 1 << 22,
+  pixels: 2 ** 32,
   gaussians: 1 << 26,
   fileBytes: 2 ** 31,
   metadataBytes: 1 << 24,
   overlap: 1024,
 });
+
+/** Position cells a side, at most. */
+const MAX_CELLS = 65536;
 
 const SIGNATURE = [0x89, 0x53, 0x53, 0x50, 0x0d, 0x0a, 0x1a, 0x0a];
 const MAJOR = 4;
@@ -249,6 +252,10 @@ function parseHeader(table, limits) {
   check(primaries && transfer, `code points ${primaries} and ${transfer} of the colour space are out of range`);
   check(Math.max(quality, alphaQuality) <= 191, "a quality is out of range");
   check(Math.max(cellLog2, alphaCellLog2) <= 12, "a cell size is out of range");
+  const isFine = [cellLog2, ...(alpha ? [alphaCellLog2] : [])].every(
+    (log2) => (Math.max(width, height) - 1) / 2 ** log2 < MAX_CELLS,
+  );
+  check(isFine, `more than ${MAX_CELLS} position cells a side`);
   check(alpha <= 1 && (alpha || !(alphaQuality || alphaCellLog2)), `alpha of an unknown kind, ${alpha}`);
   const plane = (channels, quality, cellLog2) => ({ width, height, channels, quality, cellLog2 });
   return {

@@ -9,11 +9,11 @@
 
 // sspl.h as it lies in 32-bit memory.
 const ERROR_BYTES = 4 + 240;
-const OPTIONS_BYTES = 64;
+const OPTIONS_BYTES = 72;
 const INFO_BYTES = 48;
 const REQUEST_BYTES = 64;
 const ROWS_STEP = 256;
-const LIMITS = ["side", "pixels", "gaussians", "file_bytes", "metadata_bytes", "overlap"];
+const LIMITS = ["side", "pixels", "gaussians", "file_bytes", "metadata_bytes", "overlap", "output_pixels"];
 const METADATA = ["icc", "exif", "xmp", "iptc", "geo"];
 const NAMES = ["", "format", "unsupported", "limit", "argument", "read", "memory"];
 
@@ -61,7 +61,7 @@ class Decoder {
    *
    * @param {Uint8Array} bytes
    * @param {object} [options] partial: show what there is of a file that ends early; limits: { side, pixels, gaussians,
-   *   file_bytes, metadata_bytes, overlap }, each a number
+   *   file_bytes, metadata_bytes, overlap, output_pixels }, each a number
    */
   open(bytes, { partial = false, limits = {} } = {}) {
     const c = this.#c;

@@ -207,6 +207,7 @@ void bind_bitstream(nb::module_& m) {
   m.attr("MAX_QUALITY") = kMaxQuality;
   m.attr("QUALITY_ZERO") = kQualityZero;
   m.attr("MAX_POSITION_CELL_LOG2") = kMaxPositionCellLog2;
+  m.attr("MAX_CELLS") = kMaxCells;
   m.def("format_constants", &format_constants);
   m.def("quantize", &quantize_all);
   m.def("dequantize", &dequantize_all);

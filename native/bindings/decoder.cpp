@@ -31,8 +31,9 @@ void check(const Refusal& refusal) {
 
 // smartsplat.limits.Limits.
 Limits limits_of(nb::handle object) {
-  return {number(object, "side"),       number(object, "pixels"),         number(object, "gaussians"),
-          number(object, "file_bytes"), number(object, "metadata_bytes"), number(object, "overlap")};
+  return {number(object, "side"),         number(object, "pixels"),         number(object, "gaussians"),
+          number(object, "file_bytes"),   number(object, "metadata_bytes"), number(object, "overlap"),
+          number(object, "output_pixels")};
 }
 
 // smartsplat.render.View.

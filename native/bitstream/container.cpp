@@ -240,6 +240,10 @@ Refusal read_header(const uint8_t* header, const Limits& limits, File& file) {
     return refuse(kFormat, "quality %d or cell size 2^%d is out of range, of colours or alpha", quality, cell);
   if (alpha > 1 || (alpha == 0 && (alpha_quality || alpha_cell)))
     return refuse(kFormat, "alpha of an unknown kind, %d", alpha);
+  const int64_t longer = std::max(width, height);
+  for (const int log2 : {cell, alpha ? alpha_cell : kMaxPositionCellLog2})
+    if ((longer - 1) >> log2 >= kMaxCells)
+      return refuse(kFormat, "cells of 2^%d pixels are more than %d a side", log2, kMaxCells);
   file.minor_version = header[9];
   file.primaries = primaries;
   file.transfer = transfer;

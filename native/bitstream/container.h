@@ -35,7 +35,7 @@ struct Refusal {
 // Upper bounds of what a file may claim, and of what is rendered of it: smartsplat/limits.py. They are compared with
 // integers below 2^53.
 struct Limits {
-  double side, pixels, gaussians, file_bytes, metadata_bytes, overlap;
+  double side, pixels, gaussians, file_bytes, metadata_bytes, overlap, output_pixels;
 };
 
 // Gaussians that are coded together, or a part of a mask, whose `count` is of its mixed blocks.

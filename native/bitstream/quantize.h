@@ -25,6 +25,7 @@ struct QuantizerSettings {
 constexpr int kQualityZero = 64;
 constexpr int kMaxQuality = 191;
 constexpr int kMaxPositionCellLog2 = 12;
+constexpr int kMaxCells = 1 << 16;  // a side
 constexpr int kMinEnergy = -8, kMaxEnergy = 17;
 constexpr int kOctave = 1024;  // units of log2 scale
 constexpr int kMinMeanScale = -2 * kOctave, kMaxMeanScale = 16 * kOctave;

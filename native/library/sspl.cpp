@@ -45,12 +45,12 @@ namespace {
 static_assert(SSPL_ROWS_STEP == kMacrotile, "rows begin where macrotiles do");
 
 constexpr double kMinPixel = 1.0 / 65536;  // of the output, pixels of the image: squares of more leave float's range
-constexpr sspl_limits kLimits = {1u << 16, 1u << 30, 1u << 26, 1u << 31, 1u << 24, 1024};
+constexpr sspl_limits kLimits = {1u << 22, uint64_t{1} << 32, 1u << 26, 1u << 31, 1u << 24, 1024, 1u << 30};
 
 Limits limits_of(const sspl_limits& limits) {
   const auto number = [](uint64_t value) { return static_cast<double>(value); };
-  return {number(limits.side),       number(limits.pixels),         number(limits.gaussians),
-          number(limits.file_bytes), number(limits.metadata_bytes), number(limits.overlap)};
+  return {number(limits.side),           number(limits.pixels),  number(limits.gaussians),    number(limits.file_bytes),
+          number(limits.metadata_bytes), number(limits.overlap), number(limits.output_pixels)};
 }
 
 sspl_status fail(sspl_error* error, sspl_status status, const std::string& why) {
@@ -176,7 +176,8 @@ sspl_status begin(sspl_image* image, const sspl_request* given, sspl_error* erro
   const double across = r.width / columns, down = r.height / rows;  // pixels of the image: of an output pixel
   if (r.x < -across || r.y < -down || r.x + r.width > of.width + across || r.y + r.height > of.height + down)
     return fail(error, SSPL_ERROR_ARGUMENT, "the region does not lie in the image");
-  if (std::max(columns, rows) > std::min<double>(limits.side, kMaxSide) || columns * rows > limits.pixels)
+  if (std::max(columns, rows) > std::min<double>(limits.side, kMaxSide) ||
+      columns * rows > std::min(limits.pixels, limits.output_pixels))
     return fail(error, SSPL_ERROR_LIMIT, "the output has more pixels than the limits allow");
   if (std::min(across, down) < kMinPixel)
     return fail(error, SSPL_ERROR_ARGUMENT, "the image is enlarged more than 65536 times");

@@ -52,11 +52,12 @@ typedef struct sspl_image sspl_image;
 /* Upper bounds of what a file may claim and of what is rendered of it, checked before anything is allocated. */
 typedef struct sspl_limits {
   uint64_t side;           /* pixels of the longer side */
-  uint64_t pixels;         /* of the image, or of what is rendered */
+  uint64_t pixels;         /* of the image */
   uint64_t gaussians;      /* in the file */
   uint64_t file_bytes;     /* of the file */
   uint64_t metadata_bytes; /* of a profile, or of other metadata, unpacked */
   uint64_t overlap;        /* Gaussians over an output pixel, on average: bounds the time that a small file can take */
+  uint64_t output_pixels;  /* of what is rendered at once; never more than `pixels` */
 } sspl_limits;
 
 typedef struct sspl_options {

@@ -354,7 +354,11 @@ class Reader:
             FormatError, LimitError, SettingsError, DeviceError: as ``decode``, before the first strip.
         """
         _, planes = self._opened
-        view, kind, ground = self._view(region, size, scale), sample_type(dtype, self.depth), self._ground(background)
+        view, kind, ground = (
+            self._view(region, size, scale, in_strips=True),
+            sample_type(dtype, self.depth),
+            self._ground(background),
+        )
         parts, channels = planes.strips(view, kind, grain), self.channels
         if ground is not None and self.has_alpha:
             parts = map(functools.partial(_over, ground=ground), parts)
@@ -424,7 +428,9 @@ class Reader:
     def _ground(background: Background | None) -> Background | None:
         return None if background is None else background_color(background)
 
-    def _view(self, region: Region | None, size: tuple[int, int] | None, scale: float | None) -> View:
+    def _view(
+        self, region: Region | None, size: tuple[int, int] | None, scale: float | None, in_strips: bool = False
+    ) -> View:
         x, y, width, height = (0, 0, self.width, self.height)
         if region is not None:
             x, y, width, height = whole_numbers("region", region, ("x", "y", "width", "height"))
@@ -440,15 +446,16 @@ class Reader:
             columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
         if columns < 1 or rows < 1:
             raise SettingsError(f"an output of {columns} x {rows} pixels is empty")
-        self._check_output(columns, rows)
+        self._check_output(columns, rows, in_strips)
         return View(x, y, width, height, columns, rows)
 
-    def _check_output(self, columns: int, rows: int) -> None:
+    def _check_output(self, columns: int, rows: int, in_strips: bool = False) -> None:
         """LimitError: so many output pixels are too many."""
-        if max(columns, rows) > self._limits.side or columns * rows > self._limits.pixels:
+        limits = self._limits
+        most = limits.pixels if in_strips else min(limits.pixels, limits.output_pixels)
+        if max(columns, rows) > limits.side or columns * rows > most:
             raise LimitError(
-                f"an output of {columns} x {rows} pixels is above the limits of {self._limits.side} a side "
-                f"and {self._limits.pixels} in all"
+                f"an output of {columns} x {rows} pixels is above the limits of {limits.side} a side and {most} in all"
             )
 
 

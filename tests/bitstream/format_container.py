@@ -102,7 +102,9 @@ def _read_header(data: bytes) -> tuple[Content, int]:
     ) = struct.unpack_from("<BBIIBBBBBBBB", data, 10)
     count = int.from_bytes(data[28:32], "little")
     require(reserved == 0, "reserved bits")
-    require(1 <= width <= 65536 and 1 <= height <= 65536 and width * height <= 1 << 30, "the image's size")
+    require(1 <= width <= 1 << 22 and 1 <= height <= 1 << 22 and width * height <= 1 << 32, "the image's size")
+    longest = max(width, height) - 1
+    require(longest >> cell_log2 < 65536 and (not alpha or longest >> alpha_cell < 65536), "cells")
     require(channels in (1, 3) and quality <= 191 and cell_log2 <= 12 and count <= 1 << 26, "a header field")
     require(1 <= depth <= 16 and primaries >= 1 and transfer >= 1, "depth or code points")
     require(alpha <= 1 and alpha_quality <= 191 * alpha and alpha_cell <= 12 * alpha, "alpha")

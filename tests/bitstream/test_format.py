@@ -218,8 +218,9 @@ def damaged(data: bytes) -> Iterator[tuple[str, bytes, type[SmartSplatError]]]:
     yield "cell of no alpha", changed(26, "<B", 1), FormatError
     yield "reserved", changed(27, "<B", 1), FormatError
     yield "width 0", changed(12, "<I", 0), FormatError
-    yield "width", changed(12, "<I", 65537), LimitError
-    yield "pixels", sealed(data[:12] + struct.pack("<II", 65536, 16385) + data[20:table], bodies), LimitError
+    yield "width", changed(12, "<I", (1 << 22) + 1), LimitError
+    yield "pixels", sealed(data[:12] + struct.pack("<II", 1 << 17, (1 << 15) + 1) + data[20:table], bodies), LimitError
+    yield "cells", changed(12, "<I", (65536 << data[23]) + 1), FormatError
     yield "channels", changed(10, "<B", 2), FormatError
     yield "quality", changed(22, "<B", 192), FormatError
     yield "cell", changed(23, "<B", 13), FormatError

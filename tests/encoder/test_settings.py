@@ -64,7 +64,8 @@ def test_the_paper_preset_has_the_numbers_of_the_page() -> None:
 
 def test_the_largest_image_fits_the_limits() -> None:
     limits = Limits()
-    assert limits.side >= 1 << 16
+    assert limits.side == 1 << 22
+    assert limits.output_pixels <= limits.pixels
     assert 16384 * 16384 <= limits.pixels <= limits.side**2
     assert limits.gaussians < 1 << 31  # 32-bit indices in the renderer
 

@@ -21,6 +21,9 @@ MAX_QUALITY = _native.MAX_QUALITY
 MAX_POSITION_CELL_LOG2 = _native.MAX_POSITION_CELL_LOG2
 """log2 of the longest side of a position cell, pixels."""
 
+MAX_CELLS = _native.MAX_CELLS
+"""Position cells a side, at most."""
+
 
 @dataclass(frozen=True)
 class Quantizer:
@@ -43,8 +46,12 @@ class Quantizer:
 
 
 def position_cell_log2(width: int, height: int, count: int) -> int:
-    """log2 of the cell side at which the number of cells is about six times that of the Gaussians."""
-    return min(max(round(math.log2(2.2 * base_scale(width, height, count))), 0), MAX_POSITION_CELL_LOG2)
+    """log2 of the cell side at which the number of cells is about six times that of the Gaussians.
+
+    Or of a longer one, where those would be more than ``MAX_CELLS`` a side.
+    """
+    least = max(math.ceil(math.log2(max(width, height) / MAX_CELLS)), 0)
+    return min(max(round(math.log2(2.2 * base_scale(width, height, count))), least), MAX_POSITION_CELL_LOG2)
 
 
 def quality_for_error(noise: float, attributes: float) -> int:

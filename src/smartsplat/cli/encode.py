@@ -73,6 +73,12 @@ Weights = Annotated[
     typer.Option(metavar="MASK", rich_help_panel=FIT, help="A grey image of the same size: white matters most."),
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=FIT, help="Same seed, same machine, same file.")]
+Block = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIDE", rich_help_panel=FIT, help="Fit in blocks of so many pixels a side, in little memory; 0: never."
+    ),
+]
 Restart = Annotated[
     bool, typer.Option("--restart", rich_help_panel=FIT, help="Begin anew, whatever OUT.sspl.checkpoint has.")
 ]
@@ -105,6 +111,7 @@ def encode(
     grain: Grain = None,
     weights: Weights = None,
     seed: Seed = 0,
+    block: Block = None,
     restart: Restart = False,
     background: shared.Background = None,
     strip: Strip = False,
@@ -129,15 +136,8 @@ def encode(
     --force is given.
     """
     targets = {"ratio": ratio, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "gaussians": gaussians}
-    fit = {
-        "effort": effort,
-        "preset": preset,
-        "steps": steps,
-        "tune": tune,
-        "grain": grain,
-        "seed": seed,
-        "threads": threads,
-    }
+    fit = {"effort": effort, "preset": preset, "steps": steps, "tune": tune, "grain": grain, "seed": seed}
+    fit |= {"block": block, "threads": threads}
     try:
         jobs = jobs_of(files, output, out_dir, ".sspl")
         encoder = _Encoder(

@@ -53,7 +53,7 @@ SAVE_SECONDS = 30
 
 GONE = "the scheduler is gone; what was finished stays, run again to go on"
 
-FIT = ("effort", "preset", "steps", "tune", "grain", "seed")
+FIT = ("effort", "preset", "steps", "tune", "grain", "seed", "block")
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def check_settings(targets: dict[str, Any], fit: dict[str, Any]) -> None:
 
     Args:
         targets: by the names of ``Target.of``.
-        fit: effort, preset, steps, tune and grain, None where they are not given.
+        fit: effort, preset, steps, tune, grain and block, None where they are not given.
 
     Raises:
         SettingsError: one makes no sense, or contradicts another.
@@ -180,6 +180,8 @@ def check_settings(targets: dict[str, Any], fit: dict[str, Any]) -> None:
     tuned = tune_of(fit["tune"], fit["preset"], targets["psnr"])
     grain_of(fit["grain"], tuned, targets["psnr"])
     trials_of(fit["effort"], fit["preset"], fit["steps"])
+    if block_side(fit["block"], 1, 1):
+        check_for_blocks(has_alpha=False, has_weights=False, preset=fit["preset"], min_psnr=targets["psnr"])
 
 
 def prepared(

@@ -12,6 +12,7 @@ from smartsplat.bitstream.grain import levels_of, to_grain
 from smartsplat.decoder import Reader
 from smartsplat.encoder.settings import Tune
 from smartsplat.errors import SettingsError
+from smartsplat.images.spooled import release
 from smartsplat.render.grain import GRAIN_BANDS, room_for_grain, smoothed
 
 AUTO_GRAIN = 0.35
@@ -97,6 +98,7 @@ def _losses(pixels: SampleArray, data: bytes, threads: int) -> Iterator[tuple[Fl
         own = pixels[top : top + rows]
         decoded = reader.read(region=(0, top, width, len(own)), dtype=pixels.dtype)[..., : pixels.shape[2]]
         own_luma, luma = _luma(own), _luma(decoded)
+        release(pixels)
         room = np.maximum(_block_means(room_for_grain(luma)), MIN_ROOM)
         lost = np.stack([_block_means(a**2 - b**2) for a, b in zip(_bands(own_luma), _bands(luma), strict=True)])
         yield np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma)

@@ -136,10 +136,10 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def test_sizes_in_headers() -> None:
     largest = (1 << 31) - 1
     assert message(png(largest, largest, 8, 2, b""), LimitError) == (
-        f"<bytes>: {largest} x {largest} pixels, the limit is 65536 a side"
+        f"<bytes>: {largest} x {largest} pixels, the limit is 4194304 a side"
     )
-    assert message(png(60000, 60000, 8, 2, b""), LimitError) == (
-        "<bytes>: 60000 x 60000 pixels, the limit is 1073741824 in all"
+    assert message(png(70000, 70000, 8, 2, b""), LimitError) == (
+        "<bytes>: 70000 x 70000 pixels, the limit is 4294967296 in all"
     )
     assert message(png(0, 5, 8, 0, b"")) == (
         "<bytes>: cannot be read as PNG: its size is zero or its header is damaged"

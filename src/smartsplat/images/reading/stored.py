@@ -17,6 +17,7 @@ from smartsplat.errors import ImageError
 from smartsplat.images.color.color_profiles import cmyk_converter, usable_profile
 from smartsplat.images.reading.exif import upright_exif, upright_xmp
 from smartsplat.images.reading.sources import Samples, SampleStrips
+from smartsplat.images.spooled import new_samples, release
 from smartsplat.metadata import NO_METADATA, Metadata
 
 ALPHA = "A"
@@ -101,6 +102,7 @@ def assemble(
             if stored.premultiplied:
                 colors = _divided(colors, opacity)
         pixels.stored[top : top + len(strip)] = colors if to_rgb is None else to_rgb(colors)
+        release(pixels.upright)
     scale.check()
     metadata = replace(
         stored.metadata,
@@ -120,7 +122,7 @@ class _Canvas:
     def __init__(self, image: StoredImage, channels: int, kind: Any) -> None:
         height, width, turn = image.height, image.width, image.turn
         shape = (width, height, channels) if turn >= 5 else (height, width, channels)
-        self.upright: SampleArray = np.empty(shape, kind)
+        self.upright: SampleArray = new_samples(shape, kind)
         view = self.upright
         if turn in (2, 3, 6, 7):
             view = view[:, ::-1]
