@@ -10,6 +10,7 @@ import typer
 
 from smartsplat.cli import options as shared
 from smartsplat.cli.encode import (
+    Block,
     Bpp,
     Count,
     Effort,
@@ -67,6 +68,7 @@ def batch(
     tune: TuneFor = None,
     grain: Grain = None,
     seed: Seed = 0,
+    block: Block = None,
     background: shared.Background = None,
     strip: Strip = False,
     page: shared.Page = None,
@@ -99,6 +101,7 @@ def batch(
             "tune": tune,
             "grain": grain,
             "seed": seed,
+            "block": block,
             "strip": strip,
         }
     )
