@@ -13,7 +13,7 @@ from smartsplat.encoder.blocks import fit as block_fit
 from smartsplat.encoder.blocks.boxes import ALIGNMENT, Box, blocks_of
 from smartsplat.encoder.blocks.fit import BlockFit
 from smartsplat.encoder.blocks.runner import LocalRunner
-from smartsplat.encoder.blocks.settings import DEFAULT_SIDE, MAX_WHOLE_PIXELS, block_side
+from smartsplat.encoder.blocks.settings import DEFAULT_SIDE, MAX_WHOLE_PIXELS, block_side, obstacle_to_blocks
 from smartsplat.encoder.blocks.task import BlockTask, fit_block
 from smartsplat.encoder.compute import open_compute
 from smartsplat.encoder.error_weights import eye_levels, eye_plane, eye_weights, luma_moments
@@ -209,6 +209,11 @@ def test_when_there_are_blocks() -> None:
     assert block_side(None, MAX_WHOLE_PIXELS + 1, 1) == DEFAULT_SIDE
     assert block_side(0, 1 << 20, 1 << 20) == 0
     assert block_side(700, 10, 10) == 700
+    alpha = obstacle_to_blocks(True, False, None, None)
+    assert block_side(None, 1 << 15, 1 << 15, alpha) == block_side(0, 1 << 16, 1 << 16, alpha) == 0
+    for side, pixels in ((None, (1 << 30) + 1), (512, 1)):
+        with pytest.raises(SettingsError, match="keeps no alpha: give a background; block=0"):
+            block_side(side, pixels, 1, alpha)
 
 
 @pytest.mark.parametrize(

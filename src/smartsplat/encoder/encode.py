@@ -21,7 +21,7 @@ from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.encoder.alpha import AlphaFits, encode_alpha, exact_mask
 from smartsplat.encoder.blocks.fit import BlockFit
 from smartsplat.encoder.blocks.runner import LocalRunner
-from smartsplat.encoder.blocks.settings import block_side, check_for_blocks
+from smartsplat.encoder.blocks.settings import block_side, obstacle_to_blocks
 from smartsplat.encoder.checkpoint import Checkpoint, key_of, result_of, result_state
 from smartsplat.encoder.compute import open_compute
 from smartsplat.encoder.error_weights import (
@@ -120,8 +120,9 @@ def encode(
         checkpoint: a file that is written every minute, from which the same call goes on if it is there, to the same
             bytes. It stays: remove it when what is returned is safe.
         block: fit the image in blocks of about so many pixels a side, one after the other, in little memory
-            (docs/huge_images.md); 0: never. The default is 4096 for images of more than 268 megapixels, and 0 for
-            others. In blocks there is one fit, whatever the effort, and no alpha, weights, preset or target PSNR.
+            (docs/guides/huge_images.md); 0: never. In blocks there is one fit, whatever the effort, and no alpha,
+            weights, preset or target PSNR. The default is 4096 for images of more than 268 megapixels without these,
+            and 0 for others.
 
     Returns:
         The bytes of the file, everything included.
@@ -144,10 +145,9 @@ def encode(
     if own_weights is not None and preset:
         raise SettingsError(f"the preset {preset!r} takes no weights: its loss has SSIM")
     strength = grain_of(grain, tuned, psnr)
-    side = block_side(block, source.width, source.height)
-    if side:
-        check_for_blocks(source.alpha is not None, own_weights is not None, preset, psnr)
-        trials = trials[:1]
+    obstacle = obstacle_to_blocks(source.alpha is not None, own_weights is not None, preset, psnr)
+    side = block_side(block, source.width, source.height, obstacle)
+    trials = trials[:1] if side else trials
     compute = open_compute(device, worker_threads)
     job = EncodeJob.of(source, own_weights, compute, seed, tuned, ProgressRelay(progress), side)
     if checkpoint is not None:
@@ -180,8 +180,7 @@ def check_settings(targets: dict[str, Any], fit: dict[str, Any]) -> None:
     tuned = tune_of(fit["tune"], fit["preset"], targets["psnr"])
     grain_of(fit["grain"], tuned, targets["psnr"])
     trials_of(fit["effort"], fit["preset"], fit["steps"])
-    if block_side(fit["block"], 1, 1):
-        check_for_blocks(has_alpha=False, has_weights=False, preset=fit["preset"], min_psnr=targets["psnr"])
+    block_side(fit["block"], 1, 1, obstacle_to_blocks(False, False, fit["preset"], targets["psnr"]))
 
 
 def prepared(

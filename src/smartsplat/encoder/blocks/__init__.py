@@ -3,7 +3,7 @@
 A coarse fit of the whole image, shrunk by 8, makes the first fifth of the steps: it places Gaussians where the whole
 image needs them. Then every block goes on alone, with a margin of what lies around it, from one round to the next.
 Between rounds all Gaussians are put together, and the next round of every block starts from what its neighbours have
-come to. So seams are fitted as often as there are rounds: with nine no seam is left (docs/huge_images.md).
+come to. So seams are fitted as often as there are rounds: with nine no seam is left (docs/guides/huge_images.md).
 
 Each Gaussian belongs to the block that has fitted it in its core; what a block does to those in its margin is only for
 its own good, and forgotten. A task depends on nothing but its arguments, so that it does not matter where, or in which
