@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,7 @@ from smartsplat.cli.jobs import Job, jobs_of, make_folder, run_jobs
 from smartsplat.cli.messages import Messages, channels_in_words, complain, say
 from smartsplat.cli.progress import progress_line
 from smartsplat.cli.signals import early_stop, exit_code
-from smartsplat.errors import ImageError, SmartSplatError, reason_of
+from smartsplat.errors import ImageError, SettingsError, SmartSplatError, reason_of
 
 if TYPE_CHECKING:
     from smartsplat.encoder.fit import Progress, ProgressCallback
@@ -79,6 +80,14 @@ Block = Annotated[
         metavar="SIDE", rich_help_panel=FIT, help="Fit in blocks of so many pixels a side, in little memory; 0: never."
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", rich_help_panel=FIT, help="Of a Dask scheduler, whose workers fit the blocks."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", rich_help_panel=FIT, help="Processes on this machine that fit the blocks."),
+]
 Restart = Annotated[
     bool, typer.Option("--restart", rich_help_panel=FIT, help="Begin anew, whatever OUT.sspl.checkpoint has.")
 ]
@@ -112,6 +121,8 @@ def encode(
     weights: Weights = None,
     seed: Seed = 0,
     block: Block = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
     restart: Restart = False,
     background: shared.Background = None,
     strip: Strip = False,
@@ -150,6 +161,7 @@ def encode(
             strip=strip,
             restart=restart,
             device=_check_settings(targets, fit, device),
+            cluster=(cluster, workers),
             messages=Messages(quiet, verbose),
             as_json=as_json,
         )
@@ -188,6 +200,7 @@ class _Encoder:
         reading: arguments of ``images.image.read``.
         background, strip: as ``smartsplat.encode`` takes them.
         restart: begin anew where there is a checkpoint.
+        cluster: that fits blocks: its address, or the workers of one on this machine; none of both: this process.
     """
 
     inputs: Sequence[str]
@@ -199,6 +212,7 @@ class _Encoder:
     strip: bool
     restart: bool
     device: str
+    cluster: tuple[str | None, int | None]
     messages: Messages
     as_json: bool
 
@@ -214,11 +228,14 @@ class _Encoder:
         checkpoint = self._checkpoint(job.output)
         fit_begin = time.perf_counter()
         with early_stop(lambda: self._announce(job.output)) as stop:
-            with progress_line(stop, self.messages.quiet) as show, self.messages.warnings_as_notices(name):
+            with (
+                self._runner() as runner,
+                progress_line(stop, self.messages.quiet) as show,
+                self.messages.warnings_as_notices(name),
+            ):
                 show = self._saying_where_it_goes_on(show, checkpoint)
-                data = smartsplat.encode(
-                    image, **self.targets, **self.options, device=self.device, progress=show, checkpoint=checkpoint
-                )
+                options = self.targets | self.options | runner | {"device": self.device, "checkpoint": checkpoint}
+                data = smartsplat.encode(image, progress=show, **options)
             output = self._stopped_name(job.output) if stop.asked else job.output
             self.messages.stage(f"{name}: fitted and coded in {time.perf_counter() - fit_begin:.1f} s")
             check_output(output, self.inputs, self.overwriting)  # again: a fit may take hours
@@ -231,6 +248,21 @@ class _Encoder:
             if checkpoint is not None and checkpoint.exists():
                 say(f"smartsplat: the same command goes on from {checkpoint}; --restart begins anew")
             raise typer.Exit(INTERRUPTED)
+
+    @contextmanager
+    def _runner(self) -> Iterator[dict[str, Any]]:
+        """The option of ``encode`` by which a cluster fits the blocks, if there is to be one."""
+        if self.cluster == (None, None):
+            yield {}
+            return
+        try:
+            from smartsplat.distributed.blocks import cluster_runner
+            from smartsplat.distributed.cluster import opened_cluster
+        except ImportError:
+            raise SettingsError("a cluster needs Dask: pip install 'smartsplat[distributed]'") from None
+        with opened_cluster(*self.cluster) as (client, threads):
+            self.messages.status(f"dashboard: {client.dashboard_link}")
+            yield {"runner": cluster_runner(client, self.options["threads"] or threads, self.device)}
 
     def _checkpoint(self, output: str) -> Path | None:
         """Where the fit is saved; nowhere if the output is a stream."""

@@ -6,19 +6,17 @@ import inspect
 import json
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from distributed import Client, Future, LocalCluster, as_completed, get_worker
+from distributed import Client, Future, as_completed, get_worker
 from distributed.scheduler import KilledWorker
-from distributed.system import MEMORY_LIMIT
 
 from smartsplat.arguments import background_color, whole_number
+from smartsplat.distributed.cluster import GONE, MEMORY, opened_cluster
 from smartsplat.distributed.manifest import Manifest, Record
 from smartsplat.distributed.sources import images_of
 from smartsplat.distributed.worker import PREPARING, READING, TARGETS, EncodeTask, encode_image, needed_memory
@@ -26,21 +24,9 @@ from smartsplat.encoder.encode import check_settings, encode
 from smartsplat.errors import ClusterError, SettingsError, one_line_of
 from smartsplat.images.image import check_float_range
 from smartsplat.stores import opened_store
-from smartsplat.threads import available_threads
-
-MEMORY = "MEMORY"
-"""The Dask resource of workers that says how many bytes of memory they may use; those without it take any image."""
-
-USABLE_MEMORY = 0.8
-"""Of a machine, what the workers on it share."""
 
 TRIES = 2
 """Of an image, the second on another worker if there is one."""
-
-DASHBOARD_PORT = 8787
-
-CONNECT_SECONDS = 10
-"""That a scheduler has to answer."""
 
 SUBMITTED_PER_WORKER = 3
 """Images that are with the scheduler at once: enough that no worker waits, few enough that Ctrl-C leaves little."""
@@ -50,8 +36,6 @@ LOOK_SECONDS = 5
 
 SAVE_SECONDS = 30
 """Between two writes of a manifest to a store to which nothing can be appended."""
-
-GONE = "the scheduler is gone; what was finished stays, run again to go on"
 
 FIT = ("effort", "preset", "steps", "tune", "grain", "seed", "block")
 
@@ -151,7 +135,7 @@ def batch(
     if todo:
         in_process = any(_is_in_memory(url) for url in (folder, *(image.source for image in images)))
         try:
-            with _opened(cluster, workers, in_process) as (client, threads_each):
+            with opened_cluster(cluster, workers, in_process) as (client, threads_each):
                 if started is not None:
                     started(client)
                 running = {"threads": threads or threads_each, "device": device}
@@ -199,49 +183,6 @@ def _folder(out: str | os.PathLike[str]) -> str:
 
 def _is_in_memory(url: str) -> bool:
     return url.startswith("memory://")
-
-
-@contextmanager
-def _opened(cluster: str | Client | None, workers: int | None, in_process: bool) -> Iterator[tuple[Client, int | None]]:
-    """A client, and the threads that each of its workers' encodes should have, if that is known."""
-    if isinstance(cluster, Client):
-        yield cluster, None
-        return
-    with ExitStack() as stack:
-        if cluster is not None:
-            try:
-                client = stack.enter_context(Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False))
-            except (OSError, ValueError, TimeoutError) as error:
-                raise ClusterError(f"the cluster at {cluster} cannot be reached: {error}") from None
-            yield client, None
-            return
-        processors = available_threads()
-        count = workers or max(1, min(processors, int(USABLE_MEMORY * MEMORY_LIMIT / (2 << 30))))
-        if in_process:
-            count = 1
-        # A process for each: an encode's notices are of its process, and so is what a lack of memory ends.
-        local = LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=not in_process,
-            host=None if in_process else "127.0.0.1",
-            dashboard_address=f"127.0.0.1:{_dashboard_port()}",
-            resources={MEMORY: int(USABLE_MEMORY * MEMORY_LIMIT / count)},
-            memory_limit=0,
-            silence_logs=50,
-        )
-        stack.enter_context(local)
-        yield stack.enter_context(Client(local, set_as_default=False)), max(1, processors // count)
-
-
-def _dashboard_port() -> int:
-    """The usual one, or any if another cluster has it."""
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):
-            trial.bind(("127.0.0.1", DASHBOARD_PORT))
-            return DASHBOARD_PORT
-    return 0
 
 
 class _Tracker:

@@ -20,7 +20,7 @@ from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.encoder.alpha import AlphaFits, encode_alpha, exact_mask
 from smartsplat.encoder.blocks.fit import BlockFit
-from smartsplat.encoder.blocks.runner import LocalRunner
+from smartsplat.encoder.blocks.runner import LocalRunner, RunnerOpener
 from smartsplat.encoder.blocks.settings import block_side, obstacle_to_blocks
 from smartsplat.encoder.checkpoint import Checkpoint, key_of, result_of, result_state
 from smartsplat.encoder.compute import open_compute
@@ -85,6 +85,7 @@ def encode(
     progress: ProgressCallback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     block: int | None = None,
+    runner: RunnerOpener = LocalRunner,
 ) -> bytes:
     """Compress an image into the bytes of a .sspl file.
 
@@ -123,6 +124,8 @@ def encode(
             (docs/guides/huge_images.md); 0: never. In blocks there is one fit, whatever the effort, and no alpha,
             weights, preset or target PSNR. The default is 4096 for images of more than 268 megapixels without these,
             and 0 for others.
+        runner: opens what fits the blocks; the default does so in this process
+            (``smartsplat.distributed.blocks.cluster_runner``: on a cluster).
 
     Returns:
         The bytes of the file, everything included.
@@ -149,7 +152,7 @@ def encode(
     side = block_side(block, source.width, source.height, obstacle)
     trials = trials[:1] if side else trials
     compute = open_compute(device, worker_threads)
-    job = EncodeJob.of(source, own_weights, compute, seed, tuned, ProgressRelay(progress), side)
+    job = EncodeJob.of(source, own_weights, compute, seed, tuned, ProgressRelay(progress), side, runner)
     if checkpoint is not None:
         from importlib.metadata import version  # 30 ms, which few calls need
 
@@ -307,7 +310,7 @@ def _fit_in_blocks(
         plan,
         settings,
         compute,
-        LocalRunner(pixels, compute),
+        job.runner(pixels, compute),
         first_count=count,
         for_eye=job.tune == Tune.EYE,
         side=job.block,

@@ -10,6 +10,7 @@ from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.bitstream.container import Extras
 from smartsplat.decoder import Reader
 from smartsplat.encoder.bleed import bled
+from smartsplat.encoder.blocks.runner import LocalRunner, RunnerOpener
 from smartsplat.encoder.checkpoint import Checkpoint
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.error_weights import (
@@ -45,6 +46,7 @@ class EncodeJob:
     own_weights: ByteArray | None  # those that the caller gave
     tune: Tune
     block: int  # side, pixels; 0: the image is fitted whole
+    runner: RunnerOpener  # of the blocks
     checkpoint: Checkpoint | None = None
 
     @staticmethod
@@ -56,6 +58,7 @@ class EncodeJob:
         tune: Tune,
         progress: ProgressRelay,
         block: int = 0,
+        runner: RunnerOpener = LocalRunner,
     ) -> EncodeJob:
         original, alpha, own = source.pixels, source.alpha, weights
         if alpha is not None:
@@ -66,7 +69,7 @@ class EncodeJob:
             pyramid = WeightPyramid(eye_weights(source.pixels, weights), EYE_UNIT)
         extras = Extras(source.depth, source.metadata)
         return EncodeJob(
-            source, original, alpha, pyramid, plain, extras, compute, seed, progress, progress, own, tune, block
+            source, original, alpha, pyramid, plain, extras, compute, seed, progress, progress, own, tune, block, runner
         )
 
     def of_plane(self, pixels: SampleArray) -> EncodeJob:

@@ -41,3 +41,7 @@ def pixels_of(pixels: SampleArray, box: Box) -> SampleArray:
     copy = pixels[box.slices].copy()
     release(pixels)
     return copy
+
+
+RunnerOpener = Callable[[SampleArray, Compute], BlockRunner]
+"""From the image's pixels, and what the caller computes with, to what does its tasks."""
