@@ -156,6 +156,17 @@ def test_goes_on_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 9 * 2 + 4 <= done < 30, "little of what was finished is done again"
 
 
+@pytest.mark.parametrize("last", [2, 15])
+def test_goes_on_after_it_was_stopped(last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = LARGE[:600, :1100]
+    given = SETTINGS | {"steps": 30, "block": 512}
+    expected = smartsplat.encode(image, **given)
+    monkeypatch.setattr("smartsplat.encoder.checkpoint.INTERVAL", 0.0)
+    stopped = smartsplat.encode(image, checkpoint=tmp_path / "c", progress=lambda at: at.step < last, **given)
+    assert stopped != expected
+    assert smartsplat.encode(image, checkpoint=tmp_path / "c", **given) == expected
+
+
 def test_what_is_fixed_stays_as_it_is() -> None:
     pixels = np.ascontiguousarray(LARGE[:128, :128])
     gaussians = scene(40, 128, 128)

@@ -107,6 +107,7 @@ class BlockFit:
         saved = None if checkpoint is None else checkpoint.next_fit()[1]
         if saved is None:
             self._fit_coarsely(small, progress)
+            checkpoint = None if self.stopped else checkpoint  # of half a coarse fit there is none
         else:
             self._restore(saved)
         rounds = list(itertools.pairwise(self._ends()))
