@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 from PIL import Image
 
 import smartsplat
-from smartsplat.distributed import batch as batch_module
+from smartsplat.distributed import cluster as cluster_module
 from smartsplat.distributed.batch import BatchProgress, BatchResult
 from smartsplat.errors import ClusterError, ImageError, SettingsError
 from tests.samples import landscape
@@ -222,7 +222,7 @@ def test_folders_that_cannot_be_written(client: Client, images: Path, tmp_path: 
 
 
 def test_a_cluster_that_is_not_there(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1)
     with pytest.raises(ClusterError, match=r"cluster at tcp://127\.0\.0\.1:9 cannot be reached"):
         smartsplat.batch(images, tmp_path / "out", cluster="tcp://127.0.0.1:9", **SETTINGS)
 

@@ -52,10 +52,8 @@ class Error(ctypes.Structure):
 
 
 class Limits(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_uint64)
-        for name in ("side", "pixels", "gaussians", "file_bytes", "metadata_bytes", "overlap", "output_pixels")
-    )
+    _names = ("side", "pixels", "gaussians", "file_bytes", "metadata_bytes", "overlap", "output_pixels")
+    _fields_ = tuple(zip(_names, [ctypes.c_uint64] * len(_names), strict=True))
 
 
 class Options(ctypes.Structure):
