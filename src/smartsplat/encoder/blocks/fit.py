@@ -145,11 +145,11 @@ class BlockFit:
     def _fit_coarsely(self, small: ByteArray, progress: ProgressCallback) -> None:
         """The first steps, on the whole image at 1/8."""
         count, frame = self._coarse_count(), Frame(0, 0, self.width, self.height, self.count, COARSE)
-        weights, settings = self.weights(), replace(self.settings, structure=0.0, pyramid=())
+        weights = self.weights()
         plane = None if weights is None else weights.plane
         initial = initialize(
             small,
-            initial_count(count, settings),
+            initial_count(count, self.settings),
             seed=self.seed,
             threads=self.compute.threads,
             sampler=self.compute.sampler,
@@ -157,9 +157,9 @@ class BlockFit:
         )
         initial = replace(initial, mean=initial.mean * np.float32(COARSE), scale=initial.scale * np.float32(COARSE))
         options: dict[str, Any] = {"final_count": count, "seed": self.seed, "weights": weights, "frame": frame}
-        fit = Fit(small, initial, ExactCount(count), settings, self.compute, **options)
+        fit = Fit(small, initial, ExactCount(count), self.settings, self.compute, **options)
         fit.run(lambda at: self._tell(at.step, at, progress), until=self._ends()[0])
-        self.population, self.mean_square = Population.of(fit), fit.mean_square
+        self.population, self.mean_square = Population.from_state(fit.state()), fit.mean_square
         cells = fit.renderer.residual(fit.params, small, frame.view(small, COARSE), ERROR_CELL, plane)
         self.errors = np.ascontiguousarray(cells[..., -1])
 

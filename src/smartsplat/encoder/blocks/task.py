@@ -39,12 +39,6 @@ class Population:
         return len(self.gaussians)
 
     @staticmethod
-    def of(fit: Fit) -> Population:
-        """Those of a fit, but the fixed ones."""
-        state = fit.state()
-        return Population(fit.gaussians, state["first"], state["second"], state["age"])
-
-    @staticmethod
     def empty(channels: int) -> Population:
         """None at all."""
         moments = np.zeros((0, 5 + channels), np.float32)
@@ -67,7 +61,7 @@ class Population:
 
     @staticmethod
     def from_state(state: State) -> Population:
-        """The inverse."""
+        """The inverse; also of the state of a ``Fit``, whose fixed Gaussians are left out."""
         gaussians = Gaussians(*(state[name] for name in ("mean", "scale", "rotation", "color")))
         return Population(gaussians, state["first"], state["second"], state["age"])
 
@@ -141,10 +135,11 @@ def fit_block(
     fit.restore(fit.state() | state | {name: np.array(value) for name, value in values.items()})
     fit.quantizer = task.quantizer
     fit.run(report, until=task.end)
-    own = task.core.holds(inside_of(population.gaussians.mean, frame))
+    fitted = Population.from_state(fit.state())
+    had, has = (task.core.holds(inside_of(each.gaussians.mean, frame)) for each in (population, fitted))
     added = fit.origin < 0
-    kept = np.where(added, task.core.holds(inside_of(fit.gaussians.mean, frame)), own[np.where(added, 0, fit.origin)])
-    return BlockResult(Population.of(fit)[kept], fit.mean_square)
+    kept = np.where(added, has, had[np.where(added, 0, fit.origin)])
+    return BlockResult(fitted[kept], fit.mean_square)
 
 
 def inside_of(mean: FloatArray, frame: Frame) -> FloatArray:
