@@ -93,7 +93,7 @@ def test_the_same_grain_from_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = flat_with_noise(8)
     data = smooth_file(pixels)
     whole = fitted_grain(pixels, data, 0.5, None, 2)
-    monkeypatch.setattr(module, "PIECE_PIXELS", 64 * 384)
+    monkeypatch.setattr(module, "PIECE_SIDE", 64)
     pieces = fitted_grain(pixels, data, 0.5, None, 1)
     assert whole is not None
     assert pieces is not None

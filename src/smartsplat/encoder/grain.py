@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from smartsplat.arrays import FloatArray, SampleArray
 from smartsplat.bitstream.container import GRAIN_CELL_LOG2, CodedGrain, Extras
 from smartsplat.bitstream.grain import levels_of, to_grain
 from smartsplat.decoder import Reader
+from smartsplat.encoder.blocks.boxes import Box, blocks_of
 from smartsplat.encoder.settings import Tune
 from smartsplat.errors import SettingsError
 from smartsplat.images.spooled import release
@@ -27,8 +29,11 @@ MAX_PART, MIN_BYTES, MAX_PART_OF_SMALL = 1 / 200, 48, 1 / 50
 BLOCK = 8
 """Pixels: side of the squares that variances are taken over. A cell has the median of its own: an edge is in few."""
 
-PIECE_PIXELS = 1 << 21
-"""Pixels that are looked at at once, about."""
+PIECE_SIDE = 1024
+"""Pixels, about, of the pieces that are looked at on their own: each takes 60 MB."""
+
+MAX_THREADS = 16
+"""That look at pieces."""
 
 PATTERN = 0.5, 0.8
 """Coherence of what was lost, from 0 (no direction) to 1 (stripes): up to the first it is texture, from the second on a
@@ -73,7 +78,7 @@ def fitted_grain(
     Returns:
         None where nothing was lost, or nothing fits.
     """
-    lost, tensor = (np.concatenate(parts, axis=1) for parts in zip(*_losses(pixels, data, threads), strict=True))
+    lost, tensor = _losses(pixels, data, threads)
     for cell_log2 in range(FIRST_CELL_LOG2, GRAIN_CELL_LOG2[1] + 1):
         side = (1 << cell_log2) // BLOCK
         deviation = np.sqrt(_over_cells(np.nanmedian, lost, side)) * _texture_part(
@@ -88,20 +93,32 @@ def fitted_grain(
     return None
 
 
-def _losses(pixels: SampleArray, data: bytes, threads: int) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Of blocks, from the image's top to its bottom: the variance that the file has less of, samples being in [0, 1],
-    never below 0, [bands, rows, columns]; and the structure tensor xx, yy, xy of the difference, [3, rows, columns]."""
+def _losses(pixels: SampleArray, data: bytes, threads: int) -> tuple[FloatArray, FloatArray]:
+    """Of blocks: the variance that the file has less of, samples being in [0, 1], never below 0, [bands, rows, columns];
+    and the structure tensor xx, yy, xy of the difference, [3, rows, columns]."""
     height, width, _ = pixels.shape
-    rows = max(1, PIECE_PIXELS // width // BLOCK) * BLOCK
-    reader = Reader(data, threads=threads)
-    for top in range(0, height, rows):
-        own = pixels[top : top + rows]
-        decoded = reader.read(region=(0, top, width, len(own)), dtype=pixels.dtype)[..., : pixels.shape[2]]
-        own_luma, luma = _luma(own), _luma(decoded)
-        release(pixels)
-        room = np.maximum(_block_means(room_for_grain(luma)), MIN_ROOM)
-        lost = np.stack([_block_means(a**2 - b**2) for a, b in zip(_bands(own_luma), _bands(luma), strict=True)])
-        yield np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma)
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    lost: FloatArray = np.empty((GRAIN_BANDS, rows, columns), np.float32)
+    tensor: FloatArray = np.empty((3, rows, columns), np.float32)
+    reader = Reader(data, threads=1)
+
+    def look(piece: Box) -> None:
+        cells = piece.over(BLOCK).slices
+        lost[:, *cells], tensor[:, *cells] = _losses_of_piece(pixels, reader, piece)
+
+    with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
+        for _ in pool.map(look, blocks_of(width, height, PIECE_SIDE)):
+            release(pixels)
+    return lost, tensor
+
+
+def _losses_of_piece(pixels: SampleArray, reader: Reader, piece: Box) -> tuple[FloatArray, FloatArray]:
+    region = piece.x, piece.y, piece.width, piece.height
+    decoded = reader.read(region=region, dtype=pixels.dtype)[..., : pixels.shape[2]]
+    own_luma, luma = _luma(pixels[piece.slices]), _luma(decoded)
+    room = np.maximum(_block_means(room_for_grain(luma)), MIN_ROOM)
+    lost = np.stack([_block_means(a**2 - b**2) for a, b in zip(_bands(own_luma), _bands(luma), strict=True)])
+    return np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma)
 
 
 def _structure_tensor(plane: FloatArray) -> FloatArray:
