@@ -153,8 +153,8 @@ class Fit:
             until: the step before which to end; None: that after the last one.
         """
         settings = self.settings
-        densify_steps = self._densify_steps()
-        count_steps = {*list(densify_steps)[::DENSIFY_STEPS_PER_COUNT], *list(densify_steps)[-1:]}
+        growth = densify_steps(settings)
+        count_steps = {*list(growth)[::DENSIFY_STEPS_PER_COUNT], *list(growth)[-1:]}
         settle_steps = {round(part * settings.steps) for part in SETTLE_FRACTIONS} if settings.densify else set()
         plane = None if self.weights is None else self.weights.plane
         factor = 0  # of no level yet
@@ -174,8 +174,8 @@ class Fit:
             self.mean_square = result.mean_square * self._weight_unit
             if len(self.fixed):
                 self.params = self.fixed.joined(self._free)
-            if step in densify_steps:
-                self._densify(densify_steps[step], level, recount=step in count_steps)
+            if step in growth:
+                self._densify(growth[step], level, recount=step in count_steps)
             elif step in settle_steps:
                 self._settle(level)
             self.step += 1
@@ -289,16 +289,6 @@ class Fit:
 
     # ---- densification ---------------------------------------------------------------------------------------------
 
-    def _densify_steps(self) -> dict[int, float]:
-        """Densify step -> fraction of the way from the initial to the final count that is reached after it."""
-        densify = self.settings.densify
-        if densify is None:
-            return {}
-        count = min(densify.densify_steps, max(1, self.settings.steps // 10))
-        last = densify.stop_fraction * self.settings.steps
-        fractions = ((index + 1) / count for index in range(count))
-        return {min(round(last * fraction), self.settings.steps - 1): fraction for fraction in fractions}
-
     def _densify(self, fraction: float, level: PyramidLevel, recount: bool) -> None:
         """Prune the weakest, and add Gaussians up to that ``fraction`` of the way to the final count."""
         densify = self.settings.densify
@@ -374,6 +364,17 @@ class Fit:
     def _squared_error(self) -> float:
         """Of all that the fit sees, at least what rounding to code values leaves."""
         return max(self.mean_square, rounding_error(self.pixels.dtype)) * float(self._area * self.channels)
+
+
+def densify_steps(settings: FitSettings) -> dict[int, float]:
+    """Densify step -> fraction of the way from the initial to the final count that is reached after it."""
+    densify = settings.densify
+    if densify is None:
+        return {}
+    count = min(densify.densify_steps, max(1, settings.steps // 10))
+    last = densify.stop_fraction * settings.steps
+    fractions = ((index + 1) / count for index in range(count))
+    return {min(round(last * fraction), settings.steps - 1): fraction for fraction in fractions}
 
 
 def worthwhile_noise(settings: FitSettings, energy: FloatArray, squared_error: float) -> float:

@@ -1,7 +1,7 @@
 """Images larger than memory, or than one machine's patience: blocks are fitted apart and become one set of Gaussians.
 
 A coarse fit of the whole image, shrunk by 8, makes the first fifth of the steps: it places Gaussians where the whole
-image needs them. Then every block goes on alone, with a margin of what lies around it, from one round to the next.
+image needs them. Then every block goes on alone, with a margin as far as its Gaussians reach, from one round to the next.
 Between rounds all Gaussians are put together, and the next round of every block starts from what its neighbours have
 come to. So seams are fitted as often as there are rounds: with nine no seam is left (docs/guides/huge_images.md).
 

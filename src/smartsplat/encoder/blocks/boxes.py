@@ -24,6 +24,11 @@ class Box:
     height: int
 
     @property
+    def area(self) -> int:
+        """Pixels."""
+        return self.width * self.height
+
+    @property
     def slices(self) -> tuple[slice, slice]:
         """Of an array [H, W, ...]."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
