@@ -236,3 +236,20 @@ def test_decode_with_and_without_grain(workdir: Path) -> None:
     run("encode", "noisy.png", "bare.sspl", "--gaussians", "9", "--grain", "0", *QUICK)
     assert "grain" not in run("info", "bare.sspl").stdout
     assert np.array_equal(smartsplat.decode("bare.sspl"), bare)
+
+
+def test_decode_to_a_pyramid(workdir: Path) -> None:
+    run("decode", "a.sspl", "b.tif", "--pyramid", "--region", "5,6,60,41", "--scale", "12.5")
+    width, height, page = 750, 512, 1
+    while True:
+        expected = smartsplat.decode("a.sspl", region=(5, 6, 60, 41), size=(width, height))
+        assert np.array_equal(read_image("b.tif", page=page).pixels, expected)
+        if max(width, height) <= 256:
+            break
+        width, height, page = -(-width // 2), -(-height // 2), page + 1
+    with Image.open("b.tif") as image:
+        assert getattr(image, "n_frames", 1) == page == 3
+    assert fails("decode", "a.sspl", "b.png", "--pyramid").endswith(
+        "b.png: cannot be written: png holds no pyramid: tif does"
+    )
+    assert not Path("b.png").exists()

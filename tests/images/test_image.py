@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -173,3 +174,57 @@ def test_an_image_without_its_profile(kind: str) -> None:
     assert damaged.icc is None
     assert np.array_equal(damaged.pixels, pixels)
     assert "dropped" in damaged.notices[0]
+
+
+def in_zarr(pixels: np.ndarray, path: Path) -> Any:
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(path, shape=pixels.shape, chunks=(32, 40, *pixels.shape[2:]), dtype=pixels.dtype)
+    array[:] = pixels
+    return array
+
+
+def in_dask(pixels: np.ndarray, path: Path) -> Any:
+    return pytest.importorskip("dask.array").from_array(pixels, chunks=48)
+
+
+@pytest.mark.parametrize("make", [in_zarr, in_dask])
+@pytest.mark.parametrize("channels", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32"])
+def test_what_can_be_indexed_as_an_array(make: Any, channels: int, dtype: str, tmp_path: Path) -> None:
+    """It is the same image as the array."""
+    shape = (100, 90, channels) if channels else (100, 90)
+    pixels = np.random.default_rng(0).random(shape)
+    pixels = pixels if dtype == "float32" else pixels * {"bool": 2, "uint8": 256, "uint16": 65536}[dtype]
+    expected = from_object(pixels.astype(dtype))
+    found = from_object(make(pixels.astype(dtype), tmp_path / "a.zarr"))
+    assert found.pixels.dtype == expected.pixels.dtype
+    assert np.array_equal(found.pixels, expected.pixels)
+    assert np.array_equal(found.alpha, expected.alpha)
+    assert (found.depth, found.notices) == (expected.depth, expected.notices)
+
+
+def test_an_array_is_read_by_chunks_of_rows() -> None:
+    class Chunked:
+        shape, dtype, chunks = (1000, 5000, 3), np.dtype(np.uint8), (300, 100, 3)
+        asked: ClassVar[list[slice]] = []
+
+        def __getitem__(self, key: slice) -> np.ndarray:
+            self.asked.append(key)
+            return np.zeros((key.stop - key.start, 5000, 3), np.uint8)
+
+    assert from_object(Chunked()).pixels.shape == (1000, 5000, 3)
+    assert [(key.start, key.stop) for key in Chunked.asked] == [(0, 300), (300, 600), (600, 900), (900, 1000)]
+
+
+def test_an_array_that_cannot_be_read(tmp_path: Path) -> None:
+    array = in_zarr(np.full((100, 90, 3), 7, np.uint8), tmp_path / "a.zarr")
+    chunk = next(path for path in (tmp_path / "a.zarr" / "c").rglob("*") if path.is_file())
+    chunk.write_bytes(b"damaged")
+    with pytest.raises(ImageError, match="the array: cannot be read: "):
+        from_object(array)
+    for other in (
+        in_zarr(np.zeros((9, 9, 3), np.int32), tmp_path / "b"),
+        in_dask(np.zeros((9, 9, 5), np.uint8), tmp_path),
+    ):
+        with pytest.raises(ImageError, match="the array must be bool, uint8, "):
+            from_object(other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from smartsplat.errors import DeviceError, FormatError, ImageError, SettingsErro
 
 if TYPE_CHECKING:
     from smartsplat.decoder import Reader
+    from smartsplat.images.strips import Strips
 
 VIEW = "View: first the region, then its size"
 """A heading of the help."""
@@ -42,6 +43,9 @@ Size = Annotated[str | None, typer.Option(metavar="WxH", rich_help_panel=VIEW, h
 Depth = Annotated[
     int | None, typer.Option(metavar="BITS", help="8 or 16 bits per sample; the default is 16 if the source had more.")
 ]
+Pyramid = Annotated[
+    bool, typer.Option("--pyramid", help="Of TIFF: tiles, and pages of 1/2, 1/4, ... behind the image.")
+]
 NoGrain = Annotated[bool, typer.Option("--no-grain", help="Leave out the noise that stands for lost texture.")]
 
 
@@ -60,6 +64,7 @@ def decode(
     depth: Depth = None,
     background: shared.Background = None,
     no_grain: NoGrain = False,
+    pyramid: Pyramid = False,
     partial: shared.Partial = False,
     device: shared.Device = "cpu",
     threads: shared.Threads = None,
@@ -89,6 +94,7 @@ def decode(
             view=view
             | {"grain": not no_grain}
             | shared.given({"dtype": _sample_type(depth), "background": shared.color(background)}),
+            pyramid=pyramid,
             partial=partial,
             device=find(device).name,
             threads=threads or available_threads(),
@@ -137,12 +143,14 @@ class _Decoder:
         inputs: files that are read, and never replaced.
         form: suffix of the format to write; None: that of the output's name.
         view: arguments of ``Reader.strips``.
+        pyramid: whether the image is followed by smaller ones.
     """
 
     inputs: Sequence[str]
     overwriting: Overwriting
     form: str | None
     view: dict[str, Any]
+    pyramid: bool
     partial: bool
     device: str
     threads: int
@@ -162,7 +170,11 @@ class _Decoder:
             destination, form = (
                 (sys.stdout.buffer, self.form or "png") if job.output == "-" else (job.output, self.form)
             )
-            notices = write(destination, strips, metadata=reader.metadata, format=form, threads=self.threads)
+            height, width, _ = strips.shape
+            smaller = self._smaller(reader, width, height) if self.pyramid else None
+            notices = write(
+                destination, strips, metadata=reader.metadata, format=form, threads=self.threads, smaller=smaller
+            )
         except ImageError as error:  # of the output, and named so
             raise ImageError(str(error).replace("<stdout>", "stdout", 1)) from None
         except DeviceError:  # of no file
@@ -170,9 +182,16 @@ class _Decoder:
         except SmartSplatError as error:
             raise named(error, name) from None
         self.messages.notices(output_name(job.output), notices)
-        height, width, _ = strips.shape
         seconds = time.perf_counter() - begin
         self.messages.stage(f"{output_name(job.output)}: {width} x {height} pixels, written in {seconds:.1f} s")
+
+    def _smaller(self, reader: Reader, width: int, height: int) -> Iterator[Strips]:
+        """The levels of a pyramid below an image of that size, down to one tile."""
+        from smartsplat.images.writing.tiff_writer import TILE_SIDE
+
+        while max(width, height) > TILE_SIDE:
+            width, height = -(-width // 2), -(-height // 2)
+            yield reader.strips(**self.view | {"scale": None, "size": (width, height)})
 
 
 def open_file(

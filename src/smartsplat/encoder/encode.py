@@ -95,7 +95,8 @@ def encode(
 
     Args:
         image: a path, the bytes of an image file, an open binary file, a Pillow image, a ``SourceImage``, or an array
-            [H, W] or [H, W, 1 to 4] of uint8, uint16 or floats in [0, 1]; 2 and 4 channels have alpha.
+            [H, W] or [H, W, 1 to 4] of uint8, uint16 or floats in [0, 1]; 2 and 4 channels have alpha. An array may
+            be a memmap, or one of Zarr, h5py or Dask, which is read chunk by chunk.
         ratio: R, for a file of at most 3 H W / R bytes. The default target, with R = 100.
         bpp: at most so many bits per pixel.
         max_bytes: at most so many bytes.

@@ -94,7 +94,7 @@ def fitted_grain(
 
 
 def _losses(pixels: SampleArray, data: bytes, threads: int) -> tuple[FloatArray, FloatArray]:
-    """Of blocks: the variance that the file has less of, samples being in [0, 1], never below 0, [bands, rows, columns];
+    """Of blocks: the variance that the file has less of, of samples in [0, 1], never below 0, [bands, rows, columns];
     and the structure tensor xx, yy, xy of the difference, [3, rows, columns]."""
     height, width, _ = pixels.shape
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)

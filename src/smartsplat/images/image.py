@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from smartsplat.arguments import Background, background_color
@@ -31,6 +30,19 @@ from smartsplat.images.reading.stored import Assembled, StoredImage, assemble
 from smartsplat.images.strips import row_slices
 from smartsplat.limits import Limits
 from smartsplat.metadata import NO_METADATA, SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
+
+
+@runtime_checkable
+class ArrayLike(Protocol):
+    """What is indexed by slices as an array of numpy's, and has or makes one then."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +163,7 @@ def check_float_range(float_range: tuple[float, float]) -> None:
 
 
 def from_object(
-    image: Source | SourceImage | Image.Image | npt.NDArray[Any],
+    image: Source | SourceImage | Image.Image | ArrayLike,
     *,
     float_range: tuple[float, float] = (0.0, 1.0),
     limits: Limits = Limits(),
@@ -160,8 +172,9 @@ def from_object(
 
     Args:
         image: an array (bool, uint8, uint16, float32 or float64; [H, W] or [H, W, 1 to 4], where 2 is grey and
-            alpha, 4 RGB and alpha, not multiplied with it; shared, not copied, if it can be used as it is), a
-            Pillow image (its current frame), a SourceImage, or anything that ``read_image`` takes.
+            alpha, 4 RGB and alpha, not multiplied with it; shared, not copied, if it can be used as it is), what can
+            be indexed as one, such as an array of Zarr, h5py or Dask, which is read by chunks of rows, a Pillow
+            image (its current frame), a SourceImage, or anything that ``read_image`` takes.
         float_range: as of ``read_image``.
         limits: of pixels.
 
@@ -171,9 +184,9 @@ def from_object(
         check_size("the image", image.width, image.height, limits)
         return image
     check_float_range(float_range)
-    if isinstance(image, np.ndarray):
-        return _from_array(image, float_range, limits)
     if not isinstance(image, Image.Image):
+        if isinstance(image, ArrayLike):
+            return _from_array(image, float_range, limits)
         return read_image(image, float_range=float_range, limits=limits)
     name = "the Pillow image"
     with explained(name) as notices:
@@ -182,29 +195,41 @@ def from_object(
     return _source_image(assembled, notices)
 
 
-def _from_array(array: npt.NDArray[Any], float_range: tuple[float, float], limits: Limits) -> SourceImage:
-    shaped = array[:, :, None] if array.ndim == 2 else array
+def _from_array(array: ArrayLike, float_range: tuple[float, float], limits: Limits) -> SourceImage:
     kinds = {"bool": 1, "uint8": 255, "uint16": 65535, "float32": None, "float64": None}
-    if shaped.dtype.name not in kinds or shaped.ndim != 3 or shaped.shape[2] not in (1, 2, 3, 4):
-        given = f"{array.dtype} {list(array.shape)}"
+    shape = (*array.shape, 1) if len(array.shape) == 2 else tuple(array.shape)
+    name_of_type = getattr(array.dtype, "name", str(array.dtype))
+    if name_of_type not in kinds or len(shape) != 3 or shape[2] not in (1, 2, 3, 4):
         raise ImageError(
-            f"the array must be bool, uint8, uint16, float32 or float64 [H, W] or [H, W, 1 to 4], not {given}"
+            "the array must be bool, uint8, uint16, float32 or float64 [H, W] or [H, W, 1 to 4], "
+            f"not {name_of_type} {list(array.shape)}"
         )
     name = "the array"
-    height, width, channels = shaped.shape
+    height, width, channels = shape
     check_size(name, width, height, limits)
-    if channels in (1, 3) and shaped.dtype in (np.uint8, np.uint16) and shaped.dtype.isnative:
-        return SourceImage(np.ascontiguousarray(shaped))
+    dtype = np.dtype(array.dtype)
+    if isinstance(array, np.ndarray) and channels in (1, 3) and dtype in (np.uint8, np.uint16) and dtype.isnative:
+        return SourceImage(np.ascontiguousarray(array if array.ndim == 3 else array[:, :, None]))
 
     def strips(lenient: bool) -> SampleStrips:
-        for rows in row_slices(height, width, STRIP_PIXELS):
-            yield rows.start, shaped[rows]
+        for rows in _row_slices(array, height, width):
+            yield rows.start, np.asarray(array[rows]).reshape(-1, width, channels)
 
     bands = ("L", "LA", "RGB", "RGBA")[channels - 1]
-    bits = 8 * shaped.dtype.itemsize if shaped.dtype != bool else 1
-    return _source_image(
-        assemble(StoredImage(width, height, bands, strips, bits, kinds[shaped.dtype.name]), name, float_range), ()
-    )
+    bits = 1 if name_of_type == "bool" else 8 * dtype.itemsize
+    stored = StoredImage(width, height, bands, strips, bits, kinds[name_of_type])
+    with explained(name):
+        assembled = _assembled(stored, name, float_range, accept_damaged=False)
+    return _source_image(assembled, ())
+
+
+def _row_slices(array: ArrayLike, height: int, width: int) -> Iterator[slice]:
+    """Rows that are read at once: whole chunks, where the array has them."""
+    chunks = getattr(array, "shards", None) or getattr(array, "chunks", None)
+    rows = 1
+    if chunks:
+        rows = max(chunks[0]) if isinstance(chunks[0], tuple) else int(chunks[0])  # Dask's differ
+    return row_slices(height, width, rows * width * max(1, STRIP_PIXELS // (rows * width)))
 
 
 def flatten(image: SourceImage, background: Background) -> SourceImage:

@@ -49,6 +49,31 @@ class Strips:
     parts: Iterable[SampleArray]
     dtype: type[np.unsignedinteger[Any]] = np.uint8
 
+    def tiles(self, side: int) -> Iterator[SampleArray]:
+        """Tiles [side, side, C], row by row; those that reach over an edge go on there with the image's last pixels."""
+        _, width, _ = self.shape
+        for band in self._bands(side):
+            missing = (0, side - len(band)), (0, -width % side), (0, 0)
+            full = np.pad(band, missing, mode="edge") if any(after for _, after in missing) else band
+            for left in range(0, width, side):
+                yield full[:, left : left + side]
+
+    def _bands(self, rows: int) -> Iterator[SampleArray]:
+        """The image in strips of ``rows`` rows, the last of fewer."""
+        band = np.empty((rows, *self.shape[1:]), self.dtype)
+        filled = 0
+        for part in self.parts:
+            top = 0
+            while top < len(part):
+                taken = part[top : top + rows - filled]
+                band[filled : filled + len(taken)] = taken
+                filled, top = filled + len(taken), top + len(taken)
+                if filled == rows:
+                    yield band
+                    band, filled = np.empty_like(band), 0
+        if filled:
+            yield band[:filled]
+
     def joined(self) -> SampleArray:
         """The whole image, [H, W, C] of ``dtype``."""
         parts = iter(self.parts)

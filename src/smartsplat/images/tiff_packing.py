@@ -1,10 +1,13 @@
-"""Directories of TIFF files, and of EXIF data, which are TIFF files without pixels."""
+"""Directories of TIFF files, and of EXIF data, which are TIFF files without pixels.
+
+BigTIFF has the same with counts and offsets of 64 bits.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ORIENTATION = 274
@@ -13,14 +16,20 @@ ORIENTATION = 274
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
 """Of GeoTIFF: pixel scale, tie points, transformation, keys, and their numbers and texts."""
 
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
+"""Tags that point to directories: the last is in the directory of the first."""
+
+LONG8 = 16
+"""The type of 64-bit numbers, which only BigTIFF has."""
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, LONG8: 8}
 """Type of a value -> its bytes."""
 
 GEO_KINDS = (2, 3, 12)
 """Types of their values: text, short and double."""
 
-_LETTERS = {1: "B", 3: "H", 4: "I", 5: "I", 7: "B"}
-"""Type -> struct's letter, of the types that are written: byte, short, long, rational (two of them), undefined."""
+_LETTERS = {1: "B", 3: "H", 4: "I", 5: "I", 7: "B", LONG8: "Q"}
+"""Type -> struct's letter, of those that are written: byte, short, long, rational (two of them), undefined, LONG8."""
 
 Order = Literal["<", ">"]
 """struct's mark of the byte order."""
@@ -30,8 +39,8 @@ Bytes = tuple[int, int, bytes]  # type, count, its numbers in the order of the f
 
 
 @dataclass(frozen=True)
-class FirstDirectory:
-    """The first directory of a TIFF structure.
+class StoredDirectory:
+    """A directory of a TIFF structure.
 
     Args:
         order: of the bytes of its numbers.
@@ -46,13 +55,16 @@ class FirstDirectory:
     size: int
 
 
-def first_directory(data: bytes) -> FirstDirectory:
+def first_directory(data: bytes) -> StoredDirectory:
     """Reads the first directory; entries that point outside of ``data`` are left out. ValueError: there is none."""
     orders: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}
     order = orders.get(data[:4])
     if order is None or len(data) < 8:
         raise ValueError("it does not begin as a TIFF structure")
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    return _directory_at(data, order, *struct.unpack_from(f"{order}I", data, 4))
+
+
+def _directory_at(data: bytes, order: Order, start: int) -> StoredDirectory:
     if start + 2 > len(data):
         raise ValueError("its first directory lies outside of it")
     (count,) = struct.unpack_from(f"{order}H", data, start)
@@ -65,7 +77,7 @@ def first_directory(data: bytes) -> FirstDirectory:
         length = values * _SIZES.get(kind, len(data))
         if length <= 4 or offset + length <= len(data):
             entries[tag] = data[place : place + 12]
-    return FirstDirectory(order, start, entries, size)
+    return StoredDirectory(order, start, entries, size)
 
 
 def without_orientation(exif: bytes) -> bytes:
@@ -111,36 +123,93 @@ def _swapped(data: bytes, size: int) -> bytes:
 
 
 def packed_directory(
-    values: Mapping[int, Value], ready: Mapping[int, Bytes], raw: Mapping[int, bytes], order: Order, start: int
+    values: Mapping[int, Value],
+    ready: Mapping[int, Bytes],
+    raw: Mapping[int, bytes],
+    order: Order,
+    start: int,
+    *,
+    big: bool = False,
+    is_last: bool = True,
 ) -> bytes:
-    """The last directory of a file.
+    """A directory of a file.
 
     Args:
         values: tag -> what it has; rationals are pairs of numbers, one after the other.
         ready: tag -> the same as bytes in that order.
-        raw: tag -> twelve bytes of an entry that points to what already is in the file; ``values`` go before it.
+        raw: tag -> bytes of an entry that points to what already is in the file; ``values`` go before it.
         order: of the bytes of numbers.
         start: the directory's place in the file, bytes.
+        big: that of a BigTIFF.
+        is_last: else another directory follows right behind.
 
     Returns:
-        Its entries, and behind them the values that are longer than four bytes.
+        Its entries, and behind them the values that are longer than an entry has room for.
     """
     packed = dict(ready)
     for tag, (kind, numbers) in values.items():
         data = struct.pack(f"{order}{len(numbers)}{_LETTERS[kind]}", *numbers)
         packed[tag] = kind, len(data) // _SIZES[kind], data
-    return directory_of_bytes(packed, {tag: entry for tag, entry in raw.items() if tag not in packed}, order, start)
+    others = {tag: entry for tag, entry in raw.items() if tag not in packed}
+    return directory_of_bytes(packed, others, order, start, big=big, is_last=is_last)
 
 
-def directory_of_bytes(values: Mapping[int, Bytes], raw: Mapping[int, bytes], order: Order, start: int) -> bytes:
+def directory_of_bytes(
+    values: Mapping[int, Bytes],
+    raw: Mapping[int, bytes],
+    order: Order,
+    start: int,
+    *,
+    big: bool = False,
+    is_last: bool = True,
+) -> bytes:
     """The same of values that are bytes already; ``raw`` has none of their tags."""
-    behind = start + 2 + 12 * (len(raw) + len(values)) + 4
+    short, number, room = ("Q", "Q", 8) if big else ("H", "I", 4)
+    head = struct.pack(f"{order}{short}", len(raw) + len(values))
+    behind = start + len(head) + (4 + 2 * room) * (len(raw) + len(values)) + room
     entries, longer = dict(raw), b""
     for tag, (kind, count, data) in values.items():
-        place = data.ljust(4, b"\0")
-        if len(data) > 4:
-            place = struct.pack(f"{order}I", behind + len(longer))
+        place = data.ljust(room, b"\0")
+        if len(data) > room:
+            place = struct.pack(f"{order}{number}", behind + len(longer))
             longer += data + bytes(len(data) % 2)  # every value starts on a word
-        entries[tag] = struct.pack(f"{order}HHI", tag, kind, count) + place
+        entries[tag] = struct.pack(f"{order}HH{number}", tag, kind, count) + place
     rows = b"".join(entries[tag] for tag in sorted(entries))
-    return struct.pack(f"{order}H", len(entries)) + rows + bytes(4) + longer
+    link = struct.pack(f"{order}{number}", 0 if is_last else behind + len(longer))
+    return head + rows + link + longer
+
+
+def widened(data: bytes, directory: StoredDirectory, start: int) -> tuple[dict[int, bytes], bytes]:
+    """Entries of a TIFF structure as those of a BigTIFF that begins with the same bytes, its header apart.
+
+    Values stay where they are; what a camera's own note points to is still right. Directories are written anew.
+
+    Args:
+        data: the structure.
+        directory: the entries in it.
+        start: where the directories that entries point to will be, bytes; those that are damaged are left out.
+
+    Returns:
+        The entries, and the directories.
+    """
+    order = directory.order
+    inner = {EXIF: (INTEROPERABILITY,), GPS: (), INTEROPERABILITY: ()}
+    entries, behind = dict[int, bytes](), b""
+    for tag, entry in directory.entries.items():
+        _, kind, count, place = struct.unpack(f"{order}HHII", entry)
+        if tag in inner:
+            try:
+                found = _directory_at(data, order, place)
+            except ValueError:
+                continue
+            taken = {each: found.entries[each] for each in found.entries if each not in inner or each in inner[tag]}
+            further, below = widened(data, replace(found, entries=taken), start + len(behind))
+            behind += below
+            value, kind = struct.pack(f"{order}Q", start + len(behind)), LONG8
+            behind += directory_of_bytes({}, further, order, start + len(behind), big=True)
+        else:
+            length = count * _SIZES.get(kind, 1)
+            inline = entry[8 : 8 + length] if length <= 4 else data[place : place + length]
+            value = inline if length <= 8 else struct.pack(f"{order}Q", place)
+        entries[tag] = struct.pack(f"{order}HHQ", tag, kind, count) + value.ljust(8, b"\0")
+    return entries, behind

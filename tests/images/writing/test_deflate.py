@@ -124,7 +124,8 @@ def test_an_interrupted_writer_leaves_the_rest_undone(monkeypatch: pytest.Monkey
             started.append(len(rows))
         return len(rows)
 
-    blocks = deflate.mapped(work, Strips((1000, 1, 1), [np.zeros((1000, 1, 1), np.uint8)]), threads=2)
+    strips = Strips((1000, 1, 1), [np.zeros((1000, 1, 1), np.uint8)])
+    blocks = deflate.mapped(work, deflate.row_blocks(strips), threads=2)
     assert next(blocks) == 1
     blocks.close()
     assert len(started) <= 5

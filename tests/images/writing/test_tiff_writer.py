@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 from PIL import Image, ImageCms
 
+from smartsplat.images.image import read_image
 from smartsplat.images.strips import Strips
 from smartsplat.images.writing import tiff_writer
 from smartsplat.images.writing.tiff_writer import write_tiff
@@ -118,11 +120,70 @@ def test_density_of_the_exif_data_is_replaced() -> None:
     assert tags(written(landscape(9, 70), Metadata(exif=exif, density=(2835, 2835))))[296] == 2
 
 
-def test_an_image_that_would_need_longer_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for shape, dtype in (((1 << 16, 1 << 16, 3), np.uint8), ((1 << 15, 1 << 14, 4), np.uint16)):
-        with pytest.raises(ValueError, match="TIFF ends at 4095 MB of pixels"):
-            write_tiff(io.BytesIO(), Strips(shape, [], dtype))
-    monkeypatch.setattr(tiff_writer, "MAX_TIFF_BYTES", 3 * 9 * 70)
-    assert written(landscape(9, 70))
-    with pytest.raises(ValueError, match="TIFF ends at"):
-        written(landscape(9, 70), Metadata(xmp=b"x"))
+def test_what_needs_longer_numbers_becomes_a_big_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tiff_writer.is_big(Strips((1 << 16, 1 << 16, 3), []), NO_METADATA, False)
+    assert tiff_writer.is_big(Strips((1 << 15, 1 << 14, 4), [], np.uint16), NO_METADATA, False)
+    assert not tiff_writer.is_big(Strips((1 << 15, 1 << 15, 3), []), NO_METADATA, False)
+    assert tiff_writer.is_big(Strips((36000, 36000, 3), []), NO_METADATA, True), "with smaller images behind it"
+    monkeypatch.setattr(tiff_writer, "MAX_CLASSIC_BYTES", 3 * 9 * 70)
+    assert written(landscape(9, 70))[2] == 42
+    assert written(landscape(9, 70), Metadata(xmp=b"x"))[2] == 43
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint16), (2, np.uint8), (3, np.uint8), (4, np.uint16)])
+def test_a_big_one(order: str, channels: int, dtype: type[np.unsignedinteger], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff_writer, "MAX_CLASSIC_BYTES", 0)
+    pixels = np.random.default_rng(5).integers(0, np.iinfo(dtype).max, (600, 300, channels), dtype)
+    exif = exif_data(order)
+    data = written(pixels, Metadata(exif=exif, icc=SRGB if channels > 2 else None, xmp=XMP, density=(1000, 2000)))
+    image = pyvips.Image.new_from_buffer(data, "", fail_on="warning")
+    assert np.array_equal(image.numpy().reshape(pixels.shape), pixels)
+    assert bytes(image.get("xmp-data")) == XMP
+    assert (image.xres, image.yres) == pytest.approx((1, 2))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        (page,) = file.pages
+        assert file.is_bigtiff
+        assert (page.tilewidth, page.tilelength) == (256, 256)
+        assert np.array_equal(page.asarray().reshape(pixels.shape), pixels)
+        assert page.tags[271].value == "Maker of cameras"
+        note = page.tags[34665].value["MakerNote"]
+        (place,) = struct.unpack("<I", note[-4:])
+        assert data[place : place + 16] == note, "what it points to is where it was"
+    metadata = read_image(data).metadata
+    assert metadata.exif is not None
+    assert b"Maker of cameras" in metadata.exif
+
+
+def test_exif_data_that_a_longer_header_would_hide() -> None:
+    assert tiff_writer.fits_big(exif_data())
+    entry = struct.pack("<HHII", 271, 2, 8, 8)
+    assert not tiff_writer.fits_big(b"II*\0" + struct.pack("<I", 16) + b"Camera\0\0" + b"\1\0" + entry + bytes(4))
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_pyramid(big: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if big:
+        monkeypatch.setattr(tiff_writer, "MAX_CLASSIC_BYTES", 0)
+    pixels = np.random.default_rng(5).integers(0, 255, (700, 601, 3), np.uint8)
+    levels = [pixels[::step, ::step] for step in (1, 2, 4)]
+    file = io.BytesIO()
+    write_tiff(file, cut(pixels), Metadata(exif=exif_data()), 2, (cut(level) for level in levels[1:]))
+    with tifffile.TiffFile(io.BytesIO(file.getvalue())) as found:
+        assert found.is_bigtiff == big
+        assert [bool(page.is_reduced) for page in found.pages] == [False, True, True]
+        assert all(page.is_tiled for page in found.pages)
+        for page, level in zip(found.pages, levels, strict=True):
+            assert np.array_equal(page.asarray(), level)
+    for number, level in enumerate(levels):
+        assert np.array_equal(read_image(file.getvalue(), page=number + 1).pixels, level)
+    image = read_image(file.getvalue())
+    assert np.array_equal(image.pixels, pixels)
+    assert image.notices == ("page 1 of 3 was read, the others are thumbnails or masks",)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 300, 1), (257, 3, 4), (256, 256, 3)], ids=str)
+def test_tiles_of_odd_shapes(shape: tuple[int, int, int]) -> None:
+    pixels, file = np.random.default_rng(5).integers(0, 255, shape, np.uint8), io.BytesIO()
+    write_tiff(file, cut(pixels), smaller=())
+    assert np.array_equal(tifffile.imread(io.BytesIO(file.getvalue())).reshape(shape), pixels)

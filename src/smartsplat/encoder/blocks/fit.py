@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from smartsplat.arrays import ByteArray, DoubleArray
+from smartsplat.arrays import ByteArray, DoubleArray, FloatArray
 from smartsplat.bitstream.quantize import Quantizer, position_cell_log2, quality_for_error
 from smartsplat.encoder.blocks.boxes import ALIGNMENT, Box, blocks_of
 from smartsplat.encoder.blocks.runner import BlockRunner

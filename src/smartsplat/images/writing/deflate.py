@@ -1,6 +1,6 @@
-"""Blocks of rows that are filtered and deflated on several threads: what the writers of PNG and TIFF have in common.
+"""Blocks of pixels that are filtered and deflated on several threads: what the writers of PNG and TIFF have in common.
 
-A strip is cut into blocks, each deflated on its own, so that the file depends on no number of threads. Neighbouring
+Each block is deflated on its own, so that the file depends on no number of threads. Neighbouring
 pixels of a rendering differ little and seldom repeat, for which zlib's run-length strategy is made. Measured on a
 decoded satellite map of 8 megapixels, one thread: 0.30 s and 7.4 MB, Pillow at level 3 takes 0.69 s and 8.4 MB.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -36,18 +36,24 @@ def block_rows(shape: tuple[int, int, int]) -> int:
     return rows
 
 
-def mapped(work: Callable[[SampleArray], T], strips: Strips, threads: int) -> Iterator[T]:
+def row_blocks(strips: Strips) -> Iterator[SampleArray]:
+    """The image in blocks of ``block_rows`` rows, the last of fewer."""
+    rows = block_rows(strips.shape)
+    for part in strips.parts:
+        for top in range(0, len(part), rows):
+            yield part[top : top + rows]
+
+
+def mapped(work: Callable[[SampleArray], T], blocks: Iterable[SampleArray], threads: int) -> Iterator[T]:
     """What ``work`` makes of each block, in order.
 
     Few blocks are ahead of the one that is asked for: an interrupted writer has no more to wait for.
     """
-    rows = block_rows(strips.shape)
     with ThreadPoolExecutor(threads) as pool:
-        for part in strips.parts:
-            ahead: deque[Future[T]] = deque()
-            for top in range(0, len(part), rows):
-                ahead.append(pool.submit(work, part[top : top + rows]))
-                if len(ahead) > 2 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
+        ahead: deque[Future[T]] = deque()
+        for block in blocks:
+            ahead.append(pool.submit(work, block))
+            if len(ahead) > 2 * threads:
                 yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -11,7 +11,7 @@ import numpy as np
 from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.images.png_chunks import SIGNATURE, png_chunk
 from smartsplat.images.strips import Strips
-from smartsplat.images.writing.deflate import mapped, packer
+from smartsplat.images.writing.deflate import mapped, packer, row_blocks
 from smartsplat.metadata import NO_METADATA, Metadata
 
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -38,7 +38,7 @@ def write_png(file: BinaryIO, strips: Strips, metadata: Metadata = NO_METADATA, 
         file.write(png_chunk(kind, data))
     checksum = zlib.adler32(b"")
     start = b"\x78\x01"  # of the one zlib stream that the blocks make up
-    for data, filtered in mapped(_block, strips, threads):
+    for data, filtered in mapped(_block, row_blocks(strips), threads):
         checksum = zlib.adler32(filtered.data, checksum)
         file.write(png_chunk(b"IDAT", start, data))
         start = b""

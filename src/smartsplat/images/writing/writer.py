@@ -10,7 +10,7 @@ import dataclasses
 import io
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
@@ -25,7 +25,7 @@ from smartsplat.images.strips import Strips, rounded_to_8_bits
 from smartsplat.images.tiff_packing import first_directory, geo_values, without_orientation
 from smartsplat.images.writing.atomic import write_atomically
 from smartsplat.images.writing.png_writer import write_png
-from smartsplat.images.writing.tiff_writer import write_tiff
+from smartsplat.images.writing.tiff_writer import fits_big, is_big, write_tiff
 from smartsplat.metadata import NO_METADATA, Metadata
 
 WRITABLE = {
@@ -137,6 +137,7 @@ def write(
     metadata: Metadata = NO_METADATA,
     format: str | None = None,
     threads: int = 1,
+    smaller: Iterable[Strips] | None = None,
     **save_options: Any,
 ) -> tuple[str, ...]:
     """Writes an image in the format of the destination's suffix, or in ``format``.
@@ -150,6 +151,7 @@ def write(
         metadata: written as far as the format has a place for it.
         format: a suffix, such as "png"; a stream has no other.
         threads: that write PNG and TIFF.
+        smaller: the same image at 1/2, 1/4, ..., for a pyramid, which TIFF alone has. None: no pyramid.
         save_options: Pillow's for JPEG, WebP, AVIF and BMP; they override what is set here.
 
     Returns:
@@ -167,7 +169,12 @@ def write(
     try:
         strips = pixels if isinstance(pixels, Strips) else _as_strips(pixels)
         _check(form, strips, save_options)
+        if smaller is not None and kind != "TIFF":
+            raise ImageError(f"{form.suffix} holds no pyramid: tif does")
         kept, notices = _kept(form, metadata)
+        if kind == "TIFF" and kept.exif and is_big(strips, kept, smaller is not None) and not fits_big(kept.exif):
+            kept = dataclasses.replace(kept, exif=None)
+            notices += ("BigTIFF has no place for EXIF data that do not begin with their directory: left out",)
         if strips.dtype != np.uint8 and not form.deep:
             verb = "is written with" if kind == "AVIF" else "holds"  # it could hold 12 bits, which Pillow cannot write
             notices += (f"{form.suffix} {verb} 8 bits: rounded from 16",)
@@ -176,7 +183,7 @@ def write(
             notices += (f"{form.suffix} holds RGB in place of grey, and no profile of grey: converted to sRGB",)
             strips = Strips(strips.shape, (in_srgb(part, metadata) for part in strips.parts))
             kept = dataclasses.replace(kept, icc=None)
-        save = _saver(kind, strips, kept, threads, save_options)
+        save = _saver(kind, strips, kept, threads, smaller, save_options)
         if isinstance(destination, str | os.PathLike):
             write_atomically(destination, save)
         else:
@@ -282,7 +289,12 @@ def _dots_per_inch(density: tuple[int, int]) -> tuple[int, int]:
 
 
 def _saver(
-    kind: str, strips: Strips, metadata: Metadata, threads: int, save_options: Mapping[str, Any]
+    kind: str,
+    strips: Strips,
+    metadata: Metadata,
+    threads: int,
+    smaller: Iterable[Strips] | None,
+    save_options: Mapping[str, Any],
 ) -> Callable[[BinaryIO], None]:
     """What writes the image into a file."""
 
@@ -294,10 +306,10 @@ def _saver(
         elif kind != "TIFF":
             _write_with_pillow(file, kind, strips, metadata, save_options)
         elif file.seekable() and file.tell() == 0:
-            write_tiff(file, strips, metadata, threads)
+            write_tiff(file, strips, metadata, threads, smaller)
         else:
             buffer = io.BytesIO()
-            write_tiff(buffer, strips, metadata, threads)
+            write_tiff(buffer, strips, metadata, threads, smaller)
             file.write(buffer.getbuffer())
 
     return save
