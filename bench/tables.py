@@ -30,6 +30,9 @@ EFFORT_RESULTS = REPOSITORY / "results/v0.10"
 RELIABILITY_RESULTS = REPOSITORY / "results/v0.9"
 """Folder of the tables of promises and of endurance."""
 
+SCALE_RESULTS = REPOSITORY / "results/v0.10"
+"""Folder of the tables of images of up to a gigapixel."""
+
 Row = dict[str, str]
 Key = tuple[str, ...]
 

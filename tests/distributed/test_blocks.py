@@ -15,7 +15,11 @@ from distributed import Client, LocalCluster
 from PIL import Image
 
 import smartsplat
+from smartsplat.arrays import SampleArray
+from smartsplat.distributed import blocks
 from smartsplat.distributed.blocks import cluster_runner
+from smartsplat.encoder.blocks.boxes import Box, blocks_of
+from smartsplat.encoder.blocks.runner import pixels_of
 from smartsplat.errors import ClusterError
 from tests.distributed.test_batch import command
 from tests.samples import landscape
@@ -49,6 +53,29 @@ def test_same_bytes_whoever_fits_the_blocks(client: Client, expected: bytes) -> 
     assert data == expected
     assert seen == sorted(seen)
     assert seen[-1] == 30
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_pixels_are_sent_once(keeps: bool, expected: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as workers keep them."""
+    sent: list[Box] = []
+
+    def counted(pixels: SampleArray, box: Box) -> SampleArray:
+        sent.append(box)
+        return pixels_of(pixels, box)
+
+    monkeypatch.setattr(blocks, "pixels_of", counted)
+    if not keeps:
+        monkeypatch.setattr(blocks, "HELD_BYTES", 0)
+    options: dict[str, Any] = {"processes": False, "dashboard_address": ":0", "silence_logs": 50}
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host=None, **options) as cluster,
+        Client(cluster, set_as_default=False) as connected,
+    ):
+        assert smartsplat.encode(IMAGE, runner=cluster_runner(connected), **SETTINGS) == expected
+    count = len(set(sent))
+    assert count == len(blocks_of(1100, 1050, 512))
+    assert len(sent) == (count if keeps else 11 * count), "a survey, nine rounds, and grain"
 
 
 def test_a_worker_that_is_killed_costs_its_block_only(client: Client, expected: bytes) -> None:

@@ -100,7 +100,8 @@ def test_a_count() -> None:
 
 def fit_of(pixels: np.ndarray, runner: Any = None, *, steps: int = 40, side: int = 128, seed: int = 0) -> BlockFit:
     compute = open_compute("cpu", 2)
-    options: dict[str, Any] = {"first_count": 500, "for_eye": True, "side": side, "seed": seed}
+    blocks = blocks_of(pixels.shape[1], pixels.shape[0], side)
+    options: dict[str, Any] = {"first_count": 500, "for_eye": True, "blocks": blocks, "seed": seed}
     runner = runner or LocalRunner(pixels, compute)
     settings = FitSettings(steps=steps)
     return BlockFit(pixels.shape, pixels.dtype, ExactCount(500), settings, compute, runner, **options)

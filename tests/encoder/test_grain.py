@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import smartsplat
-from smartsplat.arrays import ByteArray
+from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.bitstream import container
-from smartsplat.bitstream.container import Extras
+from smartsplat.bitstream.container import CodedGrain, Extras
 from smartsplat.bitstream.grain import grain_levels
-from smartsplat.encoder.grain import AUTO_GRAIN, byte_limit, fitted_grain, grain_of
+from smartsplat.encoder import grain as module
+from smartsplat.encoder.blocks.boxes import Box
+from smartsplat.encoder.grain import AUTO_GRAIN, byte_limit, grain_of, losses
 from smartsplat.encoder.settings import Tune
 from smartsplat.errors import SettingsError
 from smartsplat.render.grain import noise_bands
@@ -22,6 +24,14 @@ def flat_with_noise(deviation: float, band: int = 0, height: int = 256, width: i
     noise[:, : width // 2] = 0
     plane = np.clip(128 + deviation * noise / noise.std(where=noise != 0), 0, 255)
     return np.repeat(np.rint(plane).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def fitted_grain(
+    pixels: SampleArray, data: bytes, strength: float, max_bytes: int | None, threads: int
+) -> CodedGrain | None:
+    """Of an image and its file."""
+    whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
+    return module.fitted_grain(losses(pixels, data, whole, threads), strength, max_bytes)
 
 
 def smooth_file(pixels: ByteArray) -> bytes:
@@ -88,8 +98,6 @@ def test_cells_grow_until_the_bytes_suffice() -> None:
 
 
 def test_the_same_grain_from_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    from smartsplat.encoder import grain as module
-
     pixels = flat_with_noise(8)
     data = smooth_file(pixels)
     whole = fitted_grain(pixels, data, 0.5, None, 2)

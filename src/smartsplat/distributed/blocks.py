@@ -1,14 +1,19 @@
-"""One image on many workers: the rounds of its blocks as tasks of a Dask cluster."""
+"""One image on many workers: what is done to its blocks, as tasks of a Dask cluster."""
 
 from __future__ import annotations
 
+import threading
+import uuid
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
-from distributed import Client, Future
+import numpy as np
+from distributed import Client, Future, get_worker
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
@@ -16,14 +21,22 @@ from smartsplat.arrays import SampleArray
 from smartsplat.distributed.cluster import GONE
 from smartsplat.distributed.worker import keep_freed_memory
 from smartsplat.encoder.blocks.boxes import Box
-from smartsplat.encoder.blocks.runner import LocalRunner, RunnerOpener, pixels_of
-from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey, fit_block
+from smartsplat.encoder.blocks.fit import MAX_MARGIN
+from smartsplat.encoder.blocks.runner import RunnerOpener, pixels_of
+from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey, fit_block, survey
 from smartsplat.encoder.compute import Compute, open_compute
 from smartsplat.encoder.fit import Progress, psnr_of_mean_square
+from smartsplat.encoder.grain import Losses, losses
 from smartsplat.errors import ClusterError
 
 AHEAD = 2
 """Tasks for each worker that are with the scheduler at once: their pixels are in its memory."""
+
+HELD_BYTES = 1 << 30
+"""Of pixels that a worker keeps, at most: others are sent for each task."""
+
+CHECK_SECONDS = 5
+"""After which it is looked whether a worker is still there."""
 
 
 def cluster_runner(client: Client, threads: int | None = None, device: str = "cpu") -> RunnerOpener:
@@ -37,11 +50,29 @@ def cluster_runner(client: Client, threads: int | None = None, device: str = "cp
     return partial(ClusterRunner, client, threads or min(client.nthreads().values(), default=1), device)
 
 
-class ClusterRunner:
-    """Does the tasks of a round on the workers of a cluster; the result is that of ``LocalRunner``, byte for byte.
+@dataclass(frozen=True)
+class BlockWork:
+    """What is to be done to a block, wherever its pixels are.
 
-    Pixels go with each task, so that no worker needs the image's file, and a task whose worker died is done by another.
-    The survey is done here.
+    Args:
+        work: from pixels [h, w, C] of ``box`` and how to compute to the answer.
+        core: the block.
+        box: what it takes the pixels of.
+        held: the box that a worker keeps the pixels of, for this and other work.
+    """
+
+    work: Callable[[SampleArray, Compute], Any]
+    core: Box
+    box: Box
+    held: Box
+
+
+class ClusterRunner:
+    """Does blocks on the workers of a cluster; the results are those of ``LocalRunner``, byte for byte.
+
+    A block goes to the worker that had it before, which keeps its pixels as far as ``HELD_BYTES`` allow. Where another
+    takes it, or that one has died, pixels are sent again: no worker needs the image's file, and none has what is not
+    elsewhere, too.
 
     Args:
         client: of the cluster.
@@ -51,27 +82,48 @@ class ClusterRunner:
 
     def __init__(self, client: Client, threads: int, device: str, pixels: SampleArray, compute: Compute) -> None:
         self._client, self._threads, self._device = client, threads, device
-        self._pixels, self._here = pixels, LocalRunner(pixels, compute)
+        self._pixels, self._image = pixels, uuid.uuid4().hex
+        self._homes: dict[Box, str | None] = {}  # of blocks, the addresses of workers that keep their pixels
 
-    def surveys(self, boxes: list[Box], for_eye: bool) -> Iterable[Survey]:
-        return self._here.surveys(boxes, for_eye)
+    def surveys(self, cores: list[Box], for_eye: bool) -> Iterable[Survey]:
+        work = partial(_survey, for_eye=for_eye)
+        return self._answers(BlockWork(work, core, core, self._held(core)) for core in cores)
 
     def fits(self, tasks: Iterable[BlockTask], report: Callable[[Progress], bool]) -> Iterator[BlockResult]:
-        waiting, running = iter(tasks), deque[tuple[BlockTask, Future]]()
+        steps = deque[BlockTask]()
+
+        def works() -> Iterator[BlockWork]:
+            for task in tasks:
+                steps.append(task)
+                yield BlockWork(partial(_fit, task), task.core, task.box, self._held(task.core))
+
+        for result in self._answers(works()):
+            task = steps.popleft()
+            gaussians, psnr = len(result.population), psnr_of_mean_square(result.mean_square)
+            report(Progress(task.end, task.settings.steps, gaussians, psnr))
+            yield result
+
+    def losses(self, cores: list[Box], data: bytes) -> Iterable[Losses]:
+        return self._answers(BlockWork(partial(_losses, data, core), core, core, self._held(core)) for core in cores)
+
+    def _held(self, core: Box) -> Box:
+        height, width, _ = self._pixels.shape
+        return core.grown(MAX_MARGIN, width, height)
+
+    def _answers(self, works: Iterable[BlockWork]) -> Iterator[Any]:
+        """Those of all, in their order."""
+        waiting, running = iter(works), deque[tuple[BlockWork, Future]]()
         try:
             while True:
                 while len(running) < AHEAD * max(1, len(self._client.nthreads())):
-                    task = next(waiting, None)
-                    if task is None:
+                    work = next(waiting, None)
+                    if work is None:
                         break
-                    running.append((task, self._submitted(task)))
+                    running.append((work, self._submitted(work, self._homes.get(work.core))))
                 if not running:
                     return
-                task, future = running.popleft()
-                result: BlockResult = future.result()
-                gaussians, psnr = len(result.population), psnr_of_mean_square(result.mean_square)
-                report(Progress(task.end, task.settings.steps, gaussians, psnr))
-                yield result
+                work, future = running.popleft()
+                yield self._answer(work, future)
         except KilledWorker:
             raise ClusterError("workers died of a block, one after the other: not enough memory?") from None
         except (CancelledError, ClosedClientError, OSError, TimeoutError):
@@ -80,17 +132,76 @@ class ClusterRunner:
             if self._client.status == "running":
                 self._client.cancel([future for _, future in running])
 
-    def _submitted(self, task: BlockTask) -> Future:
-        pixels = pixels_of(self._pixels, task.box)
+    def _answer(self, work: BlockWork, future: Future) -> Any:
+        """Of work that was submitted; where its pixels turn out to be gone they are sent again."""
+        answer = self._result(work, future)
+        if answer is None:
+            answer = self._submitted(work, None, priority=1).result()
+        found, self._homes[work.core] = answer
+        return found
+
+    def _result(self, work: BlockWork, future: Future) -> tuple[Any, str | None] | None:
+        """What ``_done`` returned; None, too, if the worker that has the pixels is gone."""
+        while True:
+            try:
+                result: tuple[Any, str | None] | None = future.result(timeout=CHECK_SECONDS)
+            except TimeoutError:
+                home = self._homes.get(work.core)
+                if home is None or home in self._client.nthreads():
+                    continue
+                # Where there was no worker at all for a moment, Dask waits for this very one.
+                self._client.cancel([future])
+                return None
+            return result
+
+    def _submitted(self, work: BlockWork, home: str | None, priority: int = 0) -> Future:
+        """With pixels, unless a worker is said to have them: its answer is None where it has not."""
+        options: dict[str, Any] = {"pure": False, "priority": priority}
+        if home is not None:
+            options |= {"workers": [home], "allow_other_workers": True}
+        pixels = None if home is not None else pixels_of(self._pixels, work.held)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that so many bytes are sent
-            return self._client.submit(_fit_here, task, pixels, self._threads, self._device, pure=False)
+            return self._client.submit(_done, work, self._image, pixels, self._threads, self._device, **options)
 
 
-def _fit_here(task: BlockTask, pixels: SampleArray, threads: int, device: str) -> BlockResult:
-    """On a worker."""
+def _survey(pixels: SampleArray, compute: Compute, for_eye: bool) -> Survey:
+    return survey(pixels, for_eye)
+
+
+def _fit(task: BlockTask, pixels: SampleArray, compute: Compute) -> BlockResult:
+    return fit_block(task, pixels, compute)
+
+
+def _losses(data: bytes, core: Box, pixels: SampleArray, compute: Compute) -> Losses:
+    return losses(pixels, data, core, compute.threads)
+
+
+# ---- on a worker ----------------------------------------------------------------------------------------------------
+
+_kept: dict[tuple[str, Box], SampleArray] = {}
+"""Pixels of blocks of an image."""
+
+_keeping = threading.Lock()
+
+
+def _done(
+    work: BlockWork, image: str, pixels: SampleArray | None, threads: int, device: str
+) -> tuple[Any, str | None] | None:
+    """The answer, and the address of this worker if it keeps the pixels; None: it has none."""
     keep_freed_memory()
-    return fit_block(task, pixels, _compute(device, threads))
+    key = image, work.held
+    if pixels is None:
+        pixels = _kept.get(key)
+        if pixels is None:
+            return None
+    with _keeping:
+        for other in [other for other in _kept if other[0] != image]:
+            del _kept[other]
+        if key not in _kept and sum(each.nbytes for each in _kept.values()) + pixels.nbytes <= HELD_BYTES:
+            _kept[key] = pixels
+    answer = work.work(np.ascontiguousarray(pixels[work.box.within(work.held).slices]), _compute(device, threads))
+    return answer, get_worker().address if key in _kept else None
 
 
 @lru_cache(maxsize=1)

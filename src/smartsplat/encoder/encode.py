@@ -19,8 +19,9 @@ from smartsplat.bitstream.container import NO_EXTRAS, Alpha, Extras, Group
 from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.encoder.alpha import AlphaFits, encode_alpha, exact_mask
+from smartsplat.encoder.blocks.boxes import Box, blocks_of
 from smartsplat.encoder.blocks.fit import BlockFit
-from smartsplat.encoder.blocks.runner import LocalRunner, RunnerOpener
+from smartsplat.encoder.blocks.runner import BlockRunner, LocalRunner, RunnerOpener
 from smartsplat.encoder.blocks.settings import block_side, obstacle_to_blocks
 from smartsplat.encoder.checkpoint import Checkpoint, key_of, result_of, result_state
 from smartsplat.encoder.compute import open_compute
@@ -38,7 +39,7 @@ from smartsplat.encoder.fit import (
     rounding_error,
 )
 from smartsplat.encoder.flat import flat_file
-from smartsplat.encoder.grain import byte_limit, fitted_grain, grain_of
+from smartsplat.encoder.grain import Losses, byte_limit, fitted_grain, grain_of, losses
 from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.job import EncodeJob, ProgressRelay, mean_square_of
 from smartsplat.encoder.metadata_budget import within_budget
@@ -153,7 +154,8 @@ def encode(
     side = block_side(block, source.width, source.height, obstacle)
     trials = trials[:1] if side else trials
     compute = open_compute(device, worker_threads)
-    job = EncodeJob.of(source, own_weights, compute, seed, tuned, ProgressRelay(progress), side, runner)
+    blocks = blocks_of(source.width, source.height, side) if side else []
+    job = EncodeJob.of(source, own_weights, compute, seed, tuned, ProgressRelay(progress), blocks, runner)
     if checkpoint is not None:
         from importlib.metadata import version  # 30 ms, which few calls need
 
@@ -208,11 +210,22 @@ def _with_grain(job: EncodeJob, data: bytes, strength: float, max_bytes: int | N
     """The file with grain, as far as it has lost texture, of at most so many bytes."""
     if not strength or max_bytes == 0:
         return data
-    grain = fitted_grain(job.source.pixels, data, strength, max_bytes, job.compute.threads)
+    grain = fitted_grain(_losses(job, data), strength, max_bytes)
     if grain is None:
         return data
     file = container.unpack(data)
     return container.pack(replace(file, extras=replace(file.extras, grain=grain)))
+
+
+def _losses(job: EncodeJob, data: bytes) -> Losses:
+    """What the file has lost of the image."""
+    width, height = job.source.width, job.source.height
+    if job.runner is None:
+        return losses(job.source.pixels, data, Box(0, 0, width, height), job.compute.threads)
+    found = Losses.empty(width, height)
+    for core, part in zip(job.blocks, job.runner.losses(job.blocks, data), strict=True):
+        found.put(part, core)
+    return found
 
 
 def _encode_to_bytes(job: EncodeJob, max_bytes: int, settings: FitSettings) -> bytes:
@@ -271,8 +284,8 @@ def _fit(
         The Gaussians, the quantiser that they were fine-tuned for, and the weights of errors.
     """
     pixels, compute = job.source.pixels, job.compute
-    if job.block:
-        return _fit_in_blocks(job, plan, count, settings)
+    if job.runner is not None:
+        return _fit_in_blocks(job, job.runner, plan, count, settings)
     weights = None if settings.ssim else job.weights
     if job.plain_weights is not None:
         settings = replace(settings, structure=0.0)  # SSIM takes no weights
@@ -302,19 +315,19 @@ def _fit(
 
 
 def _fit_in_blocks(
-    job: EncodeJob, plan: CountPlan, count: int, settings: FitSettings
+    job: EncodeJob, runner: BlockRunner, plan: CountPlan, count: int, settings: FitSettings
 ) -> tuple[Gaussians, Quantizer, WeightPyramid | None]:
-    pixels, compute = job.source.pixels, job.compute
+    pixels = job.source.pixels
     fit = BlockFit(
         pixels.shape,
         pixels.dtype,
         plan,
         settings,
-        compute,
-        job.runner(pixels, compute),
+        job.compute,
+        runner,
         first_count=count,
         for_eye=job.tune == Tune.EYE,
-        side=job.block,
+        blocks=job.blocks,
         seed=job.seed,
     )
     gaussians, quantizer = fit.run(job.report, job.checkpoint)
@@ -340,7 +353,7 @@ def _encode_best(job: EncodeJob, max_bytes: int, trials: Sequence[FitSettings]) 
 def _without_excess(job: EncodeJob, data: bytes, settings: FitSettings) -> bytes:
     """The file, or a smaller one if that, too, errs by less than the source's own samples: 58.9 dB of 8 bits."""
     enough = psnr_of_mean_square(rounding_error(job.source.pixels.dtype))
-    if job.block:
+    if job.blocks:
         return data
     if job.progress.stopped or job.progress.fit_psnr <= enough or job.psnr_of(data) <= enough:
         return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,23 +67,21 @@ def byte_limit(max_bytes: int) -> int:
     return limit if limit <= max_bytes * MAX_PART_OF_SMALL else 0
 
 
-def fitted_grain(
-    pixels: SampleArray, data: bytes, strength: float, max_bytes: int | None, threads: int
-) -> CodedGrain | None:
-    """The grain of an image [H, W, C] and its file, which has none yet.
+def fitted_grain(losses: Losses, strength: float, max_bytes: int | None) -> CodedGrain | None:
+    """The grain of an image whose file has none yet.
 
     Args:
+        losses: of the image.
         strength: in parts of the standard deviation that was lost.
         max_bytes: that it may take, its entry in the table of contents included; None: any number.
 
     Returns:
         None where nothing was lost, or nothing fits.
     """
-    lost, tensor = _losses(pixels, data, threads)
     for cell_log2 in range(FIRST_CELL_LOG2, GRAIN_CELL_LOG2[1] + 1):
         side = (1 << cell_log2) // BLOCK
-        deviation = np.sqrt(_over_cells(np.nanmedian, lost, side)) * _texture_part(
-            _over_cells(np.nanmean, tensor, side)
+        deviation = np.sqrt(_over_cells(np.nanmedian, losses.variance, side)) * _texture_part(
+            _over_cells(np.nanmean, losses.tensor, side)
         )
         levels = levels_of((strength * deviation).astype(np.float32))
         if not levels.any():
@@ -93,32 +92,50 @@ def fitted_grain(
     return None
 
 
-def _losses(pixels: SampleArray, data: bytes, threads: int) -> tuple[FloatArray, FloatArray]:
-    """Of blocks: the variance that the file has less of, of samples in [0, 1], never below 0, [bands, rows, columns];
-    and the structure tensor xx, yy, xy of the difference, [3, rows, columns]."""
-    height, width, _ = pixels.shape
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-    lost: FloatArray = np.empty((GRAIN_BANDS, rows, columns), np.float32)
-    tensor: FloatArray = np.empty((3, rows, columns), np.float32)
-    reader = Reader(data, threads=1)
+@dataclass(frozen=True)
+class Losses:
+    """What a file has lost of an image, or of a part of it, by blocks.
+
+    Args:
+        variance: that the file has less of, of samples in [0, 1], never below 0, [bands, rows, columns].
+        tensor: the structure tensor xx, yy, xy of the difference, [3, rows, columns].
+    """
+
+    variance: FloatArray
+    tensor: FloatArray
+
+    @staticmethod
+    def empty(width: int, height: int) -> Losses:
+        """Of so many pixels, to be written to."""
+        rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+        return Losses(*(np.empty((planes, rows, columns), np.float32) for planes in (GRAIN_BANDS, 3)))
+
+    def put(self, part: Losses, box: Box) -> None:
+        """Write those of a box."""
+        rows, columns = box.over(BLOCK).slices
+        self.variance[:, rows, columns], self.tensor[:, rows, columns] = part.variance, part.tensor
+
+
+def losses(pixels: SampleArray, data: bytes, box: Box, threads: int) -> Losses:
+    """Of a box, whose ``pixels`` [h, w, C] these are, of an image whose file has ``data``; it begins with a block."""
+    found, reader = Losses.empty(box.width, box.height), Reader(data, threads=1)
 
     def look(piece: Box) -> None:
-        cells = piece.over(BLOCK).slices
-        lost[:, *cells], tensor[:, *cells] = _losses_of_piece(pixels, reader, piece)
+        region = box.x + piece.x, box.y + piece.y, piece.width, piece.height
+        decoded = reader.read(region=region, dtype=pixels.dtype)[..., : pixels.shape[2]]
+        found.put(_losses_of_piece(pixels[piece.slices], decoded), piece)
 
     with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
-        for _ in pool.map(look, blocks_of(width, height, PIECE_SIDE)):
+        for _ in pool.map(look, blocks_of(box.width, box.height, PIECE_SIDE)):
             release(pixels)
-    return lost, tensor
+    return found
 
 
-def _losses_of_piece(pixels: SampleArray, reader: Reader, piece: Box) -> tuple[FloatArray, FloatArray]:
-    region = piece.x, piece.y, piece.width, piece.height
-    decoded = reader.read(region=region, dtype=pixels.dtype)[..., : pixels.shape[2]]
-    own_luma, luma = _luma(pixels[piece.slices]), _luma(decoded)
+def _losses_of_piece(pixels: SampleArray, decoded: SampleArray) -> Losses:
+    own_luma, luma = _luma(pixels), _luma(decoded)
     room = np.maximum(_block_means(room_for_grain(luma)), MIN_ROOM)
     lost = np.stack([_block_means(a**2 - b**2) for a, b in zip(_bands(own_luma), _bands(luma), strict=True)])
-    return np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma)
+    return Losses(np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma))
 
 
 def _structure_tensor(plane: FloatArray) -> FloatArray:

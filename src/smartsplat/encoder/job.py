@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from smartsplat.arrays import ByteArray, SampleArray
 from smartsplat.bitstream.container import Extras
 from smartsplat.decoder import Reader
 from smartsplat.encoder.bleed import bled
-from smartsplat.encoder.blocks.runner import LocalRunner, RunnerOpener
+from smartsplat.encoder.blocks.boxes import Box
+from smartsplat.encoder.blocks.runner import BlockRunner, LocalRunner, RunnerOpener
 from smartsplat.encoder.checkpoint import Checkpoint
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.error_weights import (
@@ -45,8 +47,8 @@ class EncodeJob:
     report: ProgressCallback  # of the fit at hand
     own_weights: ByteArray | None  # those that the caller gave
     tune: Tune
-    block: int  # side, pixels; 0: the image is fitted whole
-    runner: RunnerOpener  # of the blocks
+    blocks: list[Box]  # that the image is fitted in; none: whole
+    runner: BlockRunner | None  # of these
     checkpoint: Checkpoint | None = None
 
     @staticmethod
@@ -57,7 +59,7 @@ class EncodeJob:
         seed: int,
         tune: Tune,
         progress: ProgressRelay,
-        block: int = 0,
+        blocks: Sequence[Box] = (),
         runner: RunnerOpener = LocalRunner,
     ) -> EncodeJob:
         original, alpha, own = source.pixels, source.alpha, weights
@@ -65,12 +67,12 @@ class EncodeJob:
             source = replace(source, pixels=bled(source.pixels, alpha), alpha=None)
             weights = product(weights, alpha_weights(alpha))
         plain = pyramid = None if weights is None else WeightPyramid(weights)
-        if tune == Tune.EYE and not block:
+        if tune == Tune.EYE and not blocks:
             pyramid = WeightPyramid(eye_weights(source.pixels, weights), EYE_UNIT)
         extras = Extras(source.depth, source.metadata)
-        return EncodeJob(
-            source, original, alpha, pyramid, plain, extras, compute, seed, progress, progress, own, tune, block, runner
-        )
+        opened = runner(source.pixels, compute) if blocks else None
+        relays, both = (progress, progress), (list(blocks), opened)
+        return EncodeJob(source, original, alpha, pyramid, plain, extras, compute, seed, *relays, own, tune, *both)
 
     def of_plane(self, pixels: SampleArray) -> EncodeJob:
         """The same for another plane, [H, W, 1], by the caller's weights alone."""

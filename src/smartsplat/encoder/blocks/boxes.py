@@ -39,6 +39,10 @@ class Box:
         right, bottom = min(self.x + self.width + margin, width), min(self.y + self.height + margin, height)
         return Box(left, top, right - left, bottom - top)
 
+    def within(self, outer: Box) -> Box:
+        """The same rectangle, its corner counted from that of another."""
+        return Box(self.x - outer.x, self.y - outer.y, self.width, self.height)
+
     def over(self, side: int) -> Box:
         """In cells of ``side`` pixels: all that it touches."""
         left, top = self.x // side, self.y // side
@@ -46,13 +50,15 @@ class Box:
 
     def holds(self, mean: FloatArray) -> npt.NDArray[np.bool_]:
         """Which of the points [N, 2] are inside."""
-        begin, end = np.array([self.x, self.y]), np.array([self.x + self.width, self.y + self.height])
-        return np.asarray(((mean >= begin) & (mean < end)).all(axis=1))
+        x, y = mean[:, 0], mean[:, 1]
+        inside = (x >= self.x) & (x < self.x + self.width) & (y >= self.y) & (y < self.y + self.height)
+        return np.asarray(inside)
 
     def is_reached(self, mean: FloatArray, half_extent: FloatArray) -> npt.NDArray[np.bool_]:
         """Which of the windows overlap it: ``half_extent`` [N, 2] around each ``mean`` [N, 2]."""
-        begin, end = np.array([self.x, self.y]), np.array([self.x + self.width, self.y + self.height])
-        return np.asarray(((mean + half_extent > begin) & (mean - half_extent < end)).all(axis=1))
+        (left, top), (right, bottom) = (mean - half_extent).T, (mean + half_extent).T
+        reached = (right > self.x) & (left < self.x + self.width) & (bottom > self.y) & (top < self.y + self.height)
+        return np.asarray(reached)
 
 
 def blocks_of(width: int, height: int, side: int) -> list[Box]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from smartsplat.arrays import ByteArray, DoubleArray, FloatArray
 from smartsplat.bitstream.quantize import Quantizer, position_cell_log2, quality_for_error
-from smartsplat.encoder.blocks.boxes import ALIGNMENT, Box, blocks_of
+from smartsplat.encoder.blocks.boxes import ALIGNMENT, Box
 from smartsplat.encoder.blocks.runner import BlockRunner
 from smartsplat.encoder.blocks.task import COARSE, BlockResult, BlockTask, Population, inside_of
 from smartsplat.encoder.checkpoint import Checkpoint, State
@@ -71,7 +71,7 @@ class BlockFit:
         plan: decides on the number of Gaussians.
         first_count: first estimate of it.
         for_eye: whether errors have weights for the eye.
-        side: of a block, pixels, about.
+        blocks: of the image.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class BlockFit:
         *,
         first_count: int,
         for_eye: bool,
-        side: int,
+        blocks: list[Box],
         seed: int = 0,
     ) -> None:
         self.height, self.width, self.channels = shape
@@ -93,7 +93,7 @@ class BlockFit:
         self.plan, self.settings, self.compute, self.runner = plan, settings, compute, runner
         self.for_eye, self.seed = for_eye, seed
         self._first_count = self.count = first_count
-        self.blocks = blocks_of(self.width, self.height, side)
+        self.blocks = blocks
         self.levels: ByteArray | None = None  # weights for the eye, of cells
         self.quantizer: Quantizer | None = None
         self.population = Population.empty(self.channels)  # before the round at hand
@@ -205,15 +205,20 @@ class BlockFit:
         if risen < 1:
             part = (self._risen(end) - risen) / (1 - risen)  # of the Gaussians that are still to come
             goal += round(SPARE_PART * self.count) + SPARE * len(self.blocks)
-        gaussians, half_extent = self.population.gaussians, self.population.gaussians.half_extent()
-        kept, added = self._kept(begin, end, round(len(gaussians) + part * (goal - len(gaussians))))
+        kept, added = self._kept(begin, end, round(len(self.population) + part * (goal - len(self.population))))
         errors = self.errors / max(np.average(self.errors, weights=[core.area for core in self.blocks]), 1e-30)
+        row = None
         for number, core in list(enumerate(self.blocks))[len(self.results) :]:
+            if row is None or row.y != core.y:
+                row = Box(0, core.y, self.width, core.height)
+                near = self._near(row.grown(MAX_MARGIN, self.width, self.height))
+                population, stays = self.population[near], kept[near]
+                gaussians, half_extent = population.gaussians, population.gaussians.half_extent()
             box = core.grown(_margin(core, gaussians.mean, half_extent), self.width, self.height)
             frame = Frame(box.x, box.y, self.width, self.height, self.count)
             inside = box.holds(inside_of(gaussians.mean, frame))
             now = int(np.count_nonzero(inside))
-            then = np.count_nonzero(kept & inside) + added * errors[number] * box.area / (self.width * self.height)
+            then = np.count_nonzero(stays & inside) + added * errors[number] * box.area / (self.width * self.height)
             count = max(1, round(then / 2), round(now + (then - now) / part))
             cells = box.grown(BUSY_CELL, self.width, self.height).over(BUSY_CELL)
             yield BlockTask(
@@ -230,9 +235,16 @@ class BlockFit:
                 noise=self.noise,
                 quantizer=self.quantizer,
                 levels=None if self.levels is None else self.levels[cells.slices].copy(),
-                population=self.population[inside],
+                population=population[inside],
                 fixed=gaussians[box.is_reached(gaussians.mean, half_extent) & ~inside],
             )
+
+    def _near(self, row: Box) -> npt.NDArray[np.bool_]:
+        """The Gaussians that a row of blocks has to do with: fewer to look through for each."""
+        mean, half_extent = self.population.gaussians.mean, self.population.gaussians.half_extent()
+        inner = inside_of(mean, Frame(0, 0, self.width, self.height, self.count))
+        found: npt.NDArray[np.bool_] = row.is_reached(mean, half_extent) | row.holds(inner)
+        return found
 
     def _risen(self, step: int) -> float:
         """How far a step is on the way from the initial to the final count, 0 to 1."""

@@ -10,30 +10,37 @@ from smartsplat.encoder.blocks.boxes import Box
 from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey, fit_block, survey
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.fit import Progress
+from smartsplat.encoder.grain import Losses, losses
 from smartsplat.images.spooled import release
 
 
 class BlockRunner(Protocol):
-    """Does the tasks of a round, here or elsewhere."""
+    """Does what is done to blocks, here or elsewhere."""
 
-    def surveys(self, boxes: list[Box], for_eye: bool) -> Iterable[Survey]:
-        """``survey`` of every box, in their order."""
+    def surveys(self, cores: list[Box], for_eye: bool) -> Iterable[Survey]:
+        """``survey`` of every block, in their order."""
 
     def fits(self, tasks: Iterable[BlockTask], report: Callable[[Progress], bool]) -> Iterator[BlockResult]:
         """``fit_block`` of every task, in their order; ``report`` is told of steps, and may end the round."""
 
+    def losses(self, cores: list[Box], data: bytes) -> Iterable[Losses]:
+        """``losses`` of every block, in their order, in the file that has ``data``."""
+
 
 class LocalRunner:
-    """One task after the other, here."""
+    """One block after the other, here."""
 
     def __init__(self, pixels: SampleArray, compute: Compute) -> None:
         self._pixels, self._compute = pixels, compute
 
-    def surveys(self, boxes: list[Box], for_eye: bool) -> Iterable[Survey]:
-        return (survey(box, pixels_of(self._pixels, box), for_eye) for box in boxes)
+    def surveys(self, cores: list[Box], for_eye: bool) -> Iterable[Survey]:
+        return (survey(pixels_of(self._pixels, core), for_eye) for core in cores)
 
     def fits(self, tasks: Iterable[BlockTask], report: Callable[[Progress], bool]) -> Iterator[BlockResult]:
         return (fit_block(task, pixels_of(self._pixels, task.box), self._compute, report) for task in tasks)
+
+    def losses(self, cores: list[Box], data: bytes) -> Iterable[Losses]:
+        return (losses(pixels_of(self._pixels, core), data, core, self._compute.threads) for core in cores)
 
 
 def pixels_of(pixels: SampleArray, box: Box) -> SampleArray:

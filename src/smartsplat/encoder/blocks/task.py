@@ -163,7 +163,7 @@ class Survey:
     square: FloatArray | None
 
 
-def survey(box: Box, pixels: SampleArray, for_eye: bool) -> Survey:
-    """A box whose corner is a multiple of 8."""
+def survey(pixels: SampleArray, for_eye: bool) -> Survey:
+    """Of the pixels of a box whose corner is a multiple of 8."""
     moments = luma_moments(pixels) if for_eye else (None, None)
     return Survey(reduced(pixels, COARSE), *moments)
