@@ -15,7 +15,7 @@ from smartsplat.encoder.blocks.runner import LocalRunner
 from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.fit import Progress
-from smartsplat.encoder.grain import Losses
+from smartsplat.encoder.grain import LostTexture
 
 T = TypeVar("T")
 
@@ -47,8 +47,10 @@ class TimedRunner:
     def surveys(self, cores: list[Box], for_eye: bool) -> Iterator[Survey]:
         return self._timed(((core, core) for core in cores), lambda core: self._local.surveys([core], for_eye))
 
-    def losses(self, cores: list[Box], data: bytes) -> Iterator[Losses]:
-        return self._timed(((core, (core, data)) for core in cores), lambda one: self._local.losses([one[0]], data))
+    def lost_textures(self, cores: list[Box], data: bytes) -> Iterator[LostTexture]:
+        return self._timed(
+            ((core, (core, data)) for core in cores), lambda one: self._local.lost_textures([one[0]], data)
+        )
 
     def fits(self, tasks: Iterable[BlockTask], report: Callable[[Progress], bool]) -> Iterator[BlockResult]:
         return self._timed(((task.core, task) for task in tasks), lambda task: self._local.fits([task], report))

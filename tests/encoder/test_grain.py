@@ -12,7 +12,7 @@ from smartsplat.bitstream.container import CodedGrain, Extras
 from smartsplat.bitstream.grain import grain_levels
 from smartsplat.encoder import grain as module
 from smartsplat.encoder.blocks.boxes import Box
-from smartsplat.encoder.grain import AUTO_GRAIN, byte_limit, grain_of, losses
+from smartsplat.encoder.grain import AUTO_GRAIN, byte_limit, grain_of, lost_texture
 from smartsplat.encoder.settings import Tune
 from smartsplat.errors import SettingsError
 from smartsplat.render.grain import noise_bands
@@ -31,7 +31,7 @@ def fitted_grain(
 ) -> CodedGrain | None:
     """Of an image and its file."""
     whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
-    return module.fitted_grain(losses(pixels, data, whole, threads), strength, max_bytes)
+    return module.fitted_grain(lost_texture(pixels, data, whole, threads), strength, max_bytes)
 
 
 def smooth_file(pixels: ByteArray) -> bytes:

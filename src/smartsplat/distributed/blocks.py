@@ -26,7 +26,7 @@ from smartsplat.encoder.blocks.runner import RunnerOpener, pixels_of
 from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey, fit_block, survey
 from smartsplat.encoder.compute import Compute, open_compute
 from smartsplat.encoder.fit import Progress, psnr_of_mean_square
-from smartsplat.encoder.grain import Losses, losses
+from smartsplat.encoder.grain import LostTexture, lost_texture
 from smartsplat.errors import ClusterError
 
 AHEAD = 2
@@ -103,8 +103,10 @@ class ClusterRunner:
             report(Progress(task.end, task.settings.steps, gaussians, psnr))
             yield result
 
-    def losses(self, cores: list[Box], data: bytes) -> Iterable[Losses]:
-        return self._answers(BlockWork(partial(_losses, data, core), core, core, self._held(core)) for core in cores)
+    def lost_textures(self, cores: list[Box], data: bytes) -> Iterable[LostTexture]:
+        return self._answers(
+            BlockWork(partial(_lost_texture, data, core), core, core, self._held(core)) for core in cores
+        )
 
     def _held(self, core: Box) -> Box:
         height, width, _ = self._pixels.shape
@@ -165,6 +167,9 @@ class ClusterRunner:
             return self._client.submit(_done, work, self._image, pixels, self._threads, self._device, **options)
 
 
+# ---- on a worker ----------------------------------------------------------------------------------------------------
+
+
 def _survey(pixels: SampleArray, compute: Compute, for_eye: bool) -> Survey:
     return survey(pixels, for_eye)
 
@@ -173,11 +178,9 @@ def _fit(task: BlockTask, pixels: SampleArray, compute: Compute) -> BlockResult:
     return fit_block(task, pixels, compute)
 
 
-def _losses(data: bytes, core: Box, pixels: SampleArray, compute: Compute) -> Losses:
-    return losses(pixels, data, core, compute.threads)
+def _lost_texture(data: bytes, core: Box, pixels: SampleArray, compute: Compute) -> LostTexture:
+    return lost_texture(pixels, data, core, compute.threads)
 
-
-# ---- on a worker ----------------------------------------------------------------------------------------------------
 
 _kept: dict[tuple[str, Box], SampleArray] = {}
 """Pixels of blocks of an image."""

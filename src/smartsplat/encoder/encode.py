@@ -39,7 +39,7 @@ from smartsplat.encoder.fit import (
     rounding_error,
 )
 from smartsplat.encoder.flat import flat_file
-from smartsplat.encoder.grain import Losses, byte_limit, fitted_grain, grain_of, losses
+from smartsplat.encoder.grain import LostTexture, byte_limit, fitted_grain, grain_of, lost_texture
 from smartsplat.encoder.initialize import initialize
 from smartsplat.encoder.job import EncodeJob, ProgressRelay, mean_square_of
 from smartsplat.encoder.metadata_budget import within_budget
@@ -210,20 +210,20 @@ def _with_grain(job: EncodeJob, data: bytes, strength: float, max_bytes: int | N
     """The file with grain, as far as it has lost texture, of at most so many bytes."""
     if not strength or max_bytes == 0:
         return data
-    grain = fitted_grain(_losses(job, data), strength, max_bytes)
+    grain = fitted_grain(_lost_texture(job, data), strength, max_bytes)
     if grain is None:
         return data
     file = container.unpack(data)
     return container.pack(replace(file, extras=replace(file.extras, grain=grain)))
 
 
-def _losses(job: EncodeJob, data: bytes) -> Losses:
+def _lost_texture(job: EncodeJob, data: bytes) -> LostTexture:
     """What the file has lost of the image."""
     width, height = job.source.width, job.source.height
     if job.runner is None:
-        return losses(job.source.pixels, data, Box(0, 0, width, height), job.compute.threads)
-    found = Losses.empty(width, height)
-    for core, part in zip(job.blocks, job.runner.losses(job.blocks, data), strict=True):
+        return lost_texture(job.source.pixels, data, Box(0, 0, width, height), job.compute.threads)
+    found = LostTexture.empty(width, height)
+    for core, part in zip(job.blocks, job.runner.lost_textures(job.blocks, data), strict=True):
         found.put(part, core)
     return found
 

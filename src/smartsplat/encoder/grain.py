@@ -27,7 +27,7 @@ FIRST_CELL_LOG2 = 7
 MAX_PART, MIN_BYTES, MAX_PART_OF_SMALL = 1 / 200, 48, 1 / 50
 """Of a byte budget: so much of it, but at least so many bytes, unless they are more than so much of it."""
 
-BLOCK = 8
+SQUARE = 8
 """Pixels: side of the squares that variances are taken over. A cell has the median of its own: an edge is in few."""
 
 PIECE_SIDE = 1024
@@ -67,11 +67,11 @@ def byte_limit(max_bytes: int) -> int:
     return limit if limit <= max_bytes * MAX_PART_OF_SMALL else 0
 
 
-def fitted_grain(losses: Losses, strength: float, max_bytes: int | None) -> CodedGrain | None:
+def fitted_grain(lost: LostTexture, strength: float, max_bytes: int | None) -> CodedGrain | None:
     """The grain of an image whose file has none yet.
 
     Args:
-        losses: of the image.
+        lost: of the image.
         strength: in parts of the standard deviation that was lost.
         max_bytes: that it may take, its entry in the table of contents included; None: any number.
 
@@ -79,9 +79,9 @@ def fitted_grain(losses: Losses, strength: float, max_bytes: int | None) -> Code
         None where nothing was lost, or nothing fits.
     """
     for cell_log2 in range(FIRST_CELL_LOG2, GRAIN_CELL_LOG2[1] + 1):
-        side = (1 << cell_log2) // BLOCK
-        deviation = np.sqrt(_over_cells(np.nanmedian, losses.variance, side)) * _texture_part(
-            _over_cells(np.nanmean, losses.tensor, side)
+        side = (1 << cell_log2) // SQUARE
+        deviation = np.sqrt(_over_cells(np.nanmedian, lost.variance, side)) * _texture_part(
+            _over_cells(np.nanmean, lost.tensor, side)
         )
         levels = levels_of((strength * deviation).astype(np.float32))
         if not levels.any():
@@ -93,8 +93,8 @@ def fitted_grain(losses: Losses, strength: float, max_bytes: int | None) -> Code
 
 
 @dataclass(frozen=True)
-class Losses:
-    """What a file has lost of an image, or of a part of it, by blocks.
+class LostTexture:
+    """What a file has lost of an image, or of a part of it, by squares of 8 pixels.
 
     Args:
         variance: that the file has less of, of samples in [0, 1], never below 0, [bands, rows, columns].
@@ -105,25 +105,25 @@ class Losses:
     tensor: FloatArray
 
     @staticmethod
-    def empty(width: int, height: int) -> Losses:
+    def empty(width: int, height: int) -> LostTexture:
         """Of so many pixels, to be written to."""
-        rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-        return Losses(*(np.empty((planes, rows, columns), np.float32) for planes in (GRAIN_BANDS, 3)))
+        rows, columns = -(-height // SQUARE), -(-width // SQUARE)
+        return LostTexture(*(np.empty((planes, rows, columns), np.float32) for planes in (GRAIN_BANDS, 3)))
 
-    def put(self, part: Losses, box: Box) -> None:
+    def put(self, part: LostTexture, box: Box) -> None:
         """Write those of a box."""
-        rows, columns = box.over(BLOCK).slices
+        rows, columns = box.over(SQUARE).slices
         self.variance[:, rows, columns], self.tensor[:, rows, columns] = part.variance, part.tensor
 
 
-def losses(pixels: SampleArray, data: bytes, box: Box, threads: int) -> Losses:
-    """Of a box, whose ``pixels`` [h, w, C] these are, of an image whose file has ``data``; it begins with a block."""
-    found, reader = Losses.empty(box.width, box.height), Reader(data, threads=1)
+def lost_texture(pixels: SampleArray, data: bytes, box: Box, threads: int) -> LostTexture:
+    """Of a box, whose ``pixels`` [h, w, C] these are, of an image whose file has ``data``; it begins with a square."""
+    found, reader = LostTexture.empty(box.width, box.height), Reader(data, threads=1)
 
     def look(piece: Box) -> None:
         region = box.x + piece.x, box.y + piece.y, piece.width, piece.height
         decoded = reader.read(region=region, dtype=pixels.dtype)[..., : pixels.shape[2]]
-        found.put(_losses_of_piece(pixels[piece.slices], decoded), piece)
+        found.put(_lost_in_piece(pixels[piece.slices], decoded), piece)
 
     with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
         for _ in pool.map(look, blocks_of(box.width, box.height, PIECE_SIDE)):
@@ -131,19 +131,19 @@ def losses(pixels: SampleArray, data: bytes, box: Box, threads: int) -> Losses:
     return found
 
 
-def _losses_of_piece(pixels: SampleArray, decoded: SampleArray) -> Losses:
+def _lost_in_piece(pixels: SampleArray, decoded: SampleArray) -> LostTexture:
     own_luma, luma = _luma(pixels), _luma(decoded)
-    room = np.maximum(_block_means(room_for_grain(luma)), MIN_ROOM)
-    lost = np.stack([_block_means(a**2 - b**2) for a, b in zip(_bands(own_luma), _bands(luma), strict=True)])
-    return Losses(np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma))
+    room = np.maximum(_square_means(room_for_grain(luma)), MIN_ROOM)
+    lost = np.stack([_square_means(a**2 - b**2) for a, b in zip(_bands(own_luma), _bands(luma), strict=True)])
+    return LostTexture(np.maximum(lost, 0) / room**2, _structure_tensor(own_luma - luma))
 
 
 def _structure_tensor(plane: FloatArray) -> FloatArray:
-    """Mean products of a plane's slopes over blocks: xx, yy and xy, [3, rows, columns]."""
+    """Mean products of a plane's slopes over squares: xx, yy and xy, [3, rows, columns]."""
     padded = np.pad(plane, ((0, 1), (0, 1)), mode="edge")
     a, b, c, d = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
     x, y = b - a + d - c, c - a + d - b
-    return np.stack([_block_means(x * x), _block_means(y * y), _block_means(x * y)])
+    return np.stack([_square_means(x * x), _square_means(y * y), _square_means(x * y)])
 
 
 def _texture_part(tensor: FloatArray) -> FloatArray:
@@ -173,20 +173,20 @@ def _bands(plane: FloatArray) -> Iterator[FloatArray]:
         plane = smooth
 
 
-def _block_means(plane: FloatArray) -> FloatArray:
-    """Means over blocks [rows, columns]; those at the right and lower edge are smaller."""
+def _square_means(plane: FloatArray) -> FloatArray:
+    """Means over squares [rows, columns]; those at the right and lower edge are smaller."""
     for axis in (0, 1):
-        starts = np.arange(0, plane.shape[axis], BLOCK)
+        starts = np.arange(0, plane.shape[axis], SQUARE)
         sizes: FloatArray = np.diff(np.append(starts, plane.shape[axis])).astype(np.float32)
         sums: FloatArray = np.add.reduceat(plane, starts, axis=axis)
         plane = sums / (sizes[:, None] if axis == 0 else sizes)
     return plane
 
 
-def _over_cells(statistic: Callable[..., FloatArray], blocks: FloatArray, side: int) -> FloatArray:
-    """A statistic over cells of ``side`` blocks a side, [planes, rows, columns]."""
-    planes, rows, columns = blocks.shape
+def _over_cells(statistic: Callable[..., FloatArray], squares: FloatArray, side: int) -> FloatArray:
+    """A statistic over cells of ``side`` squares a side, [planes, rows, columns]."""
+    planes, rows, columns = squares.shape
     padding = ((0, 0), (0, -rows % side), (0, -columns % side))
-    padded = np.pad(blocks, padding, constant_values=np.nan)
+    padded = np.pad(squares, padding, constant_values=np.nan)
     cells = padded.reshape(planes, -(-rows // side), side, -(-columns // side), side)
     return statistic(cells, axis=(2, 4))

@@ -205,7 +205,7 @@ def widened(data: bytes, directory: StoredDirectory, start: int) -> tuple[dict[i
             taken = {each: found.entries[each] for each in found.entries if each not in inner or each in inner[tag]}
             further, below = widened(data, replace(found, entries=taken), start + len(behind))
             behind += below
-            value, kind = struct.pack(f"{order}Q", start + len(behind)), LONG8
+            value, kind, count = struct.pack(f"{order}Q", start + len(behind)), LONG8, 1
             behind += directory_of_bytes({}, further, order, start + len(behind), big=True)
         else:
             length = count * _SIZES.get(kind, 1)

@@ -217,6 +217,7 @@ class BlockFit:
             box = core.grown(_margin(core, gaussians.mean, half_extent), self.width, self.height)
             frame = Frame(box.x, box.y, self.width, self.height, self.count)
             inside = box.holds(inside_of(gaussians.mean, frame))
+            # What it would have after this round in a fit of the whole, and at the end if it went on so.
             now = int(np.count_nonzero(inside))
             then = np.count_nonzero(stays & inside) + added * errors[number] * box.area / (self.width * self.height)
             count = max(1, round(then / 2), round(now + (then - now) / part))

@@ -10,7 +10,7 @@ from smartsplat.encoder.blocks.boxes import Box
 from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey, fit_block, survey
 from smartsplat.encoder.compute import Compute
 from smartsplat.encoder.fit import Progress
-from smartsplat.encoder.grain import Losses, losses
+from smartsplat.encoder.grain import LostTexture, lost_texture
 from smartsplat.images.spooled import release
 
 
@@ -23,8 +23,8 @@ class BlockRunner(Protocol):
     def fits(self, tasks: Iterable[BlockTask], report: Callable[[Progress], bool]) -> Iterator[BlockResult]:
         """``fit_block`` of every task, in their order; ``report`` is told of steps, and may end the round."""
 
-    def losses(self, cores: list[Box], data: bytes) -> Iterable[Losses]:
-        """``losses`` of every block, in their order, in the file that has ``data``."""
+    def lost_textures(self, cores: list[Box], data: bytes) -> Iterable[LostTexture]:
+        """``lost_texture`` of every block, in their order, in the file that has ``data``."""
 
 
 class LocalRunner:
@@ -39,8 +39,8 @@ class LocalRunner:
     def fits(self, tasks: Iterable[BlockTask], report: Callable[[Progress], bool]) -> Iterator[BlockResult]:
         return (fit_block(task, pixels_of(self._pixels, task.box), self._compute, report) for task in tasks)
 
-    def losses(self, cores: list[Box], data: bytes) -> Iterable[Losses]:
-        return (losses(pixels_of(self._pixels, core), data, core, self._compute.threads) for core in cores)
+    def lost_textures(self, cores: list[Box], data: bytes) -> Iterable[LostTexture]:
+        return (lost_texture(pixels_of(self._pixels, core), data, core, self._compute.threads) for core in cores)
 
 
 def pixels_of(pixels: SampleArray, box: Box) -> SampleArray:
