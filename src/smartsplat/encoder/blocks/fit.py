@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -61,6 +61,15 @@ their margins are lost. The weakest go when their number no longer rises."""
 
 ERROR_CELL = 16
 """Side of the cells that the error of the coarse fit is measured in, its pixels."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Gaussians that some blocks have to do with: with ``half_extent`` [N, 2], and whether each is ``kept`` [N]."""
+
+    population: Population
+    half_extent: FloatArray
+    kept: npt.NDArray[np.bool_]
 
 
 class BlockFit:
@@ -207,19 +216,21 @@ class BlockFit:
             goal += round(SPARE_PART * self.count) + SPARE * len(self.blocks)
         kept, added = self._kept(begin, end, round(len(self.population) + part * (goal - len(self.population))))
         errors = self.errors / max(np.average(self.errors, weights=[core.area for core in self.blocks]), 1e-30)
-        row = None
+        whole = Surroundings(self.population, self.population.gaussians.half_extent(), kept)
+        row, top = whole, -1
         for number, core in list(enumerate(self.blocks))[len(self.results) :]:
-            if row is None or row.y != core.y:
-                row = Box(0, core.y, self.width, core.height)
-                near = self._near(row.grown(MAX_MARGIN, self.width, self.height))
-                population, stays = self.population[near], kept[near]
-                gaussians, half_extent = population.gaussians, population.gaussians.half_extent()
-            box = core.grown(_margin(core, gaussians.mean, half_extent), self.width, self.height)
+            if core.y != top:  # fewer to look through for each block
+                row, top = self._around(whole, Box(0, core.y, self.width, core.height)), core.y
+            around = self._around(row, core)
+            gaussians = around.population.gaussians
+            box = core.grown(_margin(core, gaussians.mean, around.half_extent), self.width, self.height)
             frame = Frame(box.x, box.y, self.width, self.height, self.count)
             inside = box.holds(inside_of(gaussians.mean, frame))
             # What it would have after this round in a fit of the whole, and at the end if it went on so.
             now = int(np.count_nonzero(inside))
-            then = np.count_nonzero(stays & inside) + added * errors[number] * box.area / (self.width * self.height)
+            then = np.count_nonzero(around.kept & inside) + added * errors[number] * box.area / (
+                self.width * self.height
+            )
             count = max(1, round(then / 2), round(now + (then - now) / part))
             cells = box.grown(BUSY_CELL, self.width, self.height).over(BUSY_CELL)
             yield BlockTask(
@@ -236,16 +247,16 @@ class BlockFit:
                 noise=self.noise,
                 quantizer=self.quantizer,
                 levels=None if self.levels is None else self.levels[cells.slices].copy(),
-                population=population[inside],
-                fixed=gaussians[box.is_reached(gaussians.mean, half_extent) & ~inside],
+                population=around.population[inside],
+                fixed=gaussians[box.is_reached(gaussians.mean, around.half_extent) & ~inside],
             )
 
-    def _near(self, row: Box) -> npt.NDArray[np.bool_]:
-        """The Gaussians that a row of blocks has to do with: fewer to look through for each."""
-        mean, half_extent = self.population.gaussians.mean, self.population.gaussians.half_extent()
-        inner = inside_of(mean, Frame(0, 0, self.width, self.height, self.count))
-        found: npt.NDArray[np.bool_] = row.is_reached(mean, half_extent) | row.holds(inner)
-        return found
+    def _around(self, whole: Surroundings, core: Box) -> Surroundings:
+        """Those of the Gaussians that are in a block and its margin, or reach in there."""
+        box = core.grown(MAX_MARGIN, self.width, self.height)
+        inner = inside_of(whole.population.gaussians.mean, Frame(0, 0, self.width, self.height, self.count))
+        near = box.is_reached(inner, whole.half_extent)
+        return Surroundings(whole.population[near], whole.half_extent[near], whole.kept[near])
 
     def _risen(self, step: int) -> float:
         """How far a step is on the way from the initial to the final count, 0 to 1."""
