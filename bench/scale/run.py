@@ -1,4 +1,4 @@
-"""Encodes images of 34, 177 and 1074 megapixels in blocks, the first two whole, too; measures transfers to workers.
+"""Encodes images of 34, 177 and 1074 megapixels in blocks and whole; measures transfers to workers.
 
 python -m bench.scale.run --corpus corpus
 
@@ -20,9 +20,6 @@ from bench.tables import SCALE_RESULTS, Table
 
 TABLE, TASKS, TRANSFERS = "scale.tsv", "scale-tasks.tsv", "scale-transfers.tsv"
 BLOCK = 4096
-MAX_WHOLE = 1 << 28
-"""Pixels of what is fitted whole, too."""
-
 KEYS = ("picture", "block")
 COLUMNS = (
     *("picture", "recipe", "width", "height", "block", "ratio", "effort", "bytes", "seconds", "read_seconds"),
@@ -45,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tasks = Table(options.folder / TASKS, TASK_COLUMNS)
     for image in IMAGES:
         list(json_lines("bench.scale.images", image.id, "--corpus", str(corpus)))
-        for block in (BLOCK, 0) if image.width * image.height <= MAX_WHOLE else (BLOCK,):
+        for block in (BLOCK, 0):
             with table.claimed((image.id, str(block))) as claimed:
                 if claimed:
                     row, found = measured(image, block, corpus)
