@@ -7,8 +7,7 @@ scheduler, one after the other, as fast as was measured.
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,31 +34,37 @@ class MeasuredTask:
     result_bytes: int
 
 
-def seconds_of_stage(tasks: Sequence[MeasuredTask], workers: int, link: Link, kept: int = 0) -> float:
+def seconds_of_stage(tasks: Sequence[MeasuredTask], workers: int, link: Link, homes: dict[int, int]) -> float:
     """From the first task that is made to the last result that is there.
 
     At most ``AHEAD`` tasks for each worker are on their way or at work; results are taken in the order of their tasks.
 
     Args:
-        kept: the first so many go to workers that have their pixels.
+        homes: number of a task -> the worker that keeps its pixels, and does it; others go to whoever is free first,
+            and stay there if there is room.
     """
     now, waiting, running = 0.0, deque(enumerate(tasks)), deque[tuple[float, MeasuredTask]]()
-    free = [0.0] * min(workers, len(tasks))  # when each worker has done what it has
+    free = [0.0] * workers  # when each has done what it has
+    kept = Counter(homes.values())
     while waiting or running:
         while waiting and len(running) < AHEAD * workers:
             number, task = waiting.popleft()
-            pixel_bytes = 0 if number < kept else task.pixel_bytes
+            worker = homes.get(number)
+            pixel_bytes = task.pixel_bytes if worker is None else 0
             now += task.made + link.per_task + (pixel_bytes + task.task_bytes) * link.per_byte_there
-            end = max(now, heapq.heappop(free)) + task.seconds
-            heapq.heappush(free, end)
-            running.append((end, task))
+            if worker is None:
+                worker = min(range(workers), key=free.__getitem__)
+                if (kept[worker] + 1) * task.pixel_bytes <= HELD_BYTES:
+                    homes[number] = worker
+                    kept[worker] += 1
+            free[worker] = max(now, free[worker]) + task.seconds
+            running.append((free[worker], task))
         end, task = running.popleft()
         now = max(now, end) + task.result_bytes * link.per_byte_back
     return now
 
 
 def seconds_of_encode(stages: Sequence[Sequence[MeasuredTask]], alone: float, workers: int, link: Link) -> float:
-    """All stages, one after the other, and what is done ``alone``. Workers keep pixels from the first stage on."""
-    kept = workers * (HELD_BYTES // max(task.pixel_bytes for task in stages[0]))
-    later = sum(seconds_of_stage(tasks, workers, link, kept) for tasks in stages[1:])
-    return alone + seconds_of_stage(stages[0], workers, link) + later
+    """All stages, one after the other, and what is done ``alone``."""
+    homes = dict[int, int]()
+    return alone + sum(seconds_of_stage(tasks, workers, link, homes) for tasks in stages)

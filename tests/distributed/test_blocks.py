@@ -78,6 +78,34 @@ def test_pixels_are_sent_once(keeps: bool, expected: bytes, monkeypatch: pytest.
     assert len(sent) == (count if keeps else 11 * count), "a survey, nine rounds, and grain"
 
 
+def test_a_worker_that_has_lost_pixels_gets_them_again(expected: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It forgets all of them every ninth time that it is asked."""
+    asked, sent = 0, 0
+
+    def forget() -> None:
+        nonlocal asked
+        asked += 1
+        if asked % 9 == 0:
+            blocks._kept.clear()
+
+    def counted(pixels: SampleArray, box: Box) -> SampleArray:
+        nonlocal sent
+        sent += 1
+        return pixels_of(pixels, box)
+
+    monkeypatch.setattr(blocks, "keep_freed_memory", forget)
+    monkeypatch.setattr(blocks, "pixels_of", counted)
+    options: dict[str, Any] = {"processes": False, "dashboard_address": ":0", "silence_logs": 50}
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host=None, **options) as cluster,
+        Client(cluster, set_as_default=False) as connected,
+    ):
+        assert smartsplat.encode(IMAGE, runner=cluster_runner(connected), **SETTINGS) == expected
+    count = len(blocks_of(1100, 1050, 512))
+    assert count < sent < 11 * count
+    assert asked > 11 * count, "some have been asked again"
+
+
 def test_a_worker_that_is_killed_costs_its_block_only(client: Client, expected: bytes) -> None:
     killed = 0
 

@@ -93,7 +93,8 @@ def test_many_and_few_gaussians(ratio: float) -> None:
 
 
 def test_a_count() -> None:
-    image = LARGE[:600, :700]
+    image = LARGE[:1090, :1200]
+    assert len(blocks_of(1200, 1090, 512)) == 4
     data = smartsplat.encode(image, gaussians=777, block=512, effort=1, steps=30)
     assert smartsplat.open(data).info.gaussians == 777
 
@@ -206,6 +207,21 @@ def test_the_core_gets_what_it_had_and_what_was_added_there() -> None:
         total = sum(int(mask.sum()) for mask in kept)
         assert all(len(task.fixed) + len(task.population) >= mask.sum() for task, mask in zip(now, kept, strict=True))
         assert total >= 60
+
+
+@pytest.mark.parametrize(("width", "height", "side"), [(1100, 1050, 512), (3011, 2013, 1024), (5000, 4200, 2048)])
+def test_margins_reach_as_far_as_gaussians_and_keep_the_grid(width: int, height: int, side: int) -> None:
+    blocks = blocks_of(width, height, side)
+    near, far = (np.full((4, 2), extent, np.float32) for extent in (5, 5000))
+    for core in blocks:
+        mean = np.array([[core.x + 1, core.y + 1], [core.x + core.width - 2, core.y + 9]] * 2, np.float32)
+        assert block_fit._margin(core, mean, near) == block_fit.MIN_MARGIN
+        margin = block_fit._margin(core, mean, far)
+        assert margin == block_fit.longest_margin(core)
+        assert block_fit.MIN_MARGIN <= margin <= max(side / 4, block_fit.MIN_MARGIN)
+        box = core.grown(margin, width, height)
+        assert box.x % ALIGNMENT == box.y % ALIGNMENT == 0
+    assert block_fit._margin(blocks[0], np.full((1, 2), -99, np.float32), far[:1]) == block_fit.MIN_MARGIN
 
 
 def test_weights_for_the_eye_by_cells() -> None:

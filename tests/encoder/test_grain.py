@@ -12,7 +12,7 @@ from smartsplat.bitstream.container import CodedGrain, Extras
 from smartsplat.bitstream.grain import grain_levels
 from smartsplat.encoder import grain as module
 from smartsplat.encoder.blocks.boxes import Box
-from smartsplat.encoder.grain import AUTO_GRAIN, byte_limit, grain_of, lost_texture
+from smartsplat.encoder.grain import AUTO_GRAIN, LostTexture, byte_limit, grain_of, lost_texture
 from smartsplat.encoder.settings import Tune
 from smartsplat.errors import SettingsError
 from smartsplat.render.grain import noise_bands
@@ -107,6 +107,22 @@ def test_the_same_grain_from_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pieces is not None
     difference = grain_levels(whole, 384, 256).astype(int) - grain_levels(pieces, 384, 256)
     assert np.abs(difference).max() <= 1  # their edges are those of a piece
+
+
+def test_lost_texture_of_parts() -> None:
+    """Away from the edges of a part it is that of the whole."""
+    pixels = np.random.default_rng(0).integers(60, 190, (400, 330, 3), dtype=np.uint8)
+    data = smooth_file(pixels)
+    whole, parts = lost_texture(pixels, data, Box(0, 0, 330, 400), 2), LostTexture.empty(330, 400)
+    inner = np.ones((50, 42), bool)
+    for core in (Box(0, 0, 192, 128), Box(192, 0, 138, 128), Box(0, 128, 192, 272), Box(192, 128, 138, 272)):
+        parts.put(lost_texture(np.ascontiguousarray(pixels[core.slices]), data, core, 2), core)
+        inner[max(core.y // 8 - 1, 0) : core.y // 8 + 1] = inner[:, max(core.x // 8 - 1, 0) : core.x // 8 + 1] = False
+    inner[:1] = inner[:, :1] = True
+    inner[[15, 16]] = inner[:, [23, 24]] = False
+    assert inner.mean() > 0.9
+    assert np.allclose(parts.variance[:, inner], whole.variance[:, inner], atol=2e-4)
+    assert np.allclose(parts.tensor[:, inner], whole.tensor[:, inner], atol=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 300, 1), (7, 5, 3), (130, 9, 1)], ids=str)

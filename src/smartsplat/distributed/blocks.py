@@ -6,14 +6,14 @@ import threading
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from distributed import Client, Future, get_worker
+from distributed import Client, Future, get_worker, wait
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
@@ -21,7 +21,7 @@ from smartsplat.arrays import SampleArray
 from smartsplat.distributed.cluster import GONE
 from smartsplat.distributed.worker import keep_freed_memory
 from smartsplat.encoder.blocks.boxes import Box
-from smartsplat.encoder.blocks.fit import MAX_MARGIN
+from smartsplat.encoder.blocks.fit import longest_margin
 from smartsplat.encoder.blocks.runner import RunnerOpener, pixels_of
 from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey, fit_block, survey
 from smartsplat.encoder.compute import Compute, open_compute
@@ -33,7 +33,7 @@ AHEAD = 2
 """Tasks for each worker that are with the scheduler at once: their pixels are in its memory."""
 
 HELD_BYTES = 1 << 30
-"""Of pixels that a worker keeps, at most: others are sent for each task."""
+"""Of pixels that a worker keeps, at most, until those of another image come: others are sent for each task."""
 
 CHECK_SECONDS = 5
 """After which it is looked whether a worker is still there."""
@@ -110,22 +110,33 @@ class ClusterRunner:
 
     def _held(self, core: Box) -> Box:
         height, width, _ = self._pixels.shape
-        return core.grown(MAX_MARGIN, width, height)
+        return core.grown(longest_margin(core), width, height)
 
     def _answers(self, works: Iterable[BlockWork]) -> Iterator[Any]:
         """Those of all, in their order."""
         waiting, running = iter(works), deque[tuple[BlockWork, Future]]()
         try:
             while True:
-                while len(running) < AHEAD * max(1, len(self._client.nthreads())):
+                workers = self._client.nthreads()
+                for index, (asked, future) in enumerate(running):
+                    if self._has_lost(asked, workers):
+                        self._client.cancel([future])
+                        running[index] = asked, self._submitted(asked)
+                while len(running) < AHEAD * max(1, len(workers)):
                     work = next(waiting, None)
                     if work is None:
                         break
-                    running.append((work, self._submitted(work, self._homes.get(work.core))))
+                    running.append((work, self._submitted(work)))
                 if not running:
                     return
                 work, future = running.popleft()
-                yield self._answer(work, future)
+                answer = self._answer(work, future)
+                if answer is None:
+                    self._homes[work.core] = None
+                    running.appendleft((work, self._submitted(work, priority=1)))
+                else:
+                    found, self._homes[work.core] = answer
+                    yield found
         except KilledWorker:
             raise ClusterError("workers died of a block, one after the other: not enough memory?") from None
         except (CancelledError, ClosedClientError, OSError, TimeoutError):
@@ -134,30 +145,34 @@ class ClusterRunner:
             if self._client.status == "running":
                 self._client.cancel([future for _, future in running])
 
-    def _answer(self, work: BlockWork, future: Future) -> Any:
-        """Of work that was submitted; where its pixels turn out to be gone they are sent again."""
-        answer = self._result(work, future)
-        if answer is None:
-            answer = self._submitted(work, None, priority=1).result()
-        found, self._homes[work.core] = answer
-        return found
+    def _has_lost(self, work: BlockWork, workers: Container[str]) -> bool:
+        """Whether the worker that has the pixels is gone; then it is no longer thought to have them."""
+        home = self._homes.get(work.core)
+        is_gone = home is not None and home not in workers
+        if is_gone:
+            self._homes[work.core] = None
+        return is_gone
 
-    def _result(self, work: BlockWork, future: Future) -> tuple[Any, str | None] | None:
-        """What ``_done`` returned; None, too, if the worker that has the pixels is gone."""
+    def _answer(self, work: BlockWork, future: Future) -> tuple[Any, str | None] | None:
+        """What ``_done`` returned; None, too, if the worker that has the pixels is gone.
+
+        Where there was no worker at all for a moment, Dask would wait for that very one.
+        """
         while True:
             try:
-                result: tuple[Any, str | None] | None = future.result(timeout=CHECK_SECONDS)
+                with self._client.as_current():
+                    wait(future, timeout=CHECK_SECONDS)
             except TimeoutError:
-                home = self._homes.get(work.core)
-                if home is None or home in self._client.nthreads():
-                    continue
-                # Where there was no worker at all for a moment, Dask waits for this very one.
-                self._client.cancel([future])
-                return None
-            return result
+                if self._has_lost(work, self._client.nthreads()):
+                    self._client.cancel([future])
+                    return None
+                continue
+            answer: tuple[Any, str | None] | None = future.result()
+            return answer
 
-    def _submitted(self, work: BlockWork, home: str | None, priority: int = 0) -> Future:
-        """With pixels, unless a worker is said to have them: its answer is None where it has not."""
+    def _submitted(self, work: BlockWork, priority: int = 0) -> Future:
+        """With pixels, unless a worker should have them: its answer is None where it has not."""
+        home = self._homes.get(work.core)
         options: dict[str, Any] = {"pure": False, "priority": priority}
         if home is not None:
             options |= {"workers": [home], "allow_other_workers": True}
@@ -199,12 +214,17 @@ def _done(
         if pixels is None:
             return None
     with _keeping:
-        for other in [other for other in _kept if other[0] != image]:
-            del _kept[other]
-        if key not in _kept and sum(each.nbytes for each in _kept.values()) + pixels.nbytes <= HELD_BYTES:
+        others = deque(other for other in _kept if other[0] != image)
+        while _kept_bytes() + pixels.nbytes > HELD_BYTES and others:
+            del _kept[others.popleft()]
+        if key not in _kept and _kept_bytes() + pixels.nbytes <= HELD_BYTES:
             _kept[key] = pixels
     answer = work.work(np.ascontiguousarray(pixels[work.box.within(work.held).slices]), _compute(device, threads))
     return answer, get_worker().address if key in _kept else None
+
+
+def _kept_bytes() -> int:
+    return sum(pixels.nbytes for pixels in _kept.values())
 
 
 @lru_cache(maxsize=1)

@@ -33,8 +33,8 @@ SQUARE = 8
 PIECE_SIDE = 1024
 """Pixels, about, of the pieces that are looked at on their own: each takes 60 MB."""
 
-MAX_THREADS = 16
-"""That look at pieces."""
+MAX_THREADS = 4
+"""That look at pieces; all render them."""
 
 PATTERN = 0.5, 0.8
 """Coherence of what was lost, from 0 (no direction) to 1 (stripes): up to the first it is texture, from the second on a
@@ -118,7 +118,7 @@ class LostTexture:
 
 def lost_texture(pixels: SampleArray, data: bytes, box: Box, threads: int) -> LostTexture:
     """Of a box, whose ``pixels`` [h, w, C] these are, of an image whose file has ``data``; it begins with a square."""
-    found, reader = LostTexture.empty(box.width, box.height), Reader(data, threads=1)
+    found, reader = LostTexture.empty(box.width, box.height), Reader(data, threads=threads)
 
     def look(piece: Box) -> None:
         region = box.x + piece.x, box.y + piece.y, piece.width, piece.height

@@ -71,8 +71,22 @@ class EncodeJob:
             pyramid = WeightPyramid(eye_weights(source.pixels, weights), EYE_UNIT)
         extras = Extras(source.depth, source.metadata)
         opened = runner(source.pixels, compute) if blocks else None
-        relays, both = (progress, progress), (list(blocks), opened)
-        return EncodeJob(source, original, alpha, pyramid, plain, extras, compute, seed, *relays, own, tune, *both)
+        return EncodeJob(
+            source=source,
+            original=original,
+            alpha=alpha,
+            weights=pyramid,
+            plain_weights=plain,
+            extras=extras,
+            compute=compute,
+            seed=seed,
+            progress=progress,
+            report=progress,
+            own_weights=own,
+            tune=tune,
+            blocks=list(blocks),
+            runner=opened,
+        )
 
     def of_plane(self, pixels: SampleArray) -> EncodeJob:
         """The same for another plane, [H, W, 1], by the caller's weights alone."""

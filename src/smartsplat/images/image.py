@@ -31,6 +31,9 @@ from smartsplat.images.strips import row_slices
 from smartsplat.limits import Limits
 from smartsplat.metadata import NO_METADATA, SRGB_PRIMARIES, SRGB_TRANSFER, Metadata
 
+MAX_READ_SAMPLES = 1 << 28
+"""Of an array that is read by chunks, at once, at most."""
+
 
 @runtime_checkable
 class ArrayLike(Protocol):
@@ -224,11 +227,13 @@ def _from_array(array: ArrayLike, float_range: tuple[float, float], limits: Limi
 
 
 def _row_slices(array: ArrayLike, height: int, width: int) -> Iterator[slice]:
-    """Rows that are read at once: whole chunks, where the array has them."""
-    chunks = getattr(array, "shards", None) or getattr(array, "chunks", None)
+    """Rows that are read at once: whole chunks, where the array has them, and no more than ``MAX_READ_SAMPLES``."""
+    most = max(1, MAX_READ_SAMPLES // (width * (array.shape[2] if len(array.shape) == 3 else 1)))
     rows = 1
-    if chunks:
-        rows = max(chunks[0]) if isinstance(chunks[0], tuple) else int(chunks[0])  # Dask's differ
+    for chunks in (getattr(array, name, None) for name in ("chunks", "shards")):
+        if chunks:
+            side = max(chunks[0]) if isinstance(chunks[0], tuple) else int(chunks[0])  # Dask's differ
+            rows = side if side <= most else rows
     return row_slices(height, width, rows * width * max(1, STRIP_PIXELS // (rows * width)))
 
 

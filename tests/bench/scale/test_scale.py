@@ -77,14 +77,18 @@ def test_measured_tasks_make_the_same_file() -> None:
 
 def test_a_stage_by_hand() -> None:
     tasks = [MeasuredTask(0, seconds, 8, 2, 100) for seconds in (3, 1, 2, 2)]
-    assert seconds_of_stage(tasks, 1, FREE) == 8
-    assert seconds_of_stage(tasks, 2, FREE) == 5, "3 and 2 on one, 1 and 2 on the other"
-    assert seconds_of_stage(tasks, 4, FREE) == seconds_of_stage(tasks, 1000, FREE) == 3
-    assert seconds_of_stage(tasks[:1], 1, Link(0.5, 0.1, 0.01)) == pytest.approx(0.5 + 1 + 3 + 1)
-    assert seconds_of_stage([MeasuredTask(1, 2, 0, 0, 0)] * 4, 4, FREE) == 6, "the last is made after four seconds"
-    slow = Link(0, 1, 0)
-    assert seconds_of_stage(tasks, 1000, slow) == 42, "ten seconds each on the way, and two at work for the last"
-    assert seconds_of_stage(tasks, 1000, slow, kept=3) == 18
+    assert seconds_of_stage(tasks, 1, FREE, {}) == 8
+    assert seconds_of_stage(tasks, 2, FREE, {}) == 5, "3 and 2 on one, 1 and 2 on the other"
+    assert seconds_of_stage(tasks, 4, FREE, {}) == seconds_of_stage(tasks, 1000, FREE, {}) == 3
+    assert seconds_of_stage(tasks[:1], 1, Link(0.5, 0.1, 0.01), {}) == pytest.approx(0.5 + 1 + 3 + 1)
+    assert seconds_of_stage([MeasuredTask(1, 2, 0, 0, 0)] * 4, 4, FREE, {}) == 6, "the last is made after four seconds"
+    slow, homes = Link(0, 1, 0), dict[int, int]()
+    assert seconds_of_stage(tasks, 1000, slow, homes) == 42, "ten seconds each on the way, and two at work for the last"
+    assert sorted(homes) == [0, 1, 2, 3]
+    assert seconds_of_stage(tasks, 1000, slow, {0: 0, 1: 1, 2: 2}) == 18
+    assert seconds_of_stage(tasks, 2, FREE, dict.fromkeys(range(4), 1)) == 8, "all at home with one"
+    assert seconds_of_stage([MeasuredTask(0, 1, 1 << 29, 0, 0)] * 4, 1, Link(0, 2**-29, 0), homes := {}) == 5
+    assert homes == {0: 0, 1: 0}, "there is room for two"
     assert seconds_of_encode([tasks, tasks], 7, 4, FREE) == 13
     assert seconds_of_encode([tasks, tasks], 7, 1000, slow) == 7 + 42 + 10
 
@@ -92,7 +96,7 @@ def test_a_stage_by_hand() -> None:
 def test_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = LargeImage("small", Small(), 1100, 600)
     monkeypatch.setattr(Small, "pixels", lambda self, corpus: landscape(1100, 600))
-    write(tmp_path / "a.tif", next(iter([np.concatenate(list(image.rows(tmp_path)))])))
+    write(tmp_path / "a.tif", np.concatenate(list(image.rows(tmp_path))))
     assert read_image(tmp_path / "a.tif").pixels.shape == (600, 1100, 3)
     table, tasks = Table(tmp_path / run.TABLE, run.COLUMNS), Table(tmp_path / run.TASKS, run.TASK_COLUMNS)
     for block in (512, 0):

@@ -214,6 +214,8 @@ class BlockFit:
         if risen < 1:
             part = (self._risen(end) - risen) / (1 - risen)  # of the Gaussians that are still to come
             goal += round(SPARE_PART * self.count) + SPARE * len(self.blocks)
+        elif len(self.population) < goal:
+            goal += SPARE * len(self.blocks)
         kept, added = self._kept(begin, end, round(len(self.population) + part * (goal - len(self.population))))
         errors = self.errors / max(np.average(self.errors, weights=[core.area for core in self.blocks]), 1e-30)
         whole = Surroundings(self.population, self.population.gaussians.half_extent(), kept)
@@ -253,7 +255,7 @@ class BlockFit:
 
     def _around(self, whole: Surroundings, core: Box) -> Surroundings:
         """Those of the Gaussians that are in a block and its margin, or reach in there."""
-        box = core.grown(MAX_MARGIN, self.width, self.height)
+        box = core.grown(MAX_MARGIN, self.width, self.height)  # which is no less than a margin can be
         inner = inside_of(whole.population.gaussians.mean, Frame(0, 0, self.width, self.height, self.count))
         near = box.is_reached(inner, whole.half_extent)
         return Surroundings(whole.population[near], whole.half_extent[near], whole.kept[near])
@@ -269,7 +271,7 @@ class BlockFit:
         have ``total``: it prunes the weakest of all, and adds where the error is."""
         densify = self.settings.densify
         assert densify is not None
-        events = sum(begin <= step < end for step in densify_steps(self.settings))
+        events = sum(begin <= step < end for step, risen in densify_steps(self.settings).items() if risen < 1)
         kept = min(total, round(len(self.population) * (1 - densify.relocate_fraction) ** events))
         return top_by_energy(self.population.gaussians, kept, self.weights()), total - kept
 
@@ -355,5 +357,10 @@ def _margin(core: Box, mean: FloatArray, half_extent: FloatArray) -> int:
     begin, end = np.array([core.x, core.y]), np.array([core.x + core.width, core.y + core.height])
     beyond = np.maximum(begin - mean[own], mean[own] - end) + half_extent[own]
     reach = float(np.quantile(beyond.max(axis=1), 1 - FAR_PART))
-    longest = min(MAX_MARGIN, int(MAX_MARGIN_PART * min(core.width, core.height)))
-    return max(MIN_MARGIN, min(-int(-reach // ALIGNMENT) * ALIGNMENT, longest))
+    return max(MIN_MARGIN, min(-int(-reach // ALIGNMENT) * ALIGNMENT, longest_margin(core)))
+
+
+def longest_margin(core: Box) -> int:
+    """The widest margin that a block may have, pixels."""
+    part = int(MAX_MARGIN_PART * min(core.width, core.height)) // ALIGNMENT * ALIGNMENT
+    return max(MIN_MARGIN, min(MAX_MARGIN, part))

@@ -12,7 +12,7 @@ MAX_EVER_WHOLE_PIXELS = 1 << 30
 """Pixels up to which what blocks have an obstacle to is fitted whole: that takes 10 GB."""
 
 DEFAULT_SIDE = 4096
-"""Of a block, pixels: margins are an eighth of the work, and its fit takes half a gigabyte."""
+"""Of a block, pixels: margins are an eighth to a half of the work, and its fit takes half a gigabyte."""
 
 MIN_SIDE = 512
 """Below, there is more margin than block."""

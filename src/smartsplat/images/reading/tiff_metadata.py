@@ -7,13 +7,23 @@ import struct
 from smartsplat.images.reading.exif import directory_density
 from smartsplat.images.reading.photoshop import iptc_of
 from smartsplat.images.reading.tiff_directory import DamagedDirectoryError, Directory, TiffFile
-from smartsplat.images.tiff_packing import GEO_KINDS, GEO_TAGS, ORIENTATION, Bytes, directory_of_bytes, packed_geo
+from smartsplat.images.tiff_packing import (
+    EXIF,
+    GEO_KINDS,
+    GEO_TAGS,
+    GPS,
+    INTEROPERABILITY,
+    ORIENTATION,
+    Bytes,
+    directory_of_bytes,
+    packed_geo,
+)
 from smartsplat.metadata import Metadata
 
-_XMP, _IPTC, _PHOTOSHOP, _ICC, _EXIF, _GPS = 700, 33723, 34377, 34675, 34665, 34853
+_XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
 GEO_KEYS = 34735  # without them the others say nothing
 _CAMERA = (271, 272, 306)  # maker, model and time
-_MAKER_NOTE, _INTEROPERABILITY = 37500, 40965  # hold places in the file
+_MAKER_NOTE = 37500  # holds places in the file, as directories do
 _IPTC_MARK = b"\x1c"
 
 _DESCRIBING = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432)
@@ -50,10 +60,10 @@ def _exif(file: TiffFile, page: Directory) -> bytes | None:
 
     Only values are taken that mean the same at another place: the maker note does not.
     """
-    if not page.entries.keys() & {_EXIF, _GPS, *_CAMERA}:
+    if not page.entries.keys() & {EXIF, GPS, *_CAMERA}:
         return None
     parts: list[tuple[int, dict[int, Bytes]]] = []
-    for tag in (_EXIF, _GPS):
+    for tag in (EXIF, GPS):
         for place in file.values(page, tag)[:1]:
             try:
                 parts.append((tag, _values(file, file.directory_at(int(place)))))
@@ -78,11 +88,6 @@ def _values(file: TiffFile, directory: Directory) -> dict[int, Bytes]:
     result = {}
     for tag, entry in directory.entries.items():
         data = file.raw(directory, tag)
-        if (
-            data is not None
-            and entry.kind <= 12
-            and tag not in (_MAKER_NOTE, _INTEROPERABILITY)
-            and len(data) < 1 << 16
-        ):
+        if data is not None and entry.kind <= 12 and tag not in (_MAKER_NOTE, INTEROPERABILITY) and len(data) < 1 << 16:
             result[tag] = (entry.kind, entry.count, data)
     return result

@@ -7,7 +7,6 @@ pointer stays right. In a BigTIFF, the longer header hides what was the first di
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from collections.abc import Iterable
@@ -84,7 +83,8 @@ def write_tiff(
         for data in mapped(partial(_block, order=order), blocks, threads):
             file.write(data)
             sizes.append(len(data))
-        pages.append(_layout(level, is_smaller=bool(pages)) | _blocks(level, end, sizes, tiled or big, big))
+        values = _layout(level, is_smaller=bool(pages)) | _blocks(level, end, sizes, tiled or big, big)
+        pages.append(values | ({34675: (_UNDEFINED, metadata.icc)} if metadata.icc else {}))
         end += sum(sizes)
     taken, pointed = ({}, b"") if exif is None else _taken(metadata.exif or b"", exif, end, big)
     pages[0] |= _values(metadata)
@@ -105,9 +105,11 @@ def write_tiff(
 
 def is_big(strips: Strips, metadata: Metadata, has_smaller: bool) -> bool:
     """Whether an image may become so long that it is written as BigTIFF."""
-    samples = math.prod(strips.shape) * np.dtype(strips.dtype).itemsize
+    height, width, channels = strips.shape
+    side = TILE_SIDE if has_smaller else 1
+    samples = -(-height // side) * -(-width // side) * side**2 * channels * np.dtype(strips.dtype).itemsize
     known = sum(len(data) for data in (metadata.icc, metadata.exif, metadata.xmp, metadata.iptc, metadata.geo) if data)
-    return samples * (4 / 3 if has_smaller else 1) + known > MAX_CLASSIC_BYTES
+    return samples * (3 / 2 if has_smaller else 1) + known > MAX_CLASSIC_BYTES
 
 
 def fits_big(exif: bytes) -> bool:
@@ -157,8 +159,6 @@ def _blocks(strips: Strips, start: int, sizes: list[int], tiled: bool, big: bool
 
 def _values(metadata: Metadata) -> dict[int, Value]:
     values: dict[int, Value] = {}
-    if metadata.icc:
-        values[34675] = _UNDEFINED, metadata.icc
     if metadata.xmp:
         values[700] = _BYTE, metadata.xmp
     if metadata.iptc:
