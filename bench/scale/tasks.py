@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from smartsplat.arrays import SampleArray
 from smartsplat.encoder.blocks.boxes import Box
-from smartsplat.encoder.blocks.fit import longest_margin
+from smartsplat.encoder.blocks.fit import max_margin
 from smartsplat.encoder.blocks.runner import LocalRunner
 from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey
 from smartsplat.encoder.compute import Compute
@@ -63,7 +63,7 @@ class TimedRunner:
             made = time.perf_counter()
             (result,) = do(work)
             end = time.perf_counter()
-            held = core.grown(longest_margin(core), width, height).area * channels * self._pixels.itemsize
+            held = core.grown(max_margin(core), width, height).area * channels * self._pixels.itemsize
             row = {"stage": stage, "made_seconds": made - before, "seconds": end - made, "pixel_bytes": held}
             self._stopwatch.tasks.append(row | {"task_bytes": _size(work), "result_bytes": _size(result)})
             yield result

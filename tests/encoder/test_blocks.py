@@ -217,7 +217,7 @@ def test_margins_reach_as_far_as_gaussians_and_keep_the_grid(width: int, height:
         mean = np.array([[core.x + 1, core.y + 1], [core.x + core.width - 2, core.y + 9]] * 2, np.float32)
         assert block_fit._margin(core, mean, near) == block_fit.MIN_MARGIN
         margin = block_fit._margin(core, mean, far)
-        assert margin == block_fit.longest_margin(core)
+        assert margin == block_fit.max_margin(core)
         assert block_fit.MIN_MARGIN <= margin <= max(side / 4, block_fit.MIN_MARGIN)
         box = core.grown(margin, width, height)
         assert box.x % ALIGNMENT == box.y % ALIGNMENT == 0

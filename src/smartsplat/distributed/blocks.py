@@ -21,7 +21,7 @@ from smartsplat.arrays import SampleArray
 from smartsplat.distributed.cluster import GONE
 from smartsplat.distributed.worker import keep_freed_memory
 from smartsplat.encoder.blocks.boxes import Box
-from smartsplat.encoder.blocks.fit import longest_margin
+from smartsplat.encoder.blocks.fit import max_margin
 from smartsplat.encoder.blocks.runner import RunnerOpener, pixels_of
 from smartsplat.encoder.blocks.task import BlockResult, BlockTask, Survey, fit_block, survey
 from smartsplat.encoder.compute import Compute, open_compute
@@ -110,7 +110,7 @@ class ClusterRunner:
 
     def _held(self, core: Box) -> Box:
         height, width, _ = self._pixels.shape
-        return core.grown(longest_margin(core), width, height)
+        return core.grown(max_margin(core), width, height)
 
     def _answers(self, works: Iterable[BlockWork]) -> Iterator[Any]:
         """Those of all, in their order."""

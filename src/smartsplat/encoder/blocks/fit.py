@@ -357,10 +357,10 @@ def _margin(core: Box, mean: FloatArray, half_extent: FloatArray) -> int:
     begin, end = np.array([core.x, core.y]), np.array([core.x + core.width, core.y + core.height])
     beyond = np.maximum(begin - mean[own], mean[own] - end) + half_extent[own]
     reach = float(np.quantile(beyond.max(axis=1), 1 - FAR_PART))
-    return max(MIN_MARGIN, min(-int(-reach // ALIGNMENT) * ALIGNMENT, longest_margin(core)))
+    return max(MIN_MARGIN, min(-int(-reach // ALIGNMENT) * ALIGNMENT, max_margin(core)))
 
 
-def longest_margin(core: Box) -> int:
+def max_margin(core: Box) -> int:
     """The widest margin that a block may have, pixels."""
     part = int(MAX_MARGIN_PART * min(core.width, core.height)) // ALIGNMENT * ALIGNMENT
     return max(MIN_MARGIN, min(MAX_MARGIN, part))
