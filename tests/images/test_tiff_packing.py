@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from PIL import Image
 
-from smartsplat.images.tiff_packing import first_directory, packed_directory, without_orientation
+from smartsplat.images.tiff_packing import first_directory, packed_directory, packed_values, without_orientation
 from tests.samples import exif_data
 
 ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
@@ -70,7 +70,7 @@ def test_a_directory_that_is_written_can_be_read(order: Literal["<", ">"]) -> No
     }
     raw = {271: struct.pack(f"{order}HHI4s", 271, 2, 4, b"abc\0"), 256: bytes(12)}
     start = 10
-    packed = packed_directory(values, {}, raw, order, start)
+    packed = packed_directory(packed_values(values, order), raw, order, start)
     mark = b"II*\0" if order == "<" else b"MM\0*"
     data = mark + struct.pack(f"{order}I", start) + bytes(2) + packed
     found = first_directory(data)

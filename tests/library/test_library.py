@@ -18,19 +18,12 @@ import pytest
 from PIL import Image
 
 import smartsplat
-from smartsplat.bitstream import container
-from smartsplat.bitstream.container import Alpha, Extras
-from smartsplat.bitstream.file import to_file, to_groups
-from smartsplat.bitstream.grain import to_grain
-from smartsplat.bitstream.mask import to_mask
-from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.images.flatten import flattened
 from smartsplat.metadata import Metadata
 from tests.bitstream.test_container import build, chunks_of, mended
-from tests.compare import scene
+from tests.decoder_samples import HEIGHT, KINDS, VIEWS, WIDTH, made
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDTH, HEIGHT = 300, 270
 ROWS_STEP = 256
 FORMAT, UNSUPPORTED, LIMIT, ARGUMENT, READ = range(1, 6)  # sspl_status
 NEEDED = {"cmake": "cmake", "c++": "g++", "pkg-config": "pkg-config", "gdk-pixbuf-thumbnailer": "libgdk-pixbuf2.0-bin"}
@@ -175,37 +168,6 @@ def check(status: int, error: Error) -> None:
 @pytest.fixture(scope="session")
 def library(prefix: Path) -> Library:
     return Library(prefix)
-
-
-def made(channels: int = 3, depth: int = 8, alpha: bool = False, **extras: Any) -> bytes:
-    """A file of several groups, with alpha of both kinds if there is any."""
-    of_alpha = None
-    if alpha:
-        quantizer = Quantizer(100, 4, WIDTH, HEIGHT, 1)
-        y, x = np.mgrid[:HEIGHT, :WIDTH]
-        levels = np.clip(60 - np.hypot(x - 150, y - 90), 0, 15).astype(np.uint8)
-        of_alpha = Alpha(
-            quantizer, to_groups(scene(40, WIDTH, HEIGHT, 1, seed=5, max_scale=40), quantizer), to_mask(levels)
-        )
-    whole = Extras(depth=depth, alpha=of_alpha, **extras)
-    gaussians = scene(400, WIDTH, HEIGHT, channels, max_scale=9)
-    return container.pack(to_file(gaussians, Quantizer(90, 3, WIDTH, HEIGHT, channels), whole, group_size=50))
-
-
-KINDS: dict[str, dict[str, Any]] = {
-    "grey": {"channels": 1},
-    "rgb": {},
-    "grey with alpha": {"channels": 1, "alpha": True},
-    "rgba": {"alpha": True},
-    "rgba of 16 bits": {"alpha": True, "depth": 16},
-    "grain": {"grain": to_grain(np.full((2, 5, 5), 9, np.uint8), 6)},
-}
-VIEWS: list[dict[str, Any]] = [
-    {},
-    {"region": (37, 21, 201, 157)},
-    {"size": (77, 300)},
-    {"region": (250, 200, 50, 70), "size": (9, 11)},
-]
 
 
 def fields_of(view: dict[str, Any]) -> dict[str, int]:

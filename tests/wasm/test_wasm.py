@@ -19,7 +19,7 @@ from smartsplat.bitstream.file import to_file
 from smartsplat.bitstream.quantize import Quantizer
 from smartsplat.metadata import Metadata
 from tests.compare import scene
-from tests.library.test_library import KINDS, VIEWS, made
+from tests.decoder_samples import KINDS, VIEWS, made
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

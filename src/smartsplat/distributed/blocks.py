@@ -58,13 +58,11 @@ class BlockWork:
         work: from pixels [h, w, C] of ``box`` and how to compute to the answer.
         core: the block.
         box: what it takes the pixels of.
-        held: the box that a worker keeps the pixels of, for this and other work.
     """
 
     work: Callable[[SampleArray, Compute], Any]
     core: Box
     box: Box
-    held: Box
 
 
 class ClusterRunner:
@@ -87,7 +85,7 @@ class ClusterRunner:
 
     def surveys(self, cores: list[Box], for_eye: bool) -> Iterable[Survey]:
         work = partial(_survey, for_eye=for_eye)
-        return self._answers(BlockWork(work, core, core, self._held(core)) for core in cores)
+        return self._answers(BlockWork(work, core, core) for core in cores)
 
     def fits(self, tasks: Iterable[BlockTask], report: Callable[[Progress], bool]) -> Iterator[BlockResult]:
         steps = deque[BlockTask]()
@@ -95,7 +93,7 @@ class ClusterRunner:
         def works() -> Iterator[BlockWork]:
             for task in tasks:
                 steps.append(task)
-                yield BlockWork(partial(_fit, task), task.core, task.box, self._held(task.core))
+                yield BlockWork(partial(fit_block, task), task.core, task.box)
 
         for result in self._answers(works()):
             task = steps.popleft()
@@ -104,13 +102,7 @@ class ClusterRunner:
             yield result
 
     def lost_textures(self, cores: list[Box], data: bytes) -> Iterable[LostTexture]:
-        return self._answers(
-            BlockWork(partial(_lost_texture, data, core), core, core, self._held(core)) for core in cores
-        )
-
-    def _held(self, core: Box) -> Box:
-        height, width, _ = self._pixels.shape
-        return core.grown(max_margin(core), width, height)
+        return self._answers(BlockWork(partial(_lost_texture, data, core), core, core) for core in cores)
 
     def _answers(self, works: Iterable[BlockWork]) -> Iterator[Any]:
         """Those of all, in their order."""
@@ -176,10 +168,13 @@ class ClusterRunner:
         options: dict[str, Any] = {"pure": False, "priority": priority}
         if home is not None:
             options |= {"workers": [home], "allow_other_workers": True}
-        pixels = None if home is not None else pixels_of(self._pixels, work.held)
+        height, width, _ = self._pixels.shape
+        held = work.core.grown(max_margin(work.core), width, height)  # what this and other work takes
+        pixels = None if home is not None else pixels_of(self._pixels, held)
+        given = work, (self._image, held), pixels, self._threads, self._device
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that so many bytes are sent
-            return self._client.submit(_done, work, self._image, pixels, self._threads, self._device, **options)
+            return self._client.submit(_done, *given, **options)
 
 
 # ---- on a worker ----------------------------------------------------------------------------------------------------
@@ -187,10 +182,6 @@ class ClusterRunner:
 
 def _survey(pixels: SampleArray, compute: Compute, for_eye: bool) -> Survey:
     return survey(pixels, for_eye)
-
-
-def _fit(task: BlockTask, pixels: SampleArray, compute: Compute) -> BlockResult:
-    return fit_block(task, pixels, compute)
 
 
 def _lost_texture(data: bytes, core: Box, pixels: SampleArray, compute: Compute) -> LostTexture:
@@ -204,11 +195,11 @@ _keeping = threading.Lock()
 
 
 def _done(
-    work: BlockWork, image: str, pixels: SampleArray | None, threads: int, device: str
+    work: BlockWork, key: tuple[str, Box], pixels: SampleArray | None, threads: int, device: str
 ) -> tuple[Any, str | None] | None:
-    """The answer, and the address of this worker if it keeps the pixels; None: it has none."""
+    """The answer, and the address of this worker if it keeps the pixels, of an image and a box; None: it has none."""
     keep_freed_memory()
-    key = image, work.held
+    image, held = key
     if pixels is None:
         pixels = _kept.get(key)
         if pixels is None:
@@ -219,7 +210,7 @@ def _done(
             del _kept[others.popleft()]
         if key not in _kept and _kept_bytes() + pixels.nbytes <= HELD_BYTES:
             _kept[key] = pixels
-    answer = work.work(np.ascontiguousarray(pixels[work.box.within(work.held).slices]), _compute(device, threads))
+    answer = work.work(np.ascontiguousarray(pixels[work.box.within(held).slices]), _compute(device, threads))
     return answer, get_worker().address if key in _kept else None
 
 

@@ -331,7 +331,7 @@ def _fit_in_blocks(
         seed=job.seed,
     )
     gaussians, quantizer = fit.run(job.report, job.checkpoint)
-    return prune_overlap(gaussians, quantizer), quantizer, fit.weights()
+    return prune_overlap(gaussians, quantizer), quantizer, fit.weights
 
 
 def _encode_best(job: EncodeJob, max_bytes: int, trials: Sequence[FitSettings]) -> bytes:

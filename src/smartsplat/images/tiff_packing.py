@@ -114,7 +114,7 @@ def packed_geo(values: Mapping[int, Bytes], order: Order) -> bytes:
         tag: (kind, count, data if order == "<" else _swapped(data, _SIZES[kind]))
         for tag, (kind, count, data) in values.items()
     }
-    return b"II*\0" + struct.pack("<I", 8) + directory_of_bytes(ready, {}, "<", 8)
+    return b"II*\0" + struct.pack("<I", 8) + packed_directory(ready, {}, "<", 8)
 
 
 def _swapped(data: bytes, size: int) -> bytes:
@@ -122,9 +122,17 @@ def _swapped(data: bytes, size: int) -> bytes:
     return b"".join(data[start : start + size][::-1] for start in range(0, len(data), size))
 
 
+def packed_values(values: Mapping[int, Value], order: Order) -> dict[int, Bytes]:
+    """Values as bytes; rationals are pairs of numbers, one after the other."""
+    packed = {}
+    for tag, (kind, numbers) in values.items():
+        data = struct.pack(f"{order}{len(numbers)}{_LETTERS[kind]}", *numbers)
+        packed[tag] = kind, len(data) // _SIZES[kind], data
+    return packed
+
+
 def packed_directory(
-    values: Mapping[int, Value],
-    ready: Mapping[int, Bytes],
+    values: Mapping[int, Bytes],
     raw: Mapping[int, bytes],
     order: Order,
     start: int,
@@ -135,8 +143,7 @@ def packed_directory(
     """A directory of a file.
 
     Args:
-        values: tag -> what it has; rationals are pairs of numbers, one after the other.
-        ready: tag -> the same as bytes in that order.
+        values: tag -> what it has, in that order.
         raw: tag -> bytes of an entry that points to what already is in the file; ``values`` go before it.
         order: of the bytes of numbers.
         start: the directory's place in the file, bytes.
@@ -146,34 +153,17 @@ def packed_directory(
     Returns:
         Its entries, and behind them the values that are longer than an entry has room for.
     """
-    packed = dict(ready)
-    for tag, (kind, numbers) in values.items():
-        data = struct.pack(f"{order}{len(numbers)}{_LETTERS[kind]}", *numbers)
-        packed[tag] = kind, len(data) // _SIZES[kind], data
-    others = {tag: entry for tag, entry in raw.items() if tag not in packed}
-    return directory_of_bytes(packed, others, order, start, big=big, is_last=is_last)
-
-
-def directory_of_bytes(
-    values: Mapping[int, Bytes],
-    raw: Mapping[int, bytes],
-    order: Order,
-    start: int,
-    *,
-    big: bool = False,
-    is_last: bool = True,
-) -> bytes:
-    """The same of values that are bytes already; ``raw`` has none of their tags."""
     short, number, room = ("Q", "Q", 8) if big else ("H", "I", 4)
-    head = struct.pack(f"{order}{short}", len(raw) + len(values))
-    behind = start + len(head) + (4 + 2 * room) * (len(raw) + len(values)) + room
+    count = len(raw.keys() | values.keys())
+    head = struct.pack(f"{order}{short}", count)
+    behind = start + len(head) + (4 + 2 * room) * count + room
     entries, longer = dict(raw), b""
-    for tag, (kind, count, data) in values.items():
+    for tag, (kind, length, data) in values.items():
         place = data.ljust(room, b"\0")
         if len(data) > room:
             place = struct.pack(f"{order}{number}", behind + len(longer))
             longer += data + bytes(len(data) % 2)  # every value starts on a word
-        entries[tag] = struct.pack(f"{order}HH{number}", tag, kind, count) + place
+        entries[tag] = struct.pack(f"{order}HH{number}", tag, kind, length) + place
     rows = b"".join(entries[tag] for tag in sorted(entries))
     link = struct.pack(f"{order}{number}", 0 if is_last else behind + len(longer))
     return head + rows + link + longer
@@ -206,7 +196,7 @@ def widened(data: bytes, directory: StoredDirectory, start: int) -> tuple[dict[i
             further, below = widened(data, replace(found, entries=taken), start + len(behind))
             behind += below
             value, kind, count = struct.pack(f"{order}Q", start + len(behind)), LONG8, 1
-            behind += directory_of_bytes({}, further, order, start + len(behind), big=True)
+            behind += packed_directory({}, further, order, start + len(behind), big=True)
         else:
             length = count * _SIZES.get(kind, 1)
             inline = entry[8 : 8 + length] if length <= 4 else data[place : place + length]

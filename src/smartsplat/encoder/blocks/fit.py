@@ -99,11 +99,13 @@ class BlockFit:
     ) -> None:
         self.height, self.width, self.channels = shape
         self.dtype = np.dtype(dtype)
+        assert settings.densify is not None  # only a preset has none, and that is no fit in blocks
+        self.densify = settings.densify
         self.plan, self.settings, self.compute, self.runner = plan, settings, compute, runner
         self.for_eye, self.seed = for_eye, seed
         self._first_count = self.count = first_count
         self.blocks = blocks
-        self.levels: ByteArray | None = None  # weights for the eye, of cells
+        self.weights: WeightPyramid | None = None  # for the eye, of the whole image at 1/8
         self.quantizer: Quantizer | None = None
         self.population = Population.empty(self.channels)  # before the round at hand
         self.results: list[BlockResult] = []  # of the round, so far
@@ -113,12 +115,6 @@ class BlockFit:
         self.noise = settings.quantization_noise * DENSIFY_QUANTIZATION_NOISE_FACTOR
         self.stopped = False
         self._step = 0
-
-    def weights(self) -> WeightPyramid | None:
-        """Of the whole image, at 1/8."""
-        if self.levels is None:
-            return None
-        return WeightPyramid(self.levels, EYE_UNIT, Frame(0, 0, self.width, self.height, self.count, COARSE))
 
     def run(self, progress: ProgressCallback, checkpoint: Checkpoint | None = None) -> tuple[Gaussians, Quantizer]:
         """All rounds, or as many as ``progress`` allows: the Gaussians, and the quantiser they were made ready for."""
@@ -158,14 +154,14 @@ class BlockFit:
             if self.for_eye:
                 mean[cells], square[cells] = found.mean, found.square
         if self.for_eye:
-            self.levels = eye_levels(mean, square)
+            frame = Frame(0, 0, self.width, self.height, self.count, COARSE)
+            self.weights = WeightPyramid(eye_levels(mean, square), EYE_UNIT, frame)
         return small
 
     def _fit_coarsely(self, small: ByteArray, progress: ProgressCallback) -> None:
         """The first steps, on the whole image at 1/8."""
         count, frame = self._coarse_count(), Frame(0, 0, self.width, self.height, self.count, COARSE)
-        weights = self.weights()
-        plane = None if weights is None else weights.plane
+        plane = None if self.weights is None else self.weights.plane
         initial = initialize(
             small,
             initial_count(count, self.settings),
@@ -175,7 +171,7 @@ class BlockFit:
             error_weights=plane,
         )
         initial = replace(initial, mean=initial.mean * np.float32(COARSE), scale=initial.scale * np.float32(COARSE))
-        options: dict[str, Any] = {"final_count": count, "seed": self.seed, "weights": weights, "frame": frame}
+        options: dict[str, Any] = {"final_count": count, "seed": self.seed, "weights": self.weights, "frame": frame}
         fit = Fit(small, initial, ExactCount(count), self.settings, self.compute, **options)
         fit.run(lambda at: self._tell(at.step, at, progress), until=self._ends()[0])
         self.population, self.mean_square = Population.from_state(fit.state()), fit.mean_square
@@ -190,17 +186,13 @@ class BlockFit:
 
     def _coarse_part(self) -> float:
         """Of the steps, those of the coarse fit: fewer if the count would rise beyond what its pixels can tell."""
-        densify = self.settings.densify
-        assert densify is not None
         most = self._coarse_limit() / self._first_count
-        risen = (most - densify.initial_fraction) / (1 - densify.initial_fraction)
-        return min(max(risen * densify.stop_fraction, MIN_COARSE_PART), COARSE_PART)
+        risen = (most - self.densify.initial_fraction) / (1 - self.densify.initial_fraction)
+        return min(max(risen * self.densify.stop_fraction, MIN_COARSE_PART), COARSE_PART)
 
     def _coarse_count(self) -> int:
         """What the coarse fit's count rises towards: less than all if even its first Gaussians would be too many."""
-        densify = self.settings.densify
-        assert densify is not None
-        return max(1, min(self._first_count, int(self._coarse_limit() / densify.initial_fraction)))
+        return max(1, min(self._first_count, int(self._coarse_limit() / self.densify.initial_fraction)))
 
     def _coarse_limit(self) -> float:
         """Gaussians that the pixels of the coarse fit can tell from each other."""
@@ -248,7 +240,7 @@ class BlockFit:
                 mean_square=self.mean_square,
                 noise=self.noise,
                 quantizer=self.quantizer,
-                levels=None if self.levels is None else self.levels[cells.slices].copy(),
+                levels=None if self.weights is None else self.weights.plane[cells.slices].copy(),
                 population=around.population[inside],
                 fixed=gaussians[box.is_reached(gaussians.mean, around.half_extent) & ~inside],
             )
@@ -262,18 +254,14 @@ class BlockFit:
 
     def _risen(self, step: int) -> float:
         """How far a step is on the way from the initial to the final count, 0 to 1."""
-        densify = self.settings.densify
-        assert densify is not None
-        return min(step / (densify.stop_fraction * self.settings.steps), 1.0)
+        return min(step / (self.densify.stop_fraction * self.settings.steps), 1.0)
 
     def _kept(self, begin: int, end: int, total: int) -> tuple[npt.NDArray[np.bool_], int]:
         """Which of the Gaussians a fit of the whole would keep from ``begin`` to ``end``, and how many it would add to
         have ``total``: it prunes the weakest of all, and adds where the error is."""
-        densify = self.settings.densify
-        assert densify is not None
         events = sum(begin <= step < end for step, risen in densify_steps(self.settings).items() if risen < 1)
-        kept = min(total, round(len(self.population) * (1 - densify.relocate_fraction) ** events))
-        return top_by_energy(self.population.gaussians, kept, self.weights()), total - kept
+        kept = min(total, round(len(self.population) * (1 - self.densify.relocate_fraction) ** events))
+        return top_by_energy(self.population.gaussians, kept, self.weights), total - kept
 
     def _put_together(self, end: int) -> None:
         """The round's end: all Gaussians, and what every block takes for granted in the next one."""
@@ -282,8 +270,8 @@ class BlockFit:
         self.mean_square = float(np.average(self.errors, weights=[core.area for core in self.blocks]))
         self.results, self.round = [], self.round + 1
         if self._risen(end) == 1:
-            self.population = self.population[top_by_energy(self.population.gaussians, self.count, self.weights())]
-            energy = weighted_energy(self.population.gaussians, self.weights())
+            self.population = self.population[top_by_energy(self.population.gaussians, self.count, self.weights)]
+            energy = weighted_energy(self.population.gaussians, self.weights)
             self.noise = worthwhile_noise(self.settings, energy, self._squared_error())
         gaussians = self.population.gaussians
         quantizer = self.quantizer or self._quantizer(gaussians)
@@ -292,8 +280,7 @@ class BlockFit:
             self.quantizer = quantizer
 
     def _quantizer(self, gaussians: Gaussians) -> Quantizer:
-        weights = self.weights()
-        total = float(len(gaussians)) if weights is None else float(weights.at(gaussians).sum())
+        total = float(len(gaussians)) if self.weights is None else float(self.weights.at(gaussians).sum())
         quality = quality_for_error(self.noise * self._squared_error(), (5 + self.channels) * total)
         cell = position_cell_log2(self.width, self.height, self.count)
         return Quantizer(quality, cell, self.width, self.height, self.channels)

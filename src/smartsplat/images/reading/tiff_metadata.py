@@ -15,7 +15,7 @@ from smartsplat.images.tiff_packing import (
     INTEROPERABILITY,
     ORIENTATION,
     Bytes,
-    directory_of_bytes,
+    packed_directory,
     packed_geo,
 )
 from smartsplat.metadata import Metadata
@@ -73,13 +73,13 @@ def _exif(file: TiffFile, page: Directory) -> bytes | None:
     for tag, _ in parts:
         main[tag] = (4, 1, bytes(4))
     start = 8
-    place = start + len(directory_of_bytes(main, {}, file.order, 0))
+    place = start + len(packed_directory(main, {}, file.order, 0))
     for tag, values in parts:
         main[tag] = (4, 1, struct.pack(f"{file.order}I", place))
-        place += len(directory_of_bytes(values, {}, file.order, 0))
+        place += len(packed_directory(values, {}, file.order, 0))
     result = (b"II*\0" if file.order == "<" else b"MM\0*") + struct.pack(f"{file.order}I", start)
     for values in (main, *(values for _, values in parts)):
-        result += directory_of_bytes(dict(sorted(values.items())), {}, file.order, len(result))
+        result += packed_directory(dict(sorted(values.items())), {}, file.order, len(result))
     return result
 
 

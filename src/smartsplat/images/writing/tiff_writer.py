@@ -29,6 +29,7 @@ from smartsplat.images.tiff_packing import (
     first_directory,
     geo_values,
     packed_directory,
+    packed_values,
     widened,
 )
 from smartsplat.images.writing.deflate import block_rows, mapped, packer, row_blocks
@@ -92,8 +93,9 @@ def write_tiff(
     first = end = end + len(pointed)
     file.write(pointed)
     for number, values in enumerate(pages):
-        own = ({}, {}) if number else (geo, taken)
-        directory = packed_directory(values, *own, order, end, big=big, is_last=number == len(pages) - 1)
+        more, raw = ({}, {}) if number else (geo, taken)
+        packed, is_last = packed_values(values, order) | more, number == len(pages) - 1
+        directory = packed_directory(packed, raw, order, end, big=big, is_last=is_last)
         file.write(directory)
         end += len(directory)
     file.seek(0)
